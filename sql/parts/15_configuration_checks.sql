@@ -1,0 +1,1 @@
+-- 15_configuration_checks.sql

@@ -1,0 +1,1 @@
+-- 30_scoring.sql

@@ -1,0 +1,1 @@
+-- 40_privacy.sql

@@ -1,0 +1,1 @@
+-- 55_dispatch.sql

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ * compat.h
+ *		What differs between PostgreSQL 15 and 18.  Nowhere else does the
+ *		code ask for the server's version.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_COMPAT_H
+#define AGENTPAY_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "agentpay needs PostgreSQL 15 or later"
+#endif
+
+#endif							/* AGENTPAY_COMPAT_H */

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ * locks.h
+ *		Every heavyweight lock of agentpay, in the order in which they are
+ *		taken: kill switch, then budgets (ascending key), then rows.
+ *
+ * They live in a key space of the advisory lock tag that SQL cannot reach
+ * (SQL's functions use field4 1 and 2, Citus 4 to 16), so that nobody can
+ * stall spending with pg_advisory_lock().
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_LOCKS_H
+#define AGENTPAY_LOCKS_H
+
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/lock.h"
+
+#define AGENTPAY_LOCK_KILL			0xA601	/* field4; K of the design */
+#define AGENTPAY_LOCK_BUDGET		0xA602	/* key: hash of the name */
+#define AGENTPAY_LOCK_IDEMPOTENCY	0xA603	/* key: hash of point and key */
+
+#define SET_LOCKTAG_AGENTPAY(tag, space, key) \
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) ((key) >> 32), \
+						 (uint32) (key), (space))
+
+#endif							/* AGENTPAY_LOCKS_H */
