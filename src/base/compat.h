@@ -13,4 +13,13 @@
 #error "agentpay needs PostgreSQL 15 or later"
 #endif
 
+/* PostgreSQL 16 added onlySummarizing to ExecInsertIndexTuples(). */
+#if PG_VERSION_NUM >= 160000
+#define AGENTPAY_EXEC_INSERT_INDEX_TUPLES(rel, slot, estate) \
+	ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL, false)
+#else
+#define AGENTPAY_EXEC_INSERT_INDEX_TUPLES(rel, slot, estate) \
+	ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL)
+#endif
+
 #endif							/* AGENTPAY_COMPAT_H */

@@ -1,0 +1,393 @@
+/*-------------------------------------------------------------------------
+ * appender.c
+ *		Appends rows to agentpay's partitioned logs without SQL.
+ *
+ * The INSERT path writes one decision per payment, so it does not go through
+ * the executor: rows are buffered and go to the leaf by table_multi_insert(),
+ * as COPY does.
+ *
+ * Locking: the parent, then the leaf, RowExclusiveLock each, kept to the end
+ * of the transaction.  The leaf is looked up after the parent's lock is held,
+ * so a DETACH is either seen or waits for us.
+ *
+ * A partition that nobody made ahead is made here, in the inserting
+ * transaction, as the extension's owner.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+#include "utils/xid8.h"
+
+#include "base/appender.h"
+#include "base/compat.h"
+#include "base/owner.h"
+
+/* Rows buffered before a flush, as many as COPY's. */
+#define BUFFERED_ROWS 1000
+#define BUFFERED_BYTES 65536
+
+/* The second column of every log is the time that it is partitioned by. */
+#define TIME_COLUMN 1
+
+struct AgentpayAppender
+{
+	MemoryContext context;
+	AgentpayLog log;
+	Oid			parent;
+	int			columns;		/* of the parent; xid is the last one */
+	EState	   *estate;
+	/* the open leaf; NULL before the first row */
+	ResultRelInfo *leaf;
+	TimestampTz leaf_from;		/* inclusive */
+	TimestampTz leaf_until;		/* exclusive */
+	TupleTableSlot *parent_slot;	/* only when the leaf's columns differ */
+	TupleConversionMap *map;
+	TupleTableSlot **slots;
+	int			slot_count;		/* made so far */
+	int			used;
+	Size		bytes;
+};
+
+static const char *const log_names[AGENTPAY_LOG_COUNT] = {
+	[AGENTPAY_LOG_DECISIONS] = "decisions",
+	[AGENTPAY_LOG_AGENT_CALLS] = "agent_calls",
+	[AGENTPAY_LOG_OUTCOMES] = "outcomes",
+	[AGENTPAY_LOG_GOVERNANCE] = "governance_log",
+	[AGENTPAY_LOG_TASKS] = "_tasks",
+};
+
+static void open_leaf(AgentpayAppender *appender, TimestampTz at);
+static bool find_leaf(AgentpayAppender *appender, TimestampTz at, Oid *leaf);
+static void make_partition(AgentpayLog log, TimestampTz at);
+static void close_leaf(AgentpayAppender *appender);
+static void flush(AgentpayAppender *appender);
+static TupleTableSlot *next_slot(AgentpayAppender *appender);
+static void fill_slot(AgentpayAppender *appender, TupleTableSlot *slot,
+					  Datum *values, bool *nulls);
+
+PG_FUNCTION_INFO_V1(agentpay_sql_append);
+
+Oid
+agentpay_relation(const char *name)
+{
+	Oid			schema = get_namespace_oid("agentpay", true);
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+Oid
+agentpay_log_relation(AgentpayLog log)
+{
+	Oid			relid = agentpay_relation(log_names[log]);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"agentpay.%s\" does not exist",
+						log_names[log]),
+				 errhint("Run CREATE EXTENSION agentpay in this database.")));
+	return relid;
+}
+
+AgentpayAppender *
+agentpay_appender_open(AgentpayLog log)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agentpay appender",
+												  ALLOCSET_DEFAULT_SIZES);
+	AgentpayAppender *appender = MemoryContextAllocZero(context,
+														sizeof(AgentpayAppender));
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Relation	parent;
+
+	appender->context = context;
+	appender->log = log;
+	appender->parent = agentpay_log_relation(log);
+	parent = table_open(appender->parent, RowExclusiveLock);
+	appender->columns = RelationGetNumberOfAttributes(parent);
+	table_close(parent, NoLock);
+	appender->estate = CreateExecutorState();
+	appender->slots = palloc(BUFFERED_ROWS * sizeof(TupleTableSlot *));
+	MemoryContextSwitchTo(old);
+	return appender;
+}
+
+/* Adds one row; it reaches the leaf at the latest in close(). */
+void
+agentpay_appender_put(AgentpayAppender *appender, TimestampTz at,
+					  Datum *values, bool *nulls)
+{
+	TupleTableSlot *slot;
+	MemoryContext old = MemoryContextSwitchTo(appender->context);
+
+	if (appender->leaf == NULL ||
+		at < appender->leaf_from || at >= appender->leaf_until)
+		open_leaf(appender, at);
+
+	if (nulls[appender->columns - 1])
+	{
+		values[appender->columns - 1] =
+			FullTransactionIdGetDatum(GetTopFullTransactionId());
+		nulls[appender->columns - 1] = false;
+	}
+
+	slot = next_slot(appender);
+	fill_slot(appender, slot, values, nulls);
+	slot->tts_tableOid = RelationGetRelid(appender->leaf->ri_RelationDesc);
+	if (appender->leaf->ri_RelationDesc->rd_att->constr)
+		ExecConstraints(appender->leaf, slot, appender->estate);
+	ResetPerTupleExprContext(appender->estate);
+
+	appender->used++;
+	if (appender->used >= BUFFERED_ROWS || appender->bytes >= BUFFERED_BYTES)
+		flush(appender);
+	MemoryContextSwitchTo(old);
+}
+
+void
+agentpay_appender_close(AgentpayAppender *appender)
+{
+	close_leaf(appender);
+	FreeExecutorState(appender->estate);
+	MemoryContextDelete(appender->context);
+}
+
+void
+agentpay_append(AgentpayLog log, TimestampTz at, Datum *values, bool *nulls)
+{
+	AgentpayAppender *appender = agentpay_appender_open(log);
+
+	agentpay_appender_put(appender, at, values, nulls);
+	agentpay_appender_close(appender);
+}
+
+/* Opens the leaf for that moment, and makes it when there is none. */
+static void
+open_leaf(AgentpayAppender *appender, TimestampTz at)
+{
+	Oid			leaf_oid;
+	Relation	leaf;
+	TupleDesc	parent_desc;
+	Relation	parent;
+
+	close_leaf(appender);
+	if (!find_leaf(appender, at, &leaf_oid))
+	{
+		make_partition(appender->log, at);
+		if (!find_leaf(appender, at, &leaf_oid))
+			ereport(ERROR,
+					(errcode(ERRCODE_CHECK_VIOLATION),
+					 errmsg("agentpay.%s has no partition for %s",
+							log_names[appender->log],
+							timestamptz_to_str(at)),
+					 errhint("SELECT agentpay._make_partitions();")));
+	}
+
+	leaf = table_open(leaf_oid, RowExclusiveLock);
+	appender->leaf = makeNode(ResultRelInfo);
+	InitResultRelInfo(appender->leaf, leaf, 0, NULL, 0);
+	ExecOpenIndices(appender->leaf, false);
+
+	parent = table_open(appender->parent, NoLock);
+	parent_desc = RelationGetDescr(parent);
+	appender->map = convert_tuples_by_name(parent_desc, RelationGetDescr(leaf));
+	appender->parent_slot = appender->map == NULL ? NULL :
+		MakeSingleTupleTableSlot(CreateTupleDescCopy(parent_desc),
+								 &TTSOpsVirtual);
+	table_close(parent, NoLock);
+}
+
+/* Needs a lock on the parent.  Sets the leaf's bounds in the appender. */
+static bool
+find_leaf(AgentpayAppender *appender, TimestampTz at, Oid *leaf)
+{
+	Relation	parent = table_open(appender->parent, NoLock);
+	PartitionKey key = RelationGetPartitionKey(parent);
+	PartitionDesc desc = RelationGetPartitionDesc(parent, true);
+	Datum		value = TimestampTzGetDatum(at);
+	bool		found = false;
+
+	if (desc->nparts > 0)
+	{
+		PartitionBoundInfo bounds = desc->boundinfo;
+		bool		equal;
+		int			lower = partition_range_datum_bsearch(key->partsupfunc,
+														  key->partcollation,
+														  bounds, 1, &value,
+														  &equal);
+		int			part = bounds->indexes[lower + 1];
+
+		if (part >= 0)
+		{
+			*leaf = desc->oids[part];
+			appender->leaf_from = DatumGetTimestampTz(bounds->datums[lower][0]);
+			appender->leaf_until =
+				DatumGetTimestampTz(bounds->datums[lower + 1][0]);
+			found = true;
+		}
+	}
+	table_close(parent, NoLock);
+	return found;
+}
+
+/* Runs agentpay._make_partition() as the extension's owner. */
+static void
+make_partition(AgentpayLog log, TimestampTz at)
+{
+	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum		args[2] = {CStringGetTextDatum(log_names[log]),
+	TimestampTzGetDatum(at)};
+	AgentpayOwnerState saved;
+
+	agentpay_owner_enter(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT ||
+		SPI_execute_with_args("SELECT agentpay._make_partition($1, $2)",
+							  2, types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not make a partition of agentpay.%s",
+			 log_names[log]);
+	SPI_finish();
+	agentpay_owner_leave(&saved);
+}
+
+static void
+close_leaf(AgentpayAppender *appender)
+{
+	Relation	leaf;
+
+	if (appender->leaf == NULL)
+		return;
+	flush(appender);
+	leaf = appender->leaf->ri_RelationDesc;
+	for (int i = 0; i < appender->slot_count; i++)
+		ExecDropSingleTupleTableSlot(appender->slots[i]);
+	appender->slot_count = 0;
+	if (appender->parent_slot)
+		ExecDropSingleTupleTableSlot(appender->parent_slot);
+	appender->parent_slot = NULL;
+	ExecCloseIndices(appender->leaf);
+	table_close(leaf, NoLock);
+	appender->leaf = NULL;
+}
+
+/* Writes what is buffered, then the index entries. */
+static void
+flush(AgentpayAppender *appender)
+{
+	EState	   *estate = appender->estate;
+	ResultRelInfo *leaf = appender->leaf;
+	MemoryContext old;
+	CommandId	command = GetCurrentCommandId(true);
+
+	if (appender->used == 0)
+		return;
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	if (appender->used == 1)
+		table_tuple_insert(leaf->ri_RelationDesc, appender->slots[0],
+						   command, 0, NULL);
+	else
+		table_multi_insert(leaf->ri_RelationDesc, appender->slots,
+						   appender->used, command, 0, NULL);
+	MemoryContextSwitchTo(old);
+
+	for (int i = 0; i < appender->used; i++)
+	{
+		if (leaf->ri_NumIndices > 0)
+			list_free(AGENTPAY_EXEC_INSERT_INDEX_TUPLES(leaf,
+														appender->slots[i],
+														estate));
+		ExecClearTuple(appender->slots[i]);
+		ResetPerTupleExprContext(estate);
+	}
+	appender->used = 0;
+	appender->bytes = 0;
+}
+
+static TupleTableSlot *
+next_slot(AgentpayAppender *appender)
+{
+	if (appender->used == appender->slot_count)
+		appender->slots[appender->slot_count++] =
+			table_slot_create(appender->leaf->ri_RelationDesc, NULL);
+	return appender->slots[appender->used];
+}
+
+/* Copies the row into the slot, so that the caller may free its values. */
+static void
+fill_slot(AgentpayAppender *appender, TupleTableSlot *slot,
+		  Datum *values, bool *nulls)
+{
+	TupleTableSlot *target = appender->map ? appender->parent_slot : slot;
+	int			columns = appender->columns;
+
+	Assert(target->tts_tupleDescriptor->natts == columns);
+	ExecClearTuple(target);
+	memcpy(target->tts_values, values, columns * sizeof(Datum));
+	memcpy(target->tts_isnull, nulls, columns * sizeof(bool));
+	ExecStoreVirtualTuple(target);
+	if (appender->map)
+		execute_attr_map_slot(appender->map->attrMap, target, slot);
+	ExecMaterializeSlot(slot);
+	appender->bytes += ((BufferHeapTupleTableSlot *) slot)->base.tuple->t_len;
+}
+
+/*
+ * agentpay._append(record): the record has the row type of a log, which says
+ * where it goes.
+ */
+Datum
+agentpay_sql_append(PG_FUNCTION_ARGS)
+{
+	HeapTupleHeader record = PG_GETARG_HEAPTUPLEHEADER(0);
+	Oid			type = HeapTupleHeaderGetTypeId(record);
+	Oid			relid = get_typ_typrelid(type);
+	TupleDesc	desc;
+	HeapTupleData tuple;
+	Datum		values[MaxTupleAttributeNumber];
+	bool		nulls[MaxTupleAttributeNumber];
+
+	for (int log = 0; log < AGENTPAY_LOG_COUNT; log++)
+	{
+		if (!OidIsValid(relid) || relid != agentpay_log_relation(log))
+			continue;
+		desc = lookup_rowtype_tupdesc(type, HeapTupleHeaderGetTypMod(record));
+		tuple.t_len = HeapTupleHeaderGetDatumLength(record);
+		tuple.t_data = record;
+		heap_deform_tuple(&tuple, desc, values, nulls);
+		if (nulls[TIME_COLUMN])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("a row of agentpay.%s needs its time",
+							log_names[log])));
+		agentpay_append(log, DatumGetTimestampTz(values[TIME_COLUMN]),
+						values, nulls);
+		ReleaseTupleDesc(desc);
+		PG_RETURN_VOID();
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("type %s is not the row type of a log of agentpay",
+					format_type_be(type)),
+			 errhint("Cast the row, as in ROW(...)::agentpay.outcomes.")));
+}
