@@ -1,1 +1,445 @@
 -- 20_logs.sql
+--		The logs that nobody changes, their partitions and guards, and who
+--		this database is.
+--
+-- Parents have no index and no primary key: a restore attaches a leaf, ATTACH
+-- would make the index, and the dump's own CREATE INDEX would then fail.  The
+-- partition maker gives each leaf its indexes and guards before it attaches
+-- it.  Leaves are never members of the extension, so that they are dumped as
+-- ordinary tables; CREATE EXTENSION makes none, so that they restore.
+--
+-- The guards have two halves: triggers refuse changes of rows, and
+-- src/evidence/guard.c refuses changes of the tables.
+
+-- ── what C does for SQL ─────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._now() RETURNS timestamptz
+	LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_now';
+REVOKE ALL ON FUNCTION agentpay._now() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._now() IS 'agentpay''s clock: clock_timestamp() and agentpay.clock_offset';
+
+CREATE FUNCTION agentpay._uuid_v7() RETURNS uuid
+	LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_uuid_v7';
+REVOKE ALL ON FUNCTION agentpay._uuid_v7() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._uuid_v7() IS 'a time-ordered uuid (RFC 9562, version 7)';
+
+CREATE FUNCTION agentpay._append(record) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_append';
+REVOKE ALL ON FUNCTION agentpay._append(record) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._append(record) IS 'appends a row to the log whose row type it has; fills a NULL xid';
+
+-- ── the logs ────────────────────────────────────────────────────────────────
+CREATE TABLE agentpay.agent_versions (
+	agent text NOT NULL,
+	version int NOT NULL,
+	definition jsonb NOT NULL,
+	sha256 bytea NOT NULL,
+	changed_by name NOT NULL,
+	changed_at timestamptz NOT NULL,
+	PRIMARY KEY (agent, version));
+COMMENT ON TABLE agentpay.agent_versions IS 'what each version of an agent was; decisions and calls name it. Append-only';
+COMMENT ON COLUMN agentpay.agent_versions.definition IS 'the row of agents, without stage and enabled; the secret is a reference only';
+COMMENT ON COLUMN agentpay.agent_versions.sha256 IS 'of definition''s text in UTF-8';
+SELECT pg_catalog.pg_extension_config_dump('agentpay.agent_versions', '');
+
+CREATE TABLE agentpay.decisions (
+	decision_id uuid NOT NULL,
+	decided_at timestamptz NOT NULL,
+	point text NOT NULL,
+	row_id text NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	amount numeric,
+	currency text,
+	base_amount numeric,
+	kind text NOT NULL CHECK (kind IN ('rules','shadow_rules','agent','fallback','human')),
+	authority text NOT NULL CHECK (authority IN ('live','shadow')),
+	verdict text NOT NULL,
+	answer text,
+	assignment text NOT NULL DEFAULT 'treatment' CHECK (assignment IN ('treatment','holdout','explore','audit')),
+	repeat_no int NOT NULL DEFAULT 0,
+	propensity real NOT NULL DEFAULT 1,
+	score numeric,
+	reasons text[] NOT NULL DEFAULT '{}',
+	ruleset_version int,
+	agent text,
+	agent_version int,
+	confidence real,
+	failure text CHECK (failure IN ('timeout','http_error','rate_limited','truncated','not_json','schema','unknown_verdict',
+		'over_authority','low_confidence','over_budget','killed','uncertain','skipped')),
+	inputs jsonb,
+	cost numeric NOT NULL DEFAULT 0,
+	latency_ms double precision,
+	supersedes uuid,
+	detail jsonb,
+	sealed bytea,
+	key_id bigint,
+	xid xid8 NOT NULL,
+	CHECK ((kind = 'fallback') = (failure IS NOT NULL)),
+	CHECK ((agent IS NULL) = (agent_version IS NULL))
+) PARTITION BY RANGE (decided_at);
+COMMENT ON TABLE agentpay.decisions IS 'every verdict that was reached about a row, by rules, agents or people. Append-only';
+COMMENT ON COLUMN agentpay.decisions.decision_id IS 'UUID version 7';
+COMMENT ON COLUMN agentpay.decisions.row_id IS 'the payment''s key, as text';
+COMMENT ON COLUMN agentpay.decisions.occurred_at IS 'the payment''s own time';
+COMMENT ON COLUMN agentpay.decisions.base_amount IS 'amount in the point''s base currency';
+COMMENT ON COLUMN agentpay.decisions.authority IS 'live: it counted; shadow: it was only recorded';
+COMMENT ON COLUMN agentpay.decisions.verdict IS 'effective; fallback: the rules verdict that stands';
+COMMENT ON COLUMN agentpay.decisions.answer IS 'what the agent said, before confidence and authority';
+COMMENT ON COLUMN agentpay.decisions.repeat_no IS '0: the answer that counts; 1 and above: repeats';
+COMMENT ON COLUMN agentpay.decisions.propensity IS 'probability that this row''s label can be observed';
+COMMENT ON COLUMN agentpay.decisions.reasons IS 'rule codes, or the agent''s reasons';
+COMMENT ON COLUMN agentpay.decisions.failure IS 'why the rules verdict stands; connection and TLS errors: http_error; an open breaker: skipped';
+COMMENT ON COLUMN agentpay.decisions.inputs IS 'every column and feature that was read, after the data policy';
+COMMENT ON COLUMN agentpay.decisions.cost IS 'USD, all attempts';
+COMMENT ON COLUMN agentpay.decisions.sealed IS 'what may not stand in clear: inputs, explanation';
+COMMENT ON COLUMN agentpay.decisions.xid IS 'top-level transaction that wrote it';
+
+CREATE TABLE agentpay.agent_calls (
+	call_id uuid NOT NULL,
+	called_at timestamptz NOT NULL,
+	task_id bigint NOT NULL,
+	attempt int NOT NULL,
+	decision_id uuid,
+	point text NOT NULL,
+	row_id text NOT NULL,
+	agent text NOT NULL,
+	agent_version int NOT NULL,
+	cost_center text NOT NULL,
+	provider text NOT NULL,
+	request_model text,
+	response_model text,
+	request_id text,
+	input_tokens bigint,
+	cached_tokens bigint,
+	output_tokens bigint,
+	finish_reason text,
+	http_status int,
+	status text NOT NULL CHECK (status IN ('ok','timeout','http_error','rate_limited','truncated','not_json','schema',
+		'unknown_verdict','killed','uncertain')),
+	error text,
+	reserved_cost numeric NOT NULL DEFAULT 0,
+	cost numeric NOT NULL DEFAULT 0,
+	queued_ms double precision,
+	in_flight_at_start int,
+	latency_ms double precision,
+	request_sha256 bytea,
+	sealed bytea,
+	key_id bigint,
+	xid xid8 NOT NULL
+) PARTITION BY RANGE (called_at);
+COMMENT ON TABLE agentpay.agent_calls IS 'every call to an agent, retries included. Append-only';
+COMMENT ON COLUMN agentpay.agent_calls.decision_id IS 'the decision it led to';
+COMMENT ON COLUMN agentpay.agent_calls.request_id IS 'the provider''s';
+COMMENT ON COLUMN agentpay.agent_calls.status IS 'what happened to the call; decisions.failure: to the answer';
+COMMENT ON COLUMN agentpay.agent_calls.reserved_cost IS 'USD, the bound that was held';
+COMMENT ON COLUMN agentpay.agent_calls.cost IS 'USD, settled';
+COMMENT ON COLUMN agentpay.agent_calls.request_sha256 IS 'of the exact bytes sent';
+COMMENT ON COLUMN agentpay.agent_calls.sealed IS 'prompt and answer';
+
+CREATE TABLE agentpay.outcomes (
+	outcome_id uuid NOT NULL,
+	observed_at timestamptz NOT NULL DEFAULT now(),
+	point text NOT NULL,
+	row_id text NOT NULL,
+	label text NOT NULL,
+	source text NOT NULL CHECK (source IN ('chargeback','fraud_report','analyst','explore','audit','settlement','representment','import')),
+	amount_lost numeric,
+	effective_at timestamptz NOT NULL,
+	recorded_by name NOT NULL DEFAULT session_user,
+	xid xid8 NOT NULL
+) PARTITION BY RANGE (observed_at);
+COMMENT ON TABLE agentpay.outcomes IS 'labels: what turned out. Corrections append: the latest observed_at wins. A reversal, a void, a refund and a non-fraud chargeback are no fraud label. Append-only';
+COMMENT ON COLUMN agentpay.outcomes.label IS 'fraud role: fraud or legit; other roles: the verdict that was right';
+COMMENT ON COLUMN agentpay.outcomes.amount_lost IS 'in the row''s currency, after recovery and liability shift';
+COMMENT ON COLUMN agentpay.outcomes.effective_at IS 'when it became true in the world';
+
+CREATE TABLE agentpay.governance_log (
+	event_id uuid NOT NULL,
+	logged_at timestamptz NOT NULL,
+	actor name NOT NULL,
+	action text NOT NULL,
+	object_kind text NOT NULL,
+	object text NOT NULL,
+	reason text,
+	before jsonb,
+	after jsonb,
+	xid xid8 NOT NULL
+) PARTITION BY RANGE (logged_at);
+COMMENT ON TABLE agentpay.governance_log IS 'who changed what, and what agentpay itself did. Append-only';
+COMMENT ON COLUMN agentpay.governance_log.actor IS 'session_user; workers: agentpay';
+COMMENT ON COLUMN agentpay.governance_log.action IS 'insert, update, delete, activate, revert, adopt, kill, exhausted …';
+COMMENT ON COLUMN agentpay.governance_log.object_kind IS 'agent, budget, kill_switch, partition, key …';
+COMMENT ON COLUMN agentpay.governance_log.before IS 'the row before; never a secret or a key';
+
+CREATE TABLE agentpay._tasks (
+	task_id bigint NOT NULL,
+	created_at timestamptz NOT NULL,
+	point text NOT NULL,
+	row_id text NOT NULL,
+	decision_id uuid NOT NULL,
+	agent text NOT NULL,
+	agent_version int NOT NULL,
+	decide_by timestamptz,
+	idempotency_key uuid NOT NULL,
+	xid xid8 NOT NULL
+) PARTITION BY RANGE (created_at);
+COMMENT ON TABLE agentpay._tasks IS 'questions for agents: written with the payment, never updated; done when the decision exists';
+COMMENT ON COLUMN agentpay._tasks.created_at IS 'decided_at of the rules decision';
+CREATE SEQUENCE agentpay._task_id_seq;
+SELECT pg_catalog.pg_extension_config_dump('agentpay._task_id_seq', '');
+
+-- ── who this database is ────────────────────────────────────────────────────
+CREATE TABLE agentpay._identity (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	system_identifier bigint NOT NULL,
+	database_oid oid NOT NULL,
+	adopted_at timestamptz NOT NULL);
+COMMENT ON TABLE agentpay._identity IS 'the cluster and database that this ledger lives in; not dumped, so that a copy knows that it is one';
+
+CREATE FUNCTION agentpay._held() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT NOT EXISTS (
+		SELECT FROM agentpay._identity i
+		  JOIN pg_control_system() c USING (system_identifier)
+		  JOIN pg_database d ON d.oid = i.database_oid
+		 WHERE d.datname = current_database())
+$$;
+REVOKE ALL ON FUNCTION agentpay._held() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._held() IS 'true: not started, or a copy that nobody adopted: nothing calls an agent';
+
+CREATE FUNCTION agentpay._has_leaves() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (
+		SELECT FROM pg_inherits
+		 WHERE inhparent IN ('agentpay.decisions'::regclass,
+							 'agentpay.agent_calls'::regclass,
+							 'agentpay.outcomes'::regclass,
+							 'agentpay.governance_log'::regclass,
+							 'agentpay._tasks'::regclass))
+$$;
+REVOKE ALL ON FUNCTION agentpay._has_leaves() FROM PUBLIC;
+
+CREATE FUNCTION agentpay._restoring() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT agentpay._held() AND agentpay._has_leaves()
+$$;
+REVOKE ALL ON FUNCTION agentpay._restoring() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._restoring() IS 'true from the first restored log until adopt(): triggers let the dump in as it is';
+
+-- ── partitions ──────────────────────────────────────────────────────────────
+-- Runs with the guards of src/evidence/guard.c lifted, as the extension's
+-- owner; an inserting transaction may call it.
+CREATE FUNCTION agentpay._make_partition(log text, at timestamptz) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_make_partition';
+REVOKE ALL ON FUNCTION agentpay._make_partition(text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._make_partition(text, timestamptz) IS 'makes the monthly leaf of a log for that moment, if it is missing';
+
+-- The parent's lock serialises makers; the name is looked up again under it,
+-- by the catalog caches, which do not depend on the transaction's snapshot.
+-- CREATE, then ATTACH: neither blocks those who append or read.
+CREATE FUNCTION agentpay._build_partition(log text, at timestamptz)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	month timestamp := date_trunc('month', at AT TIME ZONE 'UTC');
+	leaf text := format('agentpay.%I', log || to_char(month, '_YYYY_MM'));
+	parent text := format('agentpay.%I', log);
+	bound constant text := 'YYYY-MM-DD 00:00:00+00';
+	index_columns text;
+	member_of name;
+BEGIN
+	IF NOT isfinite(at) THEN
+		RAISE EXCEPTION 'a partition needs a finite time'
+			USING ERRCODE = 'datetime_field_overflow';
+	END IF;
+	IF pg_partition_root(to_regclass(leaf)) = parent::regclass THEN
+		RETURN;
+	END IF;
+	EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+	IF pg_partition_root(to_regclass(leaf)) = parent::regclass THEN
+		RETURN;
+	END IF;
+
+	EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING CONSTRAINTS'
+				   ' INCLUDING STORAGE INCLUDING COMPRESSION)', leaf, parent);
+	FOR index_columns IN
+		SELECT c FROM (VALUES
+			('decisions', 'point, row_id'), ('decisions', 'decision_id'),
+			('agent_calls', 'decision_id'), ('agent_calls', 'task_id'),
+			('outcomes', 'point, row_id'), ('outcomes', 'outcome_id'),
+			('governance_log', 'object_kind, object'),
+			('governance_log', 'event_id'),
+			('_tasks', 'task_id'), ('_tasks', 'xid, task_id')) AS i (l, c)
+		 WHERE l = log
+	LOOP
+		EXECUTE format('CREATE INDEX ON %s (%s)', leaf, index_columns);
+	END LOOP;
+	EXECUTE format('CREATE TRIGGER agentpay_truncate BEFORE TRUNCATE ON %s'
+				   ' EXECUTE FUNCTION agentpay._refuse_change()', leaf);
+	EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER agentpay_truncate',
+				   leaf);
+	EXECUTE format('ALTER TABLE %s OWNER TO %s', leaf,
+				   (SELECT relowner::regrole FROM pg_class
+					 WHERE oid = parent::regclass));
+	-- inside some extension's script the leaf would become its member
+	FOR member_of IN
+		SELECT e.extname FROM pg_depend d
+		  JOIN pg_extension e ON e.oid = d.refobjid
+		 WHERE d.classid = 'pg_class'::regclass AND d.objid = leaf::regclass
+		   AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+	LOOP
+		EXECUTE format('ALTER EXTENSION %I DROP TABLE %s', member_of, leaf);
+	END LOOP;
+	EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s'
+				   ' FOR VALUES FROM (%L) TO (%L)', parent, leaf,
+				   to_char(month, bound),
+				   to_char(month + interval '1 month', bound));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._build_partition(text, timestamptz)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._make_partitions() RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	this_month timestamp := date_trunc('month',
+									   agentpay._now() AT TIME ZONE 'UTC');
+BEGIN
+	-- logs in one order, so that two sessions cannot wait for each other
+	PERFORM agentpay._make_partition(l.log, (this_month
+				+ make_interval(months => ahead)) AT TIME ZONE 'UTC')
+	   FROM unnest(ARRAY['decisions', 'agent_calls', 'outcomes',
+						 'governance_log', '_tasks'])
+			WITH ORDINALITY AS l (log, ord), generate_series(0, 2) AS ahead
+	  ORDER BY l.ord, ahead;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._make_partitions() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._make_partitions() IS 'this month and two ahead, for every log';
+
+-- ── guards ──────────────────────────────────────────────────────────────────
+-- The appender writes past triggers; whatever comes by SQL is refused.  Row
+-- triggers of a parent are cloned to a leaf when it is attached.
+CREATE FUNCTION agentpay._refuse_change() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF TG_OP = 'INSERT' AND agentpay._restoring() THEN
+		RETURN NEW;
+	END IF;
+	RAISE EXCEPTION 'agentpay.% is append-only: % refused',
+					TG_TABLE_NAME, TG_OP
+		USING ERRCODE = 'AP001',
+		DETAIL = 'What was recorded is evidence: nobody changes it, and only agentpay adds to it.',
+		HINT = CASE WHEN TG_OP = 'INSERT' AND TG_TABLE_NAME LIKE 'outcomes%'
+			THEN 'SELECT agentpay.record_outcome(point, row_id, label);'
+			WHEN TG_TABLE_NAME LIKE 'outcomes%'
+			THEN 'A correction appends: SELECT agentpay.record_outcome(point, row_id, label);'
+			ELSE 'A correction is a new row, written by the function that makes such rows.'
+			END;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._refuse_change() FROM PUBLIC;
+
+-- A version must be what agents holds at that moment.
+CREATE FUNCTION agentpay._agent_versions_insert() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF agentpay._restoring() OR EXISTS (
+		SELECT FROM agentpay.agents a
+		 WHERE a.name = NEW.agent
+		   AND agentpay._agent_definition(a) = NEW.definition) THEN
+		RETURN NEW;
+	END IF;
+	RAISE EXCEPTION 'agentpay.agent_versions is append-only: INSERT refused'
+		USING ERRCODE = 'AP001',
+		DETAIL = 'A version is written when the agent changes.',
+		HINT = format('UPDATE agentpay.agents SET … WHERE name = %L;',
+					  NEW.agent);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._agent_versions_insert() FROM PUBLIC;
+
+DO $$
+DECLARE
+	log text;
+BEGIN
+	FOREACH log IN ARRAY ARRAY['decisions', 'agent_calls', 'outcomes',
+							   'governance_log', '_tasks', 'agent_versions']
+	LOOP
+		EXECUTE format('CREATE TRIGGER agentpay_change'
+			' BEFORE UPDATE OR DELETE ON agentpay.%1$I FOR EACH ROW'
+			' EXECUTE FUNCTION agentpay._refuse_change();'
+			' CREATE TRIGGER agentpay_truncate'
+			' BEFORE TRUNCATE ON agentpay.%1$I'
+			' EXECUTE FUNCTION agentpay._refuse_change();'
+			' CREATE TRIGGER agentpay_insert'
+			' BEFORE INSERT ON agentpay.%1$I FOR EACH ROW'
+			' EXECUTE FUNCTION agentpay.%2$I();'
+			' ALTER TABLE agentpay.%1$I'
+			' ENABLE ALWAYS TRIGGER agentpay_change,'
+			' ENABLE ALWAYS TRIGGER agentpay_truncate', log,
+			CASE WHEN log = 'agent_versions' THEN '_agent_versions_insert'
+			ELSE '_refuse_change' END);
+	END LOOP;
+END$$;
+
+-- ── governance, start, adoption ─────────────────────────────────────────────
+-- The first attach or change of configuration makes the identity and the
+-- partitions; a copy is left as it is, for adopt().
+CREATE FUNCTION agentpay._ensure_started() RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT agentpay._held() OR agentpay._has_leaves() THEN
+		RETURN;
+	END IF;
+	PERFORM agentpay._take_identity();
+	PERFORM agentpay._make_partitions();
+END$$;
+REVOKE ALL ON FUNCTION agentpay._ensure_started() FROM PUBLIC;
+
+CREATE FUNCTION agentpay._take_identity() RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO agentpay._identity
+		   (system_identifier, database_oid, adopted_at)
+	SELECT c.system_identifier, d.oid, agentpay._now()
+	  FROM pg_control_system() c, pg_database d
+	 WHERE d.datname = current_database()
+		ON CONFLICT (one) DO UPDATE
+	   SET system_identifier = excluded.system_identifier,
+		   database_oid = excluded.database_oid,
+		   adopted_at = excluded.adopted_at
+$$;
+REVOKE ALL ON FUNCTION agentpay._take_identity() FROM PUBLIC;
+
+CREATE FUNCTION agentpay._govern(action text, object_kind text, object text,
+	reason text, before jsonb, after jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM agentpay._ensure_started();
+	PERFORM agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
+		session_user, action, object_kind, object, reason, before, after,
+		NULL)::agentpay.governance_log);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._govern(text, text, text, text, jsonb, jsonb)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._govern(text, text, text, text, jsonb, jsonb)
+	IS 'one event of the governance log, by the session''s user';
