@@ -90,6 +90,6 @@ define_scoring_settings(void)
 							   "Schemas whose functions rules may call, beside the built-in list.",
 							   "Functions there run as the owner of the table, restricted.",
 							   &agentpay_expression_schemas, "",
-							   PGC_SUSET, GUC_LIST_INPUT | GUC_LIST_QUOTE,
+							   PGC_SUSET, GUC_LIST_INPUT,
 							   NULL, NULL, NULL);
 }

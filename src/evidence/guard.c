@@ -1,0 +1,363 @@
+/*-------------------------------------------------------------------------
+ * guard.c
+ *		Refuses DDL that would change or remove the logs.
+ *
+ * Triggers cannot refuse DROP, DETACH or DISABLE TRIGGER, so two hooks do:
+ * ProcessUtility knows what a statement says, and object_access sees every
+ * drop, also one that comes by DROP SCHEMA ... CASCADE or DROP OWNED.  They
+ * bind superusers too; what a superuser can still do (edit the catalogs, or
+ * load no library) is for the Merkle log to show.
+ *
+ * The guards are lifted for DROP EXTENSION agentpay, in agentpay's own scripts,
+ * for the partition maker, and while a dump is being restored (agentpay._restoring()).
+ *
+ * No locks: a name is resolved without one, as the statement does it again.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "base/errors.h"
+#include "base/owner.h"
+#include "evidence/guard.h"
+
+/* Above zero while our own code, or DROP EXTENSION, works on the logs. */
+static int	lifted = 0;
+
+static const char *const guarded_tables[] = {
+	"decisions", "agent_calls", "outcomes", "governance_log", "_tasks",
+	"agent_versions"
+};
+
+static bool is_log(Oid relid);
+static bool is_guarded_parent(Oid relid);
+static Oid	named_log(RangeVar *name);
+static Oid	inherited_log(CreateStmt *stmt);
+static void refuse(Oid relid, const char *what);
+static void check_alter_table(AlterTableStmt *stmt);
+static const char *refused_command(AlterTableCmd *cmd);
+static bool drops_agentpay(DropStmt *stmt);
+static Oid	trigger_relation(Oid trigger_id);
+static bool own_script(void);
+static bool restoring(void);
+
+PG_FUNCTION_INFO_V1(agentpay_sql_make_partition);
+
+bool
+agentpay_guard_check_utility(Node *parsetree)
+{
+	Oid			log = InvalidOid;
+	const char *what = NULL;
+
+	if (lifted > 0)
+		return false;
+
+	switch (nodeTag(parsetree))
+	{
+		case T_DropStmt:
+			return drops_agentpay((DropStmt *) parsetree);
+		case T_AlterTableStmt:
+			check_alter_table((AlterTableStmt *) parsetree);
+			return false;
+		case T_RenameStmt:
+			log = named_log(((RenameStmt *) parsetree)->relation);
+			what = "RENAME";
+			break;
+		case T_AlterObjectSchemaStmt:
+			log = named_log(((AlterObjectSchemaStmt *) parsetree)->relation);
+			what = "SET SCHEMA";
+			break;
+		case T_RuleStmt:
+			log = named_log(((RuleStmt *) parsetree)->relation);
+			what = "CREATE RULE";
+			break;
+		case T_CreateTrigStmt:
+			log = named_log(((CreateTrigStmt *) parsetree)->relation);
+			what = "CREATE TRIGGER";
+			break;
+		case T_CreateStmt:
+			log = inherited_log((CreateStmt *) parsetree);
+			what = "CREATE TABLE ... PARTITION OF";
+			break;
+		default:
+			return false;
+	}
+
+	if (OidIsValid(log) && !own_script() && !restoring())
+		refuse(log, what);
+	return false;
+}
+
+void
+agentpay_guard_lift(void)
+{
+	lifted++;
+}
+
+void
+agentpay_guard_restore(void)
+{
+	Assert(lifted > 0);
+	lifted--;
+}
+
+void
+agentpay_guard_check_access(ObjectAccessType access, Oid class_id,
+							Oid object_id, int sub_id, void *arg)
+{
+	Oid			relid = InvalidOid;
+
+	if (lifted > 0 || access != OAT_DROP)
+		return;
+	if (class_id == RelationRelationId)
+		relid = object_id;
+	else if (class_id == TriggerRelationId)
+		relid = trigger_relation(object_id);
+	if (OidIsValid(relid) && is_log(relid) &&
+		!own_script() && !restoring())
+		refuse(relid, sub_id != 0 ? "DROP COLUMN" : "DROP");
+}
+
+void
+agentpay_guard_make_partition(const char *log, TimestampTz at)
+{
+	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum		args[2] = {CStringGetTextDatum(log), TimestampTzGetDatum(at)};
+	AgentpayOwnerState saved;
+
+	agentpay_owner_enter(&saved);
+	agentpay_guard_lift();
+	PG_TRY();
+	{
+		if (SPI_connect() != SPI_OK_CONNECT ||
+			SPI_execute_with_args("SELECT agentpay._build_partition($1, $2)",
+								  2, types, args, NULL,
+								  false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not make a partition of agentpay.%s", log);
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		agentpay_guard_restore();
+	}
+	PG_END_TRY();
+	agentpay_owner_leave(&saved);
+}
+
+/* agentpay._make_partition(log text, at timestamptz) */
+Datum
+agentpay_sql_make_partition(PG_FUNCTION_ARGS)
+{
+	agentpay_guard_make_partition(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+								  PG_GETARG_TIMESTAMPTZ(1));
+	PG_RETURN_VOID();
+}
+
+/* Whether that is a log, or a leaf of one. */
+static bool
+is_log(Oid relid)
+{
+	if (is_guarded_parent(relid))
+		return true;
+	return get_rel_relispartition(relid) &&
+		is_guarded_parent(get_partition_parent(relid, true));
+}
+
+static bool
+is_guarded_parent(Oid relid)
+{
+	char		kind = get_rel_relkind(relid);
+	char	   *name;
+
+	if (kind != RELKIND_PARTITIONED_TABLE && kind != RELKIND_RELATION)
+		return false;
+	if (get_rel_namespace(relid) != get_namespace_oid("agentpay", true) ||
+		!OidIsValid(get_extension_oid("agentpay", true)))
+		return false;
+	name = get_rel_name(relid);
+	for (int i = 0; i < lengthof(guarded_tables); i++)
+		if (strcmp(name, guarded_tables[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The log that a statement names; InvalidOid for any other relation. */
+static Oid
+named_log(RangeVar *name)
+{
+	Oid			relid;
+
+	if (name == NULL)
+		return InvalidOid;
+	relid = RangeVarGetRelid(name, NoLock, true);
+	return OidIsValid(relid) && is_log(relid) ? relid : InvalidOid;
+}
+
+/* The log that a new table would be a partition or child of. */
+static Oid
+inherited_log(CreateStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->inhRelations)
+	{
+		Oid			log = named_log(lfirst_node(RangeVar, lc));
+
+		if (OidIsValid(log))
+			return log;
+	}
+	return InvalidOid;
+}
+
+static void
+refuse(Oid relid, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_AGENTPAY_APPEND_ONLY),
+			 errmsg("agentpay.%s is append-only: %s refused",
+					get_rel_name(relid), what),
+			 errdetail("What was recorded is evidence: nobody changes it, and only agentpay adds to it."),
+			 errhint("DROP EXTENSION agentpay removes everything, evidence included.")));
+}
+
+static void
+check_alter_table(AlterTableStmt *stmt)
+{
+	Oid			log = named_log(stmt->relation);
+	ListCell   *lc;
+
+	if (!OidIsValid(log) || own_script())
+		return;
+	foreach(lc, stmt->cmds)
+	{
+		const char *what = refused_command(lfirst_node(AlterTableCmd, lc));
+
+		if (what != NULL && !restoring())
+			refuse(log, what);
+	}
+}
+
+/* NULL for what changes no row and no guard: storage, statistics, owner. */
+static const char *
+refused_command(AlterTableCmd *cmd)
+{
+	switch (cmd->subtype)
+	{
+		case AT_SetRelOptions:
+		case AT_ResetRelOptions:
+		case AT_SetTableSpace:
+		case AT_SetStatistics:
+		case AT_SetOptions:
+		case AT_ResetOptions:
+		case AT_SetStorage:
+		case AT_SetCompression:
+		case AT_ClusterOn:
+		case AT_DropCluster:
+		case AT_ReplicaIdentity:
+		case AT_ChangeOwner:
+		case AT_EnableRowSecurity:
+		case AT_DisableRowSecurity:
+		case AT_ForceRowSecurity:
+		case AT_NoForceRowSecurity:
+			return NULL;
+		case AT_AttachPartition:
+			return "ATTACH PARTITION";
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+			return "DETACH PARTITION";
+		case AT_DisableTrig:
+		case AT_DisableTrigAll:
+		case AT_DisableTrigUser:
+			return "DISABLE TRIGGER";
+		case AT_EnableTrig:
+		case AT_EnableAlwaysTrig:
+		case AT_EnableReplicaTrig:
+		case AT_EnableTrigAll:
+		case AT_EnableTrigUser:
+			return "ENABLE TRIGGER";
+		default:
+			return "ALTER TABLE";
+	}
+}
+
+static bool
+drops_agentpay(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, stmt->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "agentpay") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The table of a trigger that is about to go. */
+static Oid
+trigger_relation(Oid trigger_id)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			relid = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger_id));
+	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1,
+							  &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		relid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return relid;
+}
+
+/* Whether agentpay's own script runs: CREATE or ALTER EXTENSION agentpay. */
+static bool
+own_script(void)
+{
+	return creating_extension &&
+		CurrentExtensionObject == get_extension_oid("agentpay", true);
+}
+
+/* agentpay._restoring(), for whoever runs the statement. */
+static bool
+restoring(void)
+{
+	AgentpayOwnerState saved;
+	bool		isnull;
+	bool		result;
+
+	agentpay_owner_enter(&saved);
+	if (SPI_connect() != SPI_OK_CONNECT ||
+		SPI_execute("SELECT agentpay._restoring()", true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not ask whether a restore is under way");
+	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	agentpay_owner_leave(&saved);
+	return result;
+}
