@@ -13,6 +13,11 @@
 #error "agentpay needs PostgreSQL 15 or later"
 #endif
 
+/* PostgreSQL 16 moved VARDATA() and its kin out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* PostgreSQL 16 added onlySummarizing to ExecInsertIndexTuples(). */
 #if PG_VERSION_NUM >= 160000
 #define AGENTPAY_EXEC_INSERT_INDEX_TUPLES(rel, slot, estate) \

@@ -27,8 +27,8 @@ typedef struct AgentpayLogistic
 
 /*
  * The probability of the positive class, in [0, 1], never NaN.  inputs has
- * n_inputs values in the model's order; NaN and the infinities are missing
- * and count as the mean.
+ * n_inputs values in the model's order; NaN, infinities and what lies beyond
+ * 1e100 are missing and count as the mean.
  */
 extern double
 agentpay_logistic_predict(const AgentpayLogistic *model, const double *inputs);
@@ -46,8 +46,7 @@ typedef struct AgentpayLogisticFit
 	(2 * ((size_t) (d) + 1) * ((size_t) (d) + 1) + 4 * ((size_t) (d) + 1))
 
 /*
- * Fits a model to n rows of d inputs (x row by row; NaN and the infinities:
- * missing) and labels y (0 or 1).  Inputs are standardised with the mean and
+ * Fits a model to n rows of d inputs (x row by row; missing as above) and labels y (0 or 1).  Inputs are standardised with the mean and
  * the standard deviation of their present values; an input that is constant
  * or always missing gets coefficient 0.  Minimises
  * -log likelihood + l2 / 2 |coefficients|^2, the intercept unpenalised, by
