@@ -21,7 +21,7 @@
 #define ITERATIONS_MAX 100
 #define HALVINGS_MAX 40
 
-/* Converged: no coefficient would move by more than this. */
+/* Converged: no coefficient has moved by more than this. */
 #define STEP_TOLERANCE 1e-8
 
 /* What the parts of a fit share. */
@@ -126,12 +126,6 @@ agentpay_logistic_fit(const double *x, size_t n, int d, const unsigned char *y,
 		newton_step(&fit);
 		for (size_t k = 0; k < m; k++)
 			largest = fmax(largest, fabs(fit.step[k]));
-		if (largest <= STEP_TOLERANCE)
-		{
-			result->converged = true;
-			break;
-		}
-
 		/* The objective is convex: halve until the step is downhill. */
 		for (int i = 0; i < HALVINGS_MAX; i++, share /= 2)
 		{
@@ -145,6 +139,7 @@ agentpay_logistic_fit(const double *x, size_t n, int d, const unsigned char *y,
 			break; /* not a number: nothing to go by */
 		memcpy(fit.beta, fit.trial, m * sizeof(double));
 		result->objective = value;
+		result->converged = largest <= STEP_TOLERANCE;
 	}
 
 	model->intercept = fit.beta[0];
