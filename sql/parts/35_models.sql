@@ -1,1 +1,261 @@
 -- 35_models.sql
+--		Models that are fitted here: logistic regression from the ledger's own
+--		rows and labels.
+
+-- ── the arithmetic ──────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._fit_logistic(x double precision[], y boolean[],
+	train_rows int, l2 double precision,
+	OUT converged boolean, OUT iterations int, OUT objective double precision,
+	OUT intercept double precision, OUT coefficients double precision[],
+	OUT mean double precision[], OUT scale double precision[],
+	OUT auc double precision, OUT average_precision double precision,
+	OUT precision_at_100 double precision)
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_fit_logistic';
+REVOKE ALL ON FUNCTION agentpay._fit_logistic(double precision[], boolean[], int, double precision) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._fit_logistic(double precision[], boolean[], int, double precision) IS 'fits to the first train_rows rows of x, measures on the others';
+
+-- ── the inputs ──────────────────────────────────────────────────────────────
+-- For one of train_logistic()'s features the expression that reads it, of the
+-- table's row p or of its rules decision's inputs d.inputs.
+CREATE FUNCTION agentpay._training_input(point text, feature text) RETURNS text
+	LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	relation regclass := (SELECT d.table_name FROM agentpay.decision_points d
+		WHERE d.point = _training_input.point);
+	column_type regtype := (SELECT a.atttypid FROM pg_attribute a
+		WHERE a.attrelid = relation AND a.attname = feature
+			AND a.attnum > 0 AND NOT a.attisdropped);
+	base_type regtype := (SELECT CASE WHEN t.typtype = 'd'
+			THEN t.typbasetype ELSE t.oid END
+		FROM pg_type t WHERE t.oid = column_type);
+BEGIN
+	IF column_type IS NULL THEN
+		IF EXISTS (SELECT FROM agentpay.features f
+			WHERE f.point = _training_input.point AND f.name = feature) THEN
+			RETURN format($q$CASE jsonb_typeof(d.inputs -> %1$L)
+				WHEN 'number' THEN (d.inputs ->> %1$L)::float8
+				WHEN 'boolean' THEN (d.inputs ->> %1$L)::boolean::int END$q$,
+				feature);
+		END IF;
+		RAISE undefined_column USING
+			MESSAGE = format('point "%s" has no column or feature "%s"',
+				point, feature),
+			DETAIL = format('Columns are those of %s; features are the rows of agentpay.features.',
+				relation),
+			HINT = format('Columns that can be used: %s. Features: %s.',
+				(SELECT coalesce(string_agg(a.attname, ', ' ORDER BY a.attnum), 'none')
+					FROM pg_attribute a WHERE a.attrelid = relation
+					AND a.attnum > 0 AND NOT a.attisdropped
+					AND a.atttypid = ANY ('{int2,int4,int8,float4,float8,numeric,bool}'::regtype[])),
+				(SELECT coalesce(string_agg(f.name, ', ' ORDER BY f.name), 'none')
+					FROM agentpay.features f WHERE f.point = _training_input.point));
+	ELSIF base_type = 'boolean'::regtype THEN
+		RETURN format('(p.%I)::boolean::int', feature);
+	ELSIF base_type = ANY ('{int2,int4,int8,float4,float8,numeric}'::regtype[]) THEN
+		RETURN format('(p.%I)::float8', feature);
+	END IF;
+	RAISE datatype_mismatch USING
+		MESSAGE = format('column "%s" is of type %s, and a logistic regression takes numbers',
+			feature, column_type),
+		DETAIL = 'Integers, numeric, floating point and boolean columns can be used.',
+		HINT = format('Add a number made of it: ALTER TABLE %s ADD COLUMN %I double precision, filled when the row is written.',
+			relation, feature || '_number');
+END$$;
+REVOKE ALL ON FUNCTION agentpay._training_input(text, text) FROM PUBLIC;
+
+-- What train_logistic()'s arguments must be.
+CREATE FUNCTION agentpay._check_training(name text, point text,
+	features text[], label_delay interval, l2 double precision,
+	holdout double precision) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	role text := (SELECT d.role FROM agentpay.decision_points d
+		WHERE d.point = _check_training.point);
+	twice text := (SELECT f FROM unnest(features) f GROUP BY f
+		HAVING count(*) > 1 LIMIT 1);
+BEGIN
+	IF role IS NULL THEN
+		RAISE undefined_object USING
+			MESSAGE = format('there is no point "%s"', point),
+			DETAIL = 'A model is trained on the rows of a point.',
+			HINT = 'SELECT agentpay.attach(...) makes one; SELECT point FROM agentpay.decision_points lists them.';
+	ELSIF role <> 'fraud' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('point "%s" has role %s', point, role),
+			DETAIL = 'Logistic regression tells fraud from legit, the labels of role fraud.',
+			HINT = 'SELECT point FROM agentpay.decision_points WHERE role = ''fraud'' lists the points that have them.';
+	ELSIF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,47}$' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('"%s" cannot be the name of a model', name),
+			DETAIL = 'Names are lower case letters, digits and underscores, 48 at the most, a letter first.',
+			HINT = 'Choose a name such as ''fraud_model''.';
+	ELSIF coalesce(cardinality(features), 0) = 0
+		OR array_position(features, NULL) IS NOT NULL THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = 'a model needs at least one feature, and none may be null',
+			DETAIL = 'features names columns of the table and features of the point.',
+			HINT = 'Pass for example features => ''{amount}''.';
+	ELSIF twice IS NOT NULL THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('feature "%s" is named twice', twice),
+			DETAIL = 'Each input has one coefficient.',
+			HINT = format('Leave one of the two "%s" out of features.', twice);
+	ELSIF l2 IS NULL OR NOT l2 BETWEEN 0 AND 1e9 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('l2 is %s, and must be between 0 and 1e9', l2),
+			DETAIL = 'It is the weight of the penalty on large coefficients.',
+			HINT = 'Leave it out for the default, 1.';
+	ELSIF holdout IS NULL OR NOT holdout BETWEEN 0 AND 0.9 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('holdout is %s, and must be between 0 and 0.9', holdout),
+			DETAIL = 'It is the share of the rows, the latest ones, that the model is measured on.',
+			HINT = 'Leave it out for the default, 0.3.';
+	ELSIF label_delay IS NULL OR label_delay < '0' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('label_delay is %s, and must not be negative', label_delay),
+			DETAIL = 'Rows younger than it are left out, since their frauds are not known yet.',
+			HINT = 'Leave it out for the default, 7 days.';
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_training(text, text, text[], interval, double precision, double precision) FROM PUBLIC;
+
+-- The rows to train on, in the order of their time: inputs as a matrix, and
+-- whether each was fraud. A row's label counts where it is known: the point's
+-- labels are complete, or it is old enough and nothing kept its label from
+-- coming. That holds for both classes, or recent rows would be frauds only.
+CREATE FUNCTION agentpay._training_rows(point text, features text[],
+	since timestamptz, until timestamptz, label_delay interval,
+	OUT x double precision[], OUT y boolean[], OUT immature bigint,
+	OUT latest timestamptz)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	at_point agentpay.decision_points;
+	occurred_at text;
+	inputs text;
+BEGIN
+	SELECT * INTO at_point FROM agentpay.decision_points d
+		WHERE d.point = _training_rows.point;
+	SELECT CASE a.atttypid WHEN 'timestamptz'::regtype
+			THEN format('p.%I', a.attname)
+			ELSE format('p.%I::timestamp AT TIME ZONE %L', a.attname, at_point.time_zone)
+		END INTO occurred_at
+		FROM pg_attribute a WHERE a.attrelid = at_point.table_name
+		AND a.attname = at_point.occurred_at_column;
+	SELECT string_agg(agentpay._training_input(point, f), ', ' ORDER BY o)
+		INTO inputs FROM unnest(features) WITH ORDINALITY AS u(f, o);
+	EXECUTE format($q$
+		WITH payments AS (
+			SELECT p.%1$I::text AS row_id, %2$s AS occurred_at, %3$s AS inputs
+			FROM %4$s p
+			LEFT JOIN (
+				SELECT DISTINCT ON (row_id) row_id, inputs
+				FROM agentpay.decisions
+				WHERE %5$L AND point = $1 AND kind = 'rules'
+				ORDER BY row_id, decided_at DESC) d ON d.row_id = p.%1$I::text),
+		labels AS (
+			SELECT DISTINCT ON (row_id) row_id, label FROM agentpay.outcomes
+			WHERE point = $1 ORDER BY row_id, observed_at DESC, outcome_id DESC),
+		withheld AS (
+			SELECT DISTINCT row_id FROM agentpay.decisions
+			WHERE NOT %6$L AND point = $1 AND kind = 'rules'
+				AND propensity = 0),
+		rows AS (
+			SELECT p.*, coalesce(l.label = 'fraud', false) AS fraud,
+				%6$L OR (p.occurred_at <= agentpay._now() - $5
+					AND (l.label IS NOT NULL OR w.row_id IS NULL)) AS known
+			FROM payments p
+			LEFT JOIN labels l USING (row_id)
+			LEFT JOIN withheld w USING (row_id)
+			WHERE ($2 IS NULL OR p.occurred_at >= $2)
+				AND ($3 IS NULL OR p.occurred_at < $3)
+				AND p.occurred_at <= (SELECT max(occurred_at) FROM payments) - $4)
+		SELECT array_agg(inputs ORDER BY occurred_at, row_id) FILTER (WHERE known),
+			array_agg(fraud ORDER BY occurred_at, row_id) FILTER (WHERE known),
+			count(*) FILTER (WHERE NOT known),
+			(SELECT max(occurred_at) FROM payments) - $4
+		FROM rows$q$,
+		at_point.id_column, occurred_at, format('ARRAY[%s]::float8[]', inputs),
+		at_point.table_name, strpos(inputs, 'd.inputs') > 0,
+		at_point.labels_complete)
+	INTO x, y, immature, latest
+	USING point, since, until, label_delay, at_point.label_maturity;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._training_rows(text, text[], timestamptz, timestamptz, interval) FROM PUBLIC;
+
+-- ── train_logistic ──────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay.train_logistic(name text, point text,
+	features text[], since timestamptz DEFAULT NULL,
+	until timestamptz DEFAULT NULL, label_delay interval DEFAULT '7 days',
+	l2 double precision DEFAULT 1.0, holdout double precision DEFAULT 0.3)
+	RETURNS TABLE (version int, rows bigint, frauds bigint, converged boolean,
+		iterations int, auc double precision, average_precision double precision,
+		precision_at_100 double precision)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	data record;
+	fit record;
+	train_rows int;
+	train_frauds bigint;
+BEGIN
+	PERFORM agentpay._check_training(train_logistic.name, train_logistic.point,
+		train_logistic.features, label_delay, l2, holdout);
+	SELECT * INTO data FROM agentpay._training_rows(train_logistic.point,
+		train_logistic.features, since, until, label_delay) r;
+	train_logistic.rows := coalesce(cardinality(data.y), 0);
+	SELECT count(*) FILTER (WHERE u.fraud),
+			count(*) FILTER (WHERE u.fraud AND u.o <= ceil(train_logistic.rows * (1 - holdout)))
+		INTO train_logistic.frauds, train_frauds
+		FROM unnest(data.y) WITH ORDINALITY AS u(fraud, o);
+	train_rows := ceil(train_logistic.rows * (1 - holdout));
+
+	IF train_logistic.rows < 50 THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('there are %s rows to train on, and 50 are needed', train_logistic.rows),
+			DETAIL = format('Rows count up to %s, the latest of the table less label_delay; the labels of %s of those asked for are not known yet.',
+				coalesce(data.latest::text, 'nothing'), data.immature),
+			HINT = format('Choose an earlier since or a later until, a shorter label_delay, or UPDATE agentpay.decision_points SET label_maturity = ... WHERE point = %L.', train_logistic.point);
+	ELSIF train_frauds = 0 OR train_frauds = train_rows THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('%s of the %s rows to train on are frauds', CASE train_frauds WHEN 0 THEN 'none' ELSE 'all' END, train_rows),
+			DETAIL = format('The latest %s rows are held out; among them are %s frauds.', train_logistic.rows - train_rows, train_logistic.frauds - train_frauds),
+			HINT = format('Record labels: SELECT agentpay.record_outcome(%L, row_id, ''fraud''); or choose an earlier since.', train_logistic.point);
+	END IF;
+
+	SELECT * INTO fit FROM agentpay._fit_logistic(data.x, data.y, train_rows, l2) f;
+	UPDATE agentpay.models SET active = false
+		WHERE name = train_logistic.name AND active;
+	INSERT INTO agentpay.models (name, kind, features, definition, report)
+	VALUES (train_logistic.name, 'logistic', train_logistic.features,
+		jsonb_build_object('intercept', fit.intercept,
+			'coefficients', fit.coefficients, 'mean', fit.mean, 'scale', fit.scale),
+		jsonb_build_object('point', train_logistic.point,
+			'since', since, 'until', until, 'label_delay', label_delay,
+			'l2', l2, 'holdout', holdout,
+			'rows', train_logistic.rows, 'frauds', train_logistic.frauds,
+			'trained_rows', train_rows, 'trained_frauds', train_frauds,
+			'unknown_labels', data.immature,
+			'converged', fit.converged, 'iterations', fit.iterations,
+			'objective', fit.objective, 'auc', fit.auc,
+			'average_precision', fit.average_precision,
+			'precision_at_100', fit.precision_at_100))
+	RETURNING models.version INTO train_logistic.version;
+
+	converged := fit.converged;
+	iterations := fit.iterations;
+	auc := fit.auc;
+	average_precision := fit.average_precision;
+	precision_at_100 := fit.precision_at_100;
+	RETURN NEXT;
+END$$;
+REVOKE ALL ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision) IS 'fits a logistic regression to a point''s rows and labels, measures it on the latest share (holdout), and stores it as the model''s next, active version';
