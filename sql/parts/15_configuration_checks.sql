@@ -1,1 +1,596 @@
 -- 15_configuration_checks.sql
+--		What points, verdicts, features, rules, lists and models must be.
+--
+-- One trigger function per table, in the order of 10_configuration.sql; agents
+-- and control are in 17_control_checks.sql, governance in 18_governance.sql.
+-- Every error names what is wrong and, as its hint, the statement that mends
+-- it.  They run BEFORE ROW, ahead of the table's CHECKs, whose messages say
+-- less.  While a dump is being restored they let everything pass; adopt()
+-- checks it all.
+--
+-- The trigger functions are SECURITY DEFINER: whoever was granted a change of
+-- a table need not be granted the tables and functions that judge it.
+
+-- ── what C does for SQL ─────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._config_changed() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_config_changed';
+REVOKE ALL ON FUNCTION agentpay._config_changed() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._config_changed() IS 'makes every session read the configuration again';
+
+CREATE FUNCTION agentpay._check_expression(table_name regclass, point text,
+	expression text, expression_type text, usage text) RETURNS text[]
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_check_expression';
+REVOKE ALL ON FUNCTION
+	agentpay._check_expression(regclass, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION
+	agentpay._check_expression(regclass, text, text, text, text)
+	IS 'compiles an expression, or says where it is wrong; returns the columns and features that it reads';
+
+-- ── shared helpers ──────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._refuse(state text, message text, detail text,
+	hint text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message,
+						  DETAIL = detail, HINT = hint;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._refuse(text, text, text, text) FROM PUBLIC;
+
+-- What belongs to a later version is refused, so that nothing pretends.
+CREATE FUNCTION agentpay._refuse_later(what text, hint text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT agentpay._refuse('0A000', what || ' is not supported yet',
+		'This version of agentpay would store the setting and do nothing.',
+		hint)
+$$;
+REVOKE ALL ON FUNCTION agentpay._refuse_later(text, text) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_name(what text, before text, after text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF after IS NULL OR after !~ '^[a-z][a-z0-9_]{0,47}$' THEN
+		PERFORM agentpay._refuse('23514', format('invalid %s: %s', what,
+				coalesce(quote_literal(after), 'NULL')),
+			'A name has 1 to 48 characters: a small letter, then small letters, digits and underscores.',
+			format('Use %L, for example.', left(coalesce(nullif(regexp_replace(
+				regexp_replace(lower(after), '[^a-z0-9_]+', '_', 'g'),
+				'^[^a-z]+', ''), ''), 'my_name'), 48)));
+	END IF;
+	IF before IS NOT NULL AND before <> after THEN
+		PERFORM agentpay._refuse('55000',
+			format('a %s cannot be renamed: %L', what, before),
+			'Logs and other rows name it.',
+			format('INSERT a new one named %L instead.', after));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_name(text, text, text) FROM PUBLIC;
+
+-- NULL passes; NaN and infinity do not.
+CREATE FUNCTION agentpay._check_range(what text, value numeric, low numeric,
+	high numeric, mend text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF value IN ('NaN', 'Infinity', '-Infinity')
+	   OR value < low OR value > high THEN
+		PERFORM agentpay._refuse('23514',
+			format('%s is out of range: %s', what, value),
+			CASE WHEN high IS NULL THEN format('It is a number of at least %s.', low)
+			ELSE format('It lies between %s and %s.', low, high) END,
+			mend);
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION
+	agentpay._check_range(text, numeric, numeric, numeric, text) FROM PUBLIC;
+
+-- Month and year are no fixed time.
+CREATE FUNCTION agentpay._check_span(what text, value interval, may_be_zero
+	boolean) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF date_part('year', value) <> 0 OR date_part('month', value) <> 0 THEN
+		PERFORM agentpay._refuse('22023',
+			format('%s has months or years: %s', what, value),
+			'A month has no fixed length.',
+			format('Use days: %L.', extract(epoch FROM value)::bigint / 86400
+									|| ' days'));
+	END IF;
+	IF value < '0' OR (value = '0' AND NOT may_be_zero) THEN
+		PERFORM agentpay._refuse('22023',
+			format('%s is %s: %s', what,
+				   CASE WHEN value = '0' THEN 'zero' ELSE 'negative' END,
+				   value),
+			'It is a length of time.', 'Use ''1 hour'', for example.');
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_span(text, interval, boolean)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._point(point_name text)
+	RETURNS agentpay.decision_points
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found_point agentpay.decision_points;
+BEGIN
+	SELECT * INTO found_point FROM agentpay.decision_points p
+	 WHERE p.point = point_name;
+	IF NOT FOUND THEN
+		PERFORM agentpay._refuse('23503',
+			format('unknown point: %s',
+				   coalesce(quote_literal(point_name), 'NULL')),
+			coalesce((SELECT 'Points are '
+						  || string_agg(p.point, ', ' ORDER BY p.point) || '.'
+						FROM agentpay.decision_points p),
+					 'There is no point yet.'),
+			format('SELECT agentpay.attach(''your_table'', point => %L, role => ''fraud'', id => ''id'', occurred_at => ''created_at'');',
+				   point_name));
+	END IF;
+	RETURN found_point;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._point(text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._point(text) IS 'the point, or an error that lists the points';
+
+CREATE FUNCTION agentpay._check_verdict(point_name text, verdict_name text,
+	what text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF verdict_name IS NOT NULL AND NOT EXISTS (
+		SELECT FROM agentpay.verdicts v
+		 WHERE v.point = point_name AND v.verdict = verdict_name) THEN
+		PERFORM agentpay._refuse('23514', format(
+				'%s is not a verdict of point "%s": %L', what, point_name,
+				verdict_name),
+			'Verdicts are ' || (
+				SELECT string_agg(v.verdict, ', ' ORDER BY v.rank, v.verdict)
+				  FROM agentpay.verdicts v WHERE v.point = point_name) || '.',
+			format('INSERT INTO agentpay.verdicts (point, verdict, rank, positive) VALUES (%L, %L, …, …);',
+				   point_name, verdict_name));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_verdict(text, text, text) FROM PUBLIC;
+
+-- ── columns of the user's table ─────────────────────────────────────────────
+-- The base type of a column that rules may read; domains are looked through.
+CREATE FUNCTION agentpay._column_type(relation regclass, column_name text,
+	what text) RETURNS regtype
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	type_oid oid;
+	base_oid oid;
+	is_generated boolean;
+BEGIN
+	SELECT a.atttypid, a.attgenerated <> '' INTO type_oid, is_generated
+	  FROM pg_attribute a
+	 WHERE a.attrelid = relation AND a.attname = column_name
+	   AND a.attnum > 0 AND NOT a.attisdropped;
+	IF NOT FOUND THEN
+		PERFORM agentpay._refuse('42703',
+			format('%s: table %s has no column %s', what, relation,
+				   coalesce(quote_literal(column_name), 'NULL')),
+			(SELECT 'Its columns are '
+				 || string_agg(a.attname, ', ' ORDER BY a.attnum) || '.'
+			   FROM pg_attribute a WHERE a.attrelid = relation
+				AND a.attnum > 0 AND NOT a.attisdropped),
+			format('ALTER TABLE %s ADD COLUMN %I …;', relation, column_name));
+	END IF;
+	IF is_generated THEN
+		PERFORM agentpay._refuse('0A000',
+			format('%s: column "%s" of %s is generated', what, column_name,
+				   relation),
+			'A generated column is still NULL when a row is scored.',
+			'Use the columns that it is generated from.');
+	END IF;
+	LOOP
+		SELECT nullif(t.typbasetype, 0) INTO base_oid
+		  FROM pg_type t WHERE t.oid = type_oid;
+		EXIT WHEN base_oid IS NULL;
+		type_oid := base_oid;
+	END LOOP;
+	RETURN type_oid;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._column_type(regclass, text, text)
+	FROM PUBLIC;
+
+-- Kinds: text, number, time, reasons; NULL column passes.
+CREATE FUNCTION agentpay._check_column(relation regclass, column_name text,
+	what text, kind text) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found_type regtype;
+	fits boolean;
+	wanted text;
+BEGIN
+	IF column_name IS NULL THEN
+		RETURN;
+	END IF;
+	found_type := agentpay._column_type(relation, column_name, what);
+	CASE kind
+		WHEN 'text' THEN
+			fits := (SELECT t.typcategory IN ('S', 'E') FROM pg_type t
+					  WHERE t.oid = found_type);
+			wanted := 'text';
+		WHEN 'number' THEN
+			fits := found_type = ANY ('{int2,int4,int8,numeric,float4,float8}'
+									  ::regtype[]);
+			wanted := 'numeric';
+		WHEN 'time' THEN
+			fits := found_type = ANY ('{timestamptz,timestamp,date}'
+									  ::regtype[]);
+			wanted := 'timestamptz';
+		WHEN 'reasons' THEN
+			fits := found_type = 'text[]'::regtype;
+			wanted := 'text[]';
+	END CASE;
+	IF NOT fits THEN
+		PERFORM agentpay._refuse('42804',
+			format('%s: column "%s" of %s has type %s', what, column_name,
+				   relation, found_type),
+			format('It must be %s.', CASE kind
+				WHEN 'text' THEN 'text, varchar or an enum'
+				WHEN 'number' THEN 'numeric, or another number'
+				WHEN 'time' THEN 'timestamptz, timestamp or date'
+				ELSE 'text[]' END),
+			format('ALTER TABLE %s ADD COLUMN %I %s; and name that one.',
+				   relation, column_name || '_2', wanted));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_column(regclass, text, text, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_table(relation regclass) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	problem text;
+	hint text := 'Attach an ordinary or a partitioned table.';
+	c pg_class;
+BEGIN
+	SELECT * INTO c FROM pg_class WHERE oid = relation;
+	IF NOT FOUND THEN
+		problem := 'it does not exist';
+		hint := 'SELECT agentpay.attach(''your_table'', …);';
+	ELSIF c.relnamespace IN ('pg_catalog'::regnamespace,
+							 'agentpay'::regnamespace)
+		OR c.relnamespace = to_regnamespace('information_schema') THEN
+		problem := 'it is a system table';
+	ELSIF c.relkind NOT IN ('r', 'p') THEN
+		problem := 'it is a ' || CASE c.relkind WHEN 'v' THEN 'view'
+			WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
+			ELSE 'relation of another kind' END;
+	ELSIF c.relpersistence = 't' THEN
+		problem := 'it is a temporary table';
+	ELSIF c.relispartition THEN
+		problem := 'it is a partition';
+		hint := format('SELECT agentpay.attach(%L, …);',
+					   pg_partition_root(relation)::text);
+	ELSIF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relation) THEN
+		problem := 'it inherits from another table';
+		hint := 'Use partitioning instead of inheritance.';
+	END IF;
+	IF problem IS NOT NULL THEN
+		PERFORM agentpay._refuse('42809',
+			format('cannot attach to %s: %s', relation, problem),
+			'A point stands on one ordinary or partitioned table, whose rows it scores.',
+			hint);
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_table(regclass) FROM PUBLIC;
+
+-- Whether the column alone is unique there, at once and for every row.
+CREATE FUNCTION agentpay._is_unique(relation regclass, column_name text)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (
+		SELECT FROM pg_index i
+		  JOIN pg_attribute a ON a.attrelid = i.indrelid
+		   AND a.attnum = i.indkey[0] AND a.attname = column_name
+		 WHERE i.indrelid = relation AND i.indnkeyatts = 1
+		   AND i.indisunique AND i.indisvalid AND i.indimmediate
+		   AND i.indpred IS NULL AND i.indexprs IS NULL)
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_unique(regclass, text) FROM PUBLIC;
+
+-- A partitioned table can rarely have a unique index on the id alone, so there
+-- the id with the partition key will do, or the id alone in every leaf.
+CREATE FUNCTION agentpay._is_partition_unique(relation regclass,
+	column_name text) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (
+		SELECT FROM pg_index i
+		  JOIN pg_partitioned_table p ON p.partrelid = i.indrelid
+		  JOIN pg_attribute id ON id.attrelid = i.indrelid
+		   AND id.attname = column_name
+		 WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid
+		   AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+		   AND id.attnum = ANY (i.indkey)
+		   AND NOT EXISTS (
+				SELECT FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, ord)
+				 WHERE k.ord <= i.indnkeyatts AND k.attnum <> id.attnum
+				   AND k.attnum <> ALL (p.partattrs)))
+	OR (SELECT bool_and(agentpay._is_unique(t.relid, column_name))
+		  FROM pg_partition_tree(relation) t WHERE t.isleaf)
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_partition_unique(regclass, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_id_column(relation regclass, column_name text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM agentpay._column_type(relation, column_name, 'id');
+	IF NOT (SELECT a.attnotnull FROM pg_attribute a
+			 WHERE a.attrelid = relation AND a.attname = column_name) THEN
+		PERFORM agentpay._refuse('42809',
+			format('id: column "%s" of %s may be NULL', column_name, relation),
+			'Every decision names its row by this column.',
+			format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;',
+				   relation, column_name));
+	END IF;
+	IF NOT agentpay._is_unique(relation, column_name)
+	   AND NOT agentpay._is_partition_unique(relation, column_name) THEN
+		PERFORM agentpay._refuse('42809',
+			format('id: column "%s" of %s has no unique index of its own',
+				   column_name, relation),
+			'Every decision names its row by this column. An index that is partial, deferrable, invalid or on further columns does not do; on a partitioned table it may include the partition key.',
+			format('CREATE UNIQUE INDEX ON %s (%s);', relation, (
+				SELECT string_agg(quote_ident(a.attname), ', '
+								  ORDER BY a.attname <> column_name, a.attnum)
+				  FROM pg_attribute a
+				  LEFT JOIN pg_partitioned_table p ON p.partrelid = a.attrelid
+				 WHERE a.attrelid = relation AND a.attnum > 0
+				   AND (a.attname = column_name
+						OR a.attnum = ANY (p.partattrs)))));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_id_column(regclass, text) FROM PUBLIC;
+
+-- ── decision_points ─────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_point_columns(p agentpay.decision_points)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	shared text;
+BEGIN
+	PERFORM agentpay._check_id_column(p.table_name, p.id_column);
+	PERFORM agentpay._column_type(p.table_name, p.occurred_at_column,
+								  'occurred_at');
+	PERFORM agentpay._check_column(p.table_name, c.col, c.what, c.kind)
+	   FROM (VALUES (p.occurred_at_column, 'occurred_at', 'time'),
+					(p.amount_column, 'amount', 'number'),
+					(p.currency_column, 'currency', 'text'),
+					(p.outcome_column, 'outcome', 'text'),
+					(p.score_column, 'score', 'number'),
+					(p.reasons_column, 'reasons', 'reasons'))
+			AS c (col, what, kind);
+	IF p.subject_column IS NOT NULL THEN
+		PERFORM agentpay._column_type(p.table_name, p.subject_column,
+									  'subject');
+	END IF;
+	IF p.idempotency_column IS NOT NULL THEN
+		PERFORM agentpay._column_type(p.table_name, p.idempotency_column,
+									  'idempotency');
+		IF NOT EXISTS (SELECT FROM pg_index i
+			JOIN pg_attribute a ON a.attrelid = i.indrelid
+			 AND a.attnum = i.indkey[0] AND a.attname = p.idempotency_column
+		   WHERE i.indrelid = p.table_name AND i.indisvalid
+			 AND i.indpred IS NULL) THEN
+			PERFORM agentpay._refuse('42809',
+				format('idempotency: column "%s" of %s has no index',
+					   p.idempotency_column, p.table_name),
+				'Each row looks for an earlier one with the same key.',
+				format('CREATE INDEX ON %s (%I);', p.table_name,
+					   p.idempotency_column));
+		END IF;
+	END IF;
+	SELECT format('column "%s" is written by point "%s"', mine.col, o.point)
+	  INTO shared
+	  FROM agentpay.decision_points o,
+		   unnest(ARRAY[o.outcome_column, o.score_column, o.reasons_column])
+				AS theirs (col),
+		   unnest(ARRAY[p.outcome_column, p.score_column, p.reasons_column])
+				AS mine (col)
+	 WHERE o.table_name = p.table_name AND o.point <> p.point
+	   AND theirs.col = mine.col;
+	IF shared IS NOT NULL THEN
+		PERFORM agentpay._refuse('42701', 'two points cannot write one column',
+			initcap(left(shared, 1)) || substr(shared, 2) || '.',
+			format('ALTER TABLE %s ADD COLUMN %I text; and name that one.',
+				   p.table_name, p.point || '_outcome'));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION
+	agentpay._check_point_columns(agentpay.decision_points) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_point_settings(p agentpay.decision_points)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	mend text := format('UPDATE agentpay.decision_points SET %%s WHERE point = %L;',
+						p.point);
+BEGIN
+	IF p.role IS NULL OR p.role NOT IN ('fraud', 'routing', 'reconciliation',
+										'dispute') THEN
+		PERFORM agentpay._refuse('23514', format('unknown role: %s',
+				coalesce(quote_literal(p.role), 'NULL')),
+			'Roles are fraud, routing, reconciliation and dispute.',
+			'Use role => ''fraud'', for example.');
+	END IF;
+	IF p.currency IS NOT NULL AND p.currency !~ '^[A-Z]{3}$'
+	   OR p.base_currency !~ '^[A-Z]{3}$' THEN
+		PERFORM agentpay._refuse('23514', format('not a currency code: %L',
+				CASE WHEN p.base_currency !~ '^[A-Z]{3}$'
+				THEN p.base_currency ELSE p.currency END),
+			'Currencies have three capital letters, by ISO 4217.',
+			format(mend, 'base_currency = ''USD'''));
+	END IF;
+	IF p.amount_column IS NOT NULL
+	   AND (p.currency_column IS NULL) = (p.currency IS NULL) THEN
+		PERFORM agentpay._refuse('23514', 'an amount needs its currency',
+			'Either a column of the table, or one code for all rows.',
+			'Use currency => ''currency'' for a column, or currency => ''USD''.');
+	END IF;
+	BEGIN
+		PERFORM now() AT TIME ZONE p.time_zone;
+	EXCEPTION WHEN invalid_parameter_value THEN
+		PERFORM agentpay._refuse('22023',
+			format('unknown time zone: %L', p.time_zone),
+			'SELECT name FROM pg_timezone_names; lists them.',
+			format(mend, 'time_zone = ''UTC'''));
+	END;
+	PERFORM agentpay._check_range('explore_percent', p.explore_percent, 0, 10,
+								  format(mend, 'explore_percent = 0'));
+	PERFORM agentpay._check_range('audit_sample_percent',
+		p.audit_sample_percent, 0, 100,
+		format(mend, 'audit_sample_percent = 0'));
+	PERFORM agentpay._check_range('decide_within_ms', p.decide_within_ms, 1,
+		3600000, format(mend, 'decide_within_ms = 3000'));
+	IF p.label_maturity < '0' OR p.case_due < '0' THEN
+		PERFORM agentpay._refuse('22023',
+			'label_maturity and case_due cannot be negative',
+			format('They are %s and %s.', p.label_maturity, p.case_due),
+			format(mend, 'label_maturity = ''90 days'', case_due = ''24 hours'''));
+	END IF;
+	IF p.explore_percent <> 0 OR p.explore_max_amount IS NOT NULL THEN
+		PERFORM agentpay._refuse_later('exploring declines',
+			format(mend, 'explore_percent = 0, explore_max_amount = NULL'));
+	ELSIF p.audit_sample_percent <> 0 THEN
+		PERFORM agentpay._refuse_later('the audit sample',
+			format(mend, 'audit_sample_percent = 0'));
+	ELSIF p.four_eyes THEN
+		PERFORM agentpay._refuse_later('approval by four eyes',
+			format(mend, 'four_eyes = false'));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION
+	agentpay._check_point_settings(agentpay.decision_points) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_decision_points() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN coalesce(NEW, OLD);
+	END IF;
+	IF TG_OP = 'DELETE' THEN
+		IF EXISTS (SELECT FROM agentpay.decisions d
+					WHERE d.point = OLD.point) OR OLD.enabled THEN
+			PERFORM agentpay._refuse('55000',
+				format('point "%s" cannot be deleted', OLD.point),
+				'It is attached, or decisions name it.',
+				format('SELECT agentpay.detach(%L);', OLD.point));
+		END IF;
+		RETURN OLD;
+	END IF;
+	PERFORM agentpay._check_name('point', OLD.point, NEW.point);
+	IF TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class
+									 WHERE oid = OLD.table_name)
+	   AND (OLD.table_name, OLD.role, OLD.id_column)
+		   IS DISTINCT FROM (NEW.table_name, NEW.role, NEW.id_column) THEN
+		PERFORM agentpay._refuse('55000',
+			format('table, role and id of point "%s" cannot change', NEW.point),
+			'Its decisions were made about them.',
+			format('Attach another point: SELECT agentpay.attach(%L, point => %L, …);',
+				   NEW.table_name::text, NEW.point || '_2'));
+	END IF;
+	-- a detached point may outlive its table
+	IF NEW.enabled THEN
+		PERFORM agentpay._check_table(NEW.table_name);
+		PERFORM agentpay._check_point_settings(NEW);
+		PERFORM agentpay._check_point_columns(NEW);
+	END IF;
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_decision_points() FROM PUBLIC;
+
+-- ── verdicts ────────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_verdicts() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ranked boolean;
+	user_of text;
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN coalesce(NEW, OLD);
+	END IF;
+	IF TG_OP = 'DELETE' THEN
+		-- with its point, it goes
+		IF NOT EXISTS (SELECT FROM agentpay.decision_points p
+						WHERE p.point = OLD.point) THEN
+			RETURN OLD;
+		END IF;
+		SELECT format('rule "%s" of version %s', r.code, r.version)
+		  INTO user_of FROM agentpay.rules r
+		 WHERE r.point = OLD.point AND r.verdict = OLD.verdict LIMIT 1;
+		IF user_of IS NOT NULL OR OLD.is_default THEN
+			PERFORM agentpay._refuse('55000', format(
+					'verdict "%s" of point "%s" cannot be deleted',
+					OLD.verdict, OLD.point),
+				coalesce('It is used by ' || user_of,
+						 'It is the default verdict') || '.',
+				format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = …;',
+					   OLD.point));
+		END IF;
+		RETURN OLD;
+	END IF;
+
+	ranked := (agentpay._point(NEW.point)).role IN ('fraud', 'reconciliation');
+	PERFORM agentpay._check_name('verdict', OLD.verdict, NEW.verdict);
+	IF ranked <> (NEW.rank IS NOT NULL) OR NEW.rank < 0 THEN
+		PERFORM agentpay._refuse('23514', format(
+				'verdict "%s" of point "%s" %s', NEW.verdict, NEW.point,
+				CASE WHEN ranked THEN 'needs a rank of at least 0'
+				ELSE 'cannot have a rank' END),
+			'Verdicts of fraud and reconciliation are ordered, 0 is the loosest; those of routing and dispute are not.',
+			CASE WHEN ranked THEN format('Use rank = %s.', (
+				SELECT coalesce(max(v.rank) + 1, 0) FROM agentpay.verdicts v
+				 WHERE v.point = NEW.point)) ELSE 'Use rank = NULL.' END);
+	END IF;
+	IF OLD.is_default AND NOT NEW.is_default AND pg_trigger_depth() = 1 THEN
+		PERFORM agentpay._refuse('23514',
+			format('point "%s" needs a default verdict', NEW.point),
+			'It is given when no rule matches.',
+			format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = …;',
+				   NEW.point));
+	END IF;
+	IF NEW.is_default AND OLD.is_default IS DISTINCT FROM true THEN
+		UPDATE agentpay.verdicts v SET is_default = false
+		 WHERE v.point = NEW.point AND v.is_default
+		   AND v.verdict <> NEW.verdict;
+	END IF;
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_verdicts() FROM PUBLIC;

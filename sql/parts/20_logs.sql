@@ -443,3 +443,78 @@ REVOKE ALL ON FUNCTION agentpay._govern(text, text, text, text, jsonb, jsonb)
 	FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._govern(text, text, text, text, jsonb, jsonb)
 	IS 'one event of the governance log, by the session''s user';
+
+-- ── adoption ────────────────────────────────────────────────────────────────
+-- Every row once more through the checks that a restore skips: an UPDATE that
+-- changes nothing fires them, and is neither recorded nor a new version.
+CREATE FUNCTION agentpay._check_configuration() RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE agentpay.decision_points SET point = point;
+	UPDATE agentpay.verdicts SET verdict = verdict;
+	UPDATE agentpay.features SET name = name;
+	UPDATE agentpay.rulesets SET version = version;
+	UPDATE agentpay.rules SET code = code;
+	UPDATE agentpay.lists SET name = name;
+	UPDATE agentpay.list_entries SET value = value;
+	UPDATE agentpay.models SET name = name;
+	UPDATE agentpay.allowed_endpoints SET origin = origin;
+	UPDATE agentpay.data_policies SET treatment = treatment;
+	UPDATE agentpay.budgets SET name = name;
+	UPDATE agentpay.agents SET name = name;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_configuration() FROM PUBLIC;
+
+-- Questions that the other database had not answered: their time is over.
+CREATE FUNCTION agentpay._close_old_tasks() RETURNS bigint
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
+				r.point, r.row_id, r.occurred_at, r.amount, r.currency,
+				r.base_amount, 'fallback', 'shadow', r.verdict, NULL,
+				'treatment', 0, r.propensity, r.score, r.reasons,
+				r.ruleset_version, t.agent, t.agent_version, NULL, 'skipped',
+				NULL, 0, NULL, NULL,
+				jsonb_build_object('task_id', t.task_id), NULL, NULL,
+				NULL)::agentpay.decisions))
+	  FROM agentpay._tasks t
+	  JOIN agentpay.decisions r ON r.decision_id = t.decision_id
+	   AND r.decided_at = t.created_at
+	 WHERE NOT EXISTS (
+		SELECT FROM agentpay.decisions d
+		 WHERE d.point = t.point AND d.row_id = t.row_id
+		   AND d.agent = t.agent AND d.kind IN ('agent', 'fallback')
+		   AND d.detail ->> 'task_id' = t.task_id::text)
+$$;
+REVOKE ALL ON FUNCTION agentpay._close_old_tasks() FROM PUBLIC;
+
+CREATE FUNCTION agentpay.adopt() RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	before agentpay._identity;
+	after agentpay._identity;
+	closed bigint;
+BEGIN
+	LOCK TABLE agentpay._identity IN SHARE ROW EXCLUSIVE MODE;
+	IF NOT agentpay._held() THEN
+		RAISE NOTICE 'this database is the ledger already';
+		RETURN;
+	END IF;
+	SELECT * INTO before FROM agentpay._identity;
+	PERFORM agentpay._take_identity();
+	SELECT * INTO after FROM agentpay._identity;
+	-- ahead of the query below, which reads the logs that it appends to
+	PERFORM agentpay._make_partitions();
+	PERFORM agentpay._check_configuration();
+	closed := agentpay._close_old_tasks();
+	PERFORM agentpay._govern('adopt', 'database', current_database(),
+		format('%s open tasks closed', closed), to_jsonb(before),
+		to_jsonb(after));
+END$$;
+REVOKE ALL ON FUNCTION agentpay.adopt() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.adopt() IS 'makes a restored, copied or upgraded database the ledger: checks its configuration, closes the tasks that it brought, and lets agents be called';

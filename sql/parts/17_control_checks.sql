@@ -1,0 +1,742 @@
+-- 17_control_checks.sql
+--		What agents, endpoints, data policies, budgets and kill switches must
+--		be, and the versions of agents.
+--
+-- As 15_configuration_checks.sql, whose helpers it uses.
+
+-- ── text that leaves the database ───────────────────────────────────────────
+-- Spaces and control characters could add a header to a request.
+CREATE FUNCTION agentpay._check_plain(what text, value text, mend text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF value ~ '[\u0001-\u0020\u007f-\u00a0\u2028\u2029]' OR value = '' THEN
+		PERFORM agentpay._refuse('22023', format('%s %s', what,
+				CASE value WHEN '' THEN 'is empty'
+				ELSE 'contains a space or a control character' END),
+			CASE value WHEN '' THEN 'NULL means that there is none.'
+			ELSE format('It is the one at position %s.', regexp_instr(value,
+				'[\u0001-\u0020\u007f-\u00a0\u2028\u2029]')) END, mend);
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_plain(text, text, text) FROM PUBLIC;
+
+-- scheme://host[:port]: no user, nothing that two readers could take apart
+-- in two ways; http only for this machine.
+CREATE FUNCTION agentpay._check_origin(what text, origin text, mend text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	host constant text := '(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)';
+	port text := substring(origin FROM ':([0-9]+)$');
+BEGIN
+	PERFORM agentpay._check_plain(what, origin, mend);
+	IF origin LIKE '%@%' THEN
+		PERFORM agentpay._refuse('22023',
+			what || ' contains a user name or a password',
+			'Credentials go into secret, by reference: file:/path or env:NAME.',
+			mend);
+	ELSIF origin IS NULL OR origin !~ ('^https?://' || host || '(:[0-9]{1,5})?$')
+		OR port::int NOT BETWEEN 1 AND 65535 THEN
+		PERFORM agentpay._refuse('22023',
+			format('%s is not an origin: %s', what,
+				   coalesce(quote_literal(origin), 'NULL')),
+			'An origin is https://host or https://host:port, in small letters, without a path.',
+			mend);
+	ELSIF origin ~ '^http:' AND origin !~ '^http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?$' THEN
+		PERFORM agentpay._refuse('22023',
+			format('%s is not encrypted: %L', what, origin),
+			'http is for this machine only (localhost, 127.0.0.1, [::1]).',
+			mend);
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_origin(text, text, text) FROM PUBLIC;
+
+-- ── allowed_endpoints ───────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_allowed_endpoints() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT agentpay._restoring() THEN
+		PERFORM agentpay._check_origin('origin', NEW.origin,
+			format('INSERT INTO agentpay.allowed_endpoints (origin) VALUES (%L);',
+				   coalesce('https://' || substring(lower(NEW.origin)
+						FROM '^(?:https?://)?(?:[^@/]*@)?([a-z0-9._:-]+)'),
+					'https://api.example.com')));
+	END IF;
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_allowed_endpoints() FROM PUBLIC;
+
+-- ── agents ──────────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_agent_later(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF a.protocol IN ('anthropic', 'bedrock', 'http') THEN
+		PERFORM agentpay._refuse_later(format('protocol %s', a.protocol),
+			'Use protocol ''openai'' or ''builtin''.');
+	ELSIF a.position IN ('pre_auth', 'review') THEN
+		PERFORM agentpay._refuse_later(format('position %s', a.position),
+			format(mend, 'position = ''post_auth'''));
+	ELSIF a.stage = ANY (a.rollout_steps::text[]) THEN
+		PERFORM agentpay._refuse_later(format('stage %s', a.stage),
+			format(mend, 'stage = ''shadow'''));
+	ELSIF a.holdout_percent <> 0 THEN
+		PERFORM agentpay._refuse_later('a holdout',
+			format(mend, 'holdout_percent = 0'));
+	ELSIF a.repeat_percent <> 0 THEN
+		PERFORM agentpay._refuse_later('asking again',
+			format(mend, 'repeat_percent = 0'));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agent_later(agentpay.agents, text)
+	FROM PUBLIC;
+
+-- The value of a secret is never shown, not even when it is refused.
+CREATE FUNCTION agentpay._check_secret(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF a.secret !~ '^(file:/[^\u0001-\u0020\u007f]+|env:[A-Za-z_][A-Za-z0-9_]*)$' THEN
+		PERFORM agentpay._refuse('23514',
+			format('the secret of agent "%s" is not a reference', a.name),
+			'The key itself never goes into the database. The value is not shown here, but the statement may be in the server''s log: if it was a key, replace the key.',
+			format(mend, 'secret = ''file:/etc/agentpay/key''')
+				|| ' Or use ''env:OPENAI_API_KEY''.');
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_secret(agentpay.agents, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_endpoint(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	origin text := substring(a.endpoint FROM '^[^/]*//[^/?#]*');
+	example constant text := 'endpoint = ''https://api.openai.com/v1''';
+BEGIN
+	IF a.protocol = 'builtin' THEN
+		IF num_nonnulls(a.endpoint, a.secret) > 0 THEN
+			PERFORM agentpay._refuse('23514', format(
+					'agent "%s" is built in: it has no endpoint and no secret',
+					a.name),
+				'A built-in model runs inside the database and calls nobody.',
+				format(mend, 'endpoint = NULL, secret = NULL'));
+		END IF;
+		RETURN;
+	END IF;
+	IF a.endpoint IS NULL THEN
+		PERFORM agentpay._refuse('23514',
+			format('agent "%s" needs an endpoint', a.name),
+			format('Protocol %s calls one.', a.protocol),
+			format(mend, example));
+	END IF;
+	PERFORM agentpay._check_plain('endpoint', a.endpoint,
+								  format(mend, example));
+	PERFORM agentpay._check_origin('the origin of endpoint',
+		coalesce(origin, a.endpoint), format(mend, example));
+	IF a.endpoint ~ '[?#\\]' THEN
+		PERFORM agentpay._refuse('22023',
+			format('endpoint of agent "%s" is not a base URL', a.name),
+			'It has no query and no fragment: the protocol adds its path.',
+			format(mend, format('endpoint = %L',
+				substring(a.endpoint FROM '^[^?#\\]*'))));
+	ELSIF NOT EXISTS (SELECT FROM agentpay.allowed_endpoints e
+					   WHERE e.origin = _check_endpoint.origin) THEN
+		PERFORM agentpay._refuse('42501',
+			format('origin %L is not allowed', origin),
+			format('Agent "%s" may call only origins of agentpay.allowed_endpoints.', a.name),
+			format('INSERT INTO agentpay.allowed_endpoints (origin) VALUES (%L);',
+				   origin));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_endpoint(agentpay.agents, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_agent_model(a agentpay.agents,
+	p agentpay.decision_points, mend text) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	inputs text[];
+	unknown text;
+BEGIN
+	IF a.model IS NULL THEN
+		PERFORM agentpay._refuse('23514',
+			format('agent "%s" needs a model', a.name),
+			CASE a.protocol WHEN 'builtin'
+			THEN 'It is the name of a row of agentpay.models.'
+			ELSE 'It is the provider''s name of the model.' END,
+			format(mend, 'model = ''…'''));
+	END IF;
+	PERFORM agentpay._check_plain('model', a.model,
+								  format(mend, 'model = ''…'''));
+	IF a.protocol <> 'builtin' THEN
+		RETURN;
+	END IF;
+	SELECT m.features INTO inputs FROM agentpay.models m
+	 WHERE m.name = a.model AND m.active;
+	IF NOT FOUND THEN
+		PERFORM agentpay._refuse('42704',
+			format('no active model is named %L', a.model),
+			'A built-in agent answers by a model of agentpay.models.',
+			format('SELECT * FROM agentpay.train_logistic(%L, %L, features => …);',
+				   a.model, a.point));
+	END IF;
+	SELECT i INTO unknown FROM unnest(inputs) AS i
+	 WHERE NOT agentpay._is_known(p, i) LIMIT 1;
+	IF FOUND THEN
+		PERFORM agentpay._refuse('42703', format(
+				'model "%s" reads %L, which point "%s" does not have',
+				a.model, unknown, p.point),
+			agentpay._known_names(p),
+			format('SELECT * FROM agentpay.train_logistic(%L, %L, features => …);',
+				   a.model, a.point));
+	END IF;
+	PERFORM agentpay._check_thresholds(a.point,
+		coalesce(a.options -> 'thresholds', '{}'),
+		format(mend, 'options = ''{"thresholds": {"review": 0.3, "decline": 0.7}}'''));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agent_model(agentpay.agents,
+	agentpay.decision_points, text) FROM PUBLIC;
+
+-- Columns whose policy decides whether a field may be sent: the field itself,
+-- or what a feature aggregates; none for features that only count.
+CREATE FUNCTION agentpay._policy_columns(p agentpay.decision_points,
+	field text) RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce((
+		SELECT CASE WHEN f.kind = 'since_last'
+					  OR f.aggregate IN ('count', 'rate') THEN '{}'
+			   ELSE agentpay._check_expression(p.table_name, p.point, f.value,
+					'any', 'feature') END
+		  FROM agentpay.features f
+		 WHERE f.point = p.point AND f.name = field), ARRAY[field])
+$$;
+REVOKE ALL ON FUNCTION agentpay._policy_columns(agentpay.decision_points, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_agent_fields(a agentpay.agents,
+	p agentpay.decision_points, mend text) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	field text;
+	missing text;
+BEGIN
+	FOREACH field IN ARRAY a.fields LOOP
+		IF field IS NULL OR NOT agentpay._is_known(p, field) THEN
+			PERFORM agentpay._refuse('42703', format(
+					'unknown field of agent "%s": %s', a.name,
+					coalesce(quote_literal(field), 'NULL')),
+				agentpay._known_names(p),
+				format(mend, format('fields = %L', array_remove(a.fields,
+																field))));
+		END IF;
+		SELECT c INTO missing FROM unnest(agentpay._policy_columns(p, field))
+			   AS c
+		 WHERE NOT EXISTS (SELECT FROM agentpay.data_policies d
+							WHERE d.table_name = p.table_name
+							  AND d.column_name = c) LIMIT 1;
+		IF FOUND THEN
+			PERFORM agentpay._refuse('42501', format(
+					'field "%s" of agent "%s" has no data policy', field,
+					a.name),
+				format('Nothing leaves the database that no policy names: column "%s" of %s has none.', missing, p.table_name),
+				format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES (%L, %L, ''financial'', ''pass'');',
+					   p.table_name::text, missing));
+		END IF;
+	END LOOP;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agent_fields(agentpay.agents,
+	agentpay.decision_points, text) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_agent_numbers(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM agentpay._check_range(n.what, n.value, n.low, n.high,
+				format(mend, format('%I = %s', n.what, n.example)))
+	   FROM (VALUES
+		('sample_percent', a.sample_percent, 0, 100, 100),
+		('timeout_ms', a.timeout_ms, 1, 600000, 2000),
+		('max_attempts', a.max_attempts, 1, 10, 2),
+		('max_in_flight', a.max_in_flight, 1, 10000, 64),
+		('max_output_tokens', a.max_output_tokens, 1, 100000, 256),
+		('min_confidence', a.min_confidence, 0, 1, 0.5),
+		('holdout_percent', a.holdout_percent, 0, 50, 0),
+		('repeat_percent', a.repeat_percent, 0, 100, 0),
+		('repeats', a.repeats, 2, 20, 5),
+		('price_input_per_million', a.price_input_per_million, 0, NULL, 1),
+		('price_output_per_million', a.price_output_per_million, 0, NULL, 1),
+		('price_cached_input_per_million', a.price_cached_input_per_million,
+		 0, NULL, 1),
+		('price_per_call', a.price_per_call, 0, NULL, 0))
+			AS n (what, value, low, high, example);
+	IF a.protocol = 'openai' AND (a.price_input_per_million IS NULL
+								  OR a.price_output_per_million IS NULL) THEN
+		PERFORM agentpay._refuse('23514',
+			format('agent "%s" needs its prices', a.name),
+			'Without them its cost cannot be bounded. A price of 0 is said, not assumed.',
+			format(mend, 'price_input_per_million = 0.15, price_output_per_million = 0.60'));
+	END IF;
+	IF coalesce(cardinality(a.rollout_steps), 0) = 0
+	   OR EXISTS (SELECT FROM (SELECT s, lag(s, 1, 0) OVER (ORDER BY o) AS last
+								 FROM unnest(a.rollout_steps)
+									  WITH ORDINALITY AS u (s, o)) AS steps
+				   WHERE s IS NULL OR s <= last OR s > 100) THEN
+		PERFORM agentpay._refuse('22023',
+			format('rollout_steps of agent "%s" do not rise: %s', a.name,
+				   a.rollout_steps),
+			'They are percentages after shadow, from above 0 to 100.',
+			format(mend, 'rollout_steps = ''{5,25,100}'''));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agent_numbers(agentpay.agents, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_agent_options(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	temperature jsonb := a.options -> 'temperature';
+BEGIN
+	IF jsonb_typeof(a.options) IS DISTINCT FROM 'object'
+	   OR jsonb_typeof(a.processor) IS DISTINCT FROM 'object' THEN
+		PERFORM agentpay._refuse('22023',
+			'options and processor must be JSON objects',
+			'They hold settings by name.',
+			format(mend, 'options = ''{}'', processor = ''{}'''));
+	END IF;
+	IF EXISTS (SELECT FROM jsonb_path_query(a.options,
+									'strict $.** ? (@.type() == "string")') AS v
+				WHERE v #>> '{}' ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]')
+	THEN
+		PERFORM agentpay._refuse('22023',
+			format('options of agent "%s" contain a control character', a.name),
+			'It could add a header to a request.',
+			format(mend, 'options = ''{}'''));
+	END IF;
+	IF temperature IS NOT NULL AND (jsonb_typeof(temperature) <> 'number'
+		OR NOT coalesce(jsonb_path_match(temperature, '$ >= 0 && $ <= 2'),
+						false)) THEN
+		PERFORM agentpay._refuse('22023',
+			format('temperature is out of range: %s', temperature),
+			'It lies between 0 and 2.',
+			format(mend, 'options = ''{"temperature": 0}'''));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agent_options(agentpay.agents, text)
+	FROM PUBLIC;
+
+-- A dearer agent of the same point; following them must end.
+CREATE FUNCTION agentpay._check_escalation(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	problem text;
+	way text[];
+BEGIN
+	IF a.escalate_to IS NULL THEN
+		RETURN;
+	END IF;
+	WITH RECURSIVE steps (name, way) AS (
+		SELECT a.escalate_to, ARRAY[a.name, a.escalate_to]
+		UNION ALL
+		SELECT o.escalate_to, s.way || o.escalate_to
+		  FROM steps s JOIN agentpay.agents o ON o.name = s.name
+		 WHERE o.escalate_to IS NOT NULL AND s.name <> a.name
+		   AND cardinality(s.way) < 100)
+	SELECT s.way INTO way FROM steps s WHERE s.name = a.name LIMIT 1;
+	IF way IS NOT NULL THEN
+		problem := 'it comes back: ' || array_to_string(way, ' → ');
+	ELSIF NOT EXISTS (SELECT FROM agentpay.agents o
+					   WHERE o.name = a.escalate_to) THEN
+		problem := 'there is no such agent';
+	ELSIF NOT EXISTS (SELECT FROM agentpay.agents o
+					   WHERE o.name = a.escalate_to AND o.point = a.point) THEN
+		problem := format('that agent is not of point "%s"', a.point);
+	END IF;
+	IF problem IS NOT NULL THEN
+		PERFORM agentpay._refuse('23514', format(
+				'agent "%s" cannot escalate to %L: %s', a.name, a.escalate_to,
+				problem),
+			'Agents escalate to another agent of the same point, without a cycle.',
+			format(mend, 'escalate_to = NULL'));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_escalation(agentpay.agents, text)
+	FROM PUBLIC;
+
+-- The first period without a cap on cost in the agent's scope; NULL: none.
+CREATE FUNCTION agentpay._missing_cap(a agentpay.agents) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT wanted.period
+	  FROM unnest(ARRAY['hour', 'transaction']) AS wanted (period)
+	 WHERE a.protocol <> 'builtin' AND a.stage <> 'off'
+	   AND NOT EXISTS (
+		SELECT FROM agentpay.budgets b
+		 WHERE b.enabled AND b.cap_cost IS NOT NULL
+		   AND b.period = wanted.period
+		   AND (b.scope, b.target) IN (('all', '*'), ('agent', a.name),
+				('point', a.point), ('cost_center', a.cost_center),
+				('role', (SELECT p.role FROM agentpay.decision_points p
+						   WHERE p.point = a.point))))
+	 LIMIT 1
+$$;
+REVOKE ALL ON FUNCTION agentpay._missing_cap(agentpay.agents) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_caps(a agentpay.agents) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	missing text := agentpay._missing_cap(a);
+BEGIN
+	IF missing IS NOT NULL THEN
+		PERFORM agentpay._refuse('55000', format(
+				'agent "%s" has no cap on its cost per %s', a.name, missing),
+			'An agent that is not built in leaves off only with a cap on cost per hour and one per transaction in scope.',
+			format('INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES (%L, ''agent'', %L, %L, %s);',
+				   a.name || '_' || missing, a.name, missing,
+				   CASE missing WHEN 'hour' THEN 5 ELSE 0.05 END));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_caps(agentpay.agents) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_agent(a agentpay.agents) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p agentpay.decision_points := agentpay._point(a.point);
+	mend text := format('Use %%s in the INSERT, or UPDATE agentpay.agents SET … WHERE name = %L;', a.name);
+BEGIN
+	IF a.protocol IS NULL OR a.protocol <> ALL ('{openai,anthropic,bedrock,http,builtin}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown protocol: %s',
+				coalesce(quote_literal(a.protocol), 'NULL')),
+			'Protocols are openai and builtin.', 'Use protocol ''openai''.');
+	ELSIF a.position IS NULL OR a.position <> ALL ('{pre_auth,post_auth,review}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown position: %s',
+				coalesce(quote_literal(a.position), 'NULL')),
+			'The position is post_auth.', format(mend, 'position = ''post_auth'''));
+	ELSIF a.stage IS NULL OR a.stage NOT IN ('off', 'shadow')
+		AND NOT a.stage = ANY (a.rollout_steps::text[]) THEN
+		PERFORM agentpay._refuse('23514', format('unknown stage: %s',
+				coalesce(quote_literal(a.stage), 'NULL')),
+			'Stages are off and shadow.', format(mend, 'stage = ''shadow'''));
+	END IF;
+	PERFORM agentpay._check_secret(a, mend);
+	PERFORM agentpay._check_agent_numbers(a, mend);
+	PERFORM agentpay._check_agent_later(a, mend);
+	PERFORM agentpay._check_agent_options(a, mend);
+	PERFORM agentpay._check_plain('cost_center', a.cost_center,
+								  format(mend, 'cost_center = ''fraud_team'''));
+	PERFORM agentpay._check_endpoint(a, mend);
+	PERFORM agentpay._check_agent_model(a, p, mend);
+	PERFORM agentpay._check_agent_fields(a, p, mend);
+	PERFORM agentpay._check_escalation(a, mend);
+	PERFORM agentpay._check_expression(p.table_name, p.point, a.invoke_when,
+									   'boolean', 'invoke');
+	PERFORM agentpay._check_caps(a);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agent(agentpay.agents) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_agents() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN coalesce(NEW, OLD);
+	END IF;
+	IF TG_OP = 'DELETE' THEN
+		IF OLD.stage <> 'off' THEN
+			PERFORM agentpay._refuse('55000',
+				format('agent "%s" cannot be deleted', OLD.name),
+				format('It is in stage %s.', OLD.stage),
+				format('UPDATE agentpay.agents SET stage = ''off'' WHERE name = %L;',
+					   OLD.name));
+		END IF;
+		RETURN OLD;
+	END IF;
+	PERFORM agentpay._check_name('agent', OLD.name, NEW.name);
+	IF OLD.point <> NEW.point THEN
+		PERFORM agentpay._refuse('55000',
+			format('agent "%s" cannot go to another point', NEW.name),
+			'Its decisions were about that point.',
+			'INSERT a new agent for the other point.');
+	END IF;
+	PERFORM agentpay._check_agent(NEW);
+	IF NEW.escalate_to IS DISTINCT FROM OLD.escalate_to
+	   AND NEW.escalate_to IS NOT NULL THEN
+		RAISE WARNING 'agent "%" does not escalate yet', NEW.name
+			USING DETAIL = 'This version of agentpay keeps escalate_to and asks nobody else.';
+	END IF;
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agents() FROM PUBLIC;
+
+-- ── versions of agents ──────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._agent_definition(a agentpay.agents) RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT to_jsonb(a) - 'stage' - 'enabled'
+$$;
+REVOKE ALL ON FUNCTION agentpay._agent_definition(agentpay.agents)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._version_agent() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	definition jsonb := agentpay._agent_definition(NEW);
+	newest agentpay.agent_versions;
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN NULL;
+	END IF;
+	SELECT * INTO newest FROM agentpay.agent_versions v
+	 WHERE v.agent = NEW.name ORDER BY v.version DESC LIMIT 1;
+	IF newest.definition IS DISTINCT FROM definition THEN
+		INSERT INTO agentpay.agent_versions
+		VALUES (NEW.name, coalesce(newest.version, 0) + 1, definition,
+				sha256(convert_to(definition::text, 'UTF8')), session_user,
+				agentpay._now());
+	END IF;
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._version_agent() FROM PUBLIC;
+
+-- ── data_policies ───────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_data_policies() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	mend text;
+	kept jsonb;
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN NEW;
+	END IF;
+	PERFORM agentpay._check_table(NEW.table_name);
+	PERFORM agentpay._column_type(NEW.table_name, NEW.column_name,
+								  'column_name');
+	mend := format('Use %%s for column "%s" of %s.', NEW.column_name,
+				   NEW.table_name);
+	kept := NEW.options -> 'keep_last';
+	IF NEW.class IS NULL OR NEW.class <> ALL ('{pii,pci,financial,free_text,public}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown class: %s',
+				coalesce(quote_literal(NEW.class), 'NULL')),
+			'Classes are pii, pci, financial, free_text and public.',
+			format(mend, 'class ''pii'''));
+	ELSIF NEW.treatment IN ('tokenise', 'hash', 'bucket') THEN
+		PERFORM agentpay._refuse_later(format('treatment %s', NEW.treatment),
+			format(mend, 'treatment ''mask'''));
+	ELSIF NEW.treatment IS NULL
+		OR NEW.treatment NOT IN ('pass', 'mask', 'drop') THEN
+		PERFORM agentpay._refuse('23514', format('unknown treatment: %s',
+				coalesce(quote_literal(NEW.treatment), 'NULL')),
+			'Treatments are pass, mask and drop.',
+			format(mend, 'treatment ''mask'''));
+	ELSIF NEW.class = 'pci' AND NEW.treatment = 'pass' THEN
+		PERFORM agentpay._refuse('22023', 'card data cannot pass in clear',
+			'Class pci is for card numbers; at most the last four digits may be shown.',
+			format(mend, 'treatment ''mask'', options ''{"keep_last": 4}'''));
+	ELSIF jsonb_typeof(NEW.options) IS DISTINCT FROM 'object'
+		OR NEW.options - 'keep_last' <> '{}'
+		OR kept IS NOT NULL AND (NEW.treatment <> 'mask'
+			OR kept::text !~ '^[0-9]{1,3}$'
+			OR NEW.class = 'pci' AND kept::text !~ '^[0-4]$') THEN
+		PERFORM agentpay._refuse('22023',
+			format('invalid options of treatment %s: %s', NEW.treatment,
+				   NEW.options),
+			'Only mask has one: keep_last, the characters at the end that stay; of class pci at most 4.',
+			format(mend, 'options ''{"keep_last": 4}'' with treatment ''mask'', otherwise ''{}'''));
+	END IF;
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_data_policies() FROM PUBLIC;
+
+-- ── budgets ─────────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_budget_target(b agentpay.budgets)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	targets text;
+BEGIN
+	IF (b.scope = 'all') IS DISTINCT FROM (b.target = '*') THEN
+		PERFORM agentpay._refuse('23514', format(
+				'budget "%s" of scope %s cannot have target %s', b.name,
+				b.scope, coalesce(quote_literal(b.target), 'NULL')),
+			'The target is what the scope names; ''*'' is for scope all only.',
+			'Use scope ''all'' and target ''*''.');
+	END IF;
+	targets := CASE b.scope
+		WHEN 'role' THEN 'fraud, routing, reconciliation, dispute'
+		WHEN 'point' THEN (SELECT string_agg(point, ', ' ORDER BY point)
+							 FROM agentpay.decision_points)
+		WHEN 'agent' THEN (SELECT string_agg(name, ', ' ORDER BY name)
+							 FROM agentpay.agents) END;
+	IF b.scope IN ('role', 'point', 'agent')
+	   AND b.target <> ALL (coalesce(string_to_array(targets, ', '), '{}'))
+	THEN
+		PERFORM agentpay._refuse('42704',
+			format('unknown %s: %L', b.scope, b.target),
+			coalesce(format('It is one of %s.', targets),
+					 format('There is no %s yet.', b.scope)),
+			CASE b.scope
+			WHEN 'agent' THEN format('INSERT INTO agentpay.agents (name, …) VALUES (%L, …); first.', b.target)
+			WHEN 'point' THEN format('SELECT agentpay.attach(…, point => %L, …); first.', b.target)
+			ELSE 'Use target ''fraud'', for example.' END);
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_budget_target(agentpay.budgets)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_budgets() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	mend text := format('UPDATE agentpay.budgets SET %%s WHERE name = %L;',
+						NEW.name);
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN NEW;
+	END IF;
+	PERFORM agentpay._check_name('budget', OLD.name, NEW.name);
+	IF NEW.scope IS NULL OR NEW.scope <> ALL ('{all,role,point,agent,cost_center}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown scope: %s',
+				coalesce(quote_literal(NEW.scope), 'NULL')),
+			'Scopes are all, role, point, agent and cost_center.',
+			format(mend, 'scope = ''all'', target = ''*'''));
+	ELSIF NEW.period IS NULL OR NEW.period <> ALL ('{transaction,minute,hour,day,month}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown period: %s',
+				coalesce(quote_literal(NEW.period), 'NULL')),
+			'Periods are transaction, minute, hour, day and month (30 days).',
+			format(mend, 'period = ''hour'''));
+	ELSIF num_nonnulls(NEW.cap_cost, NEW.cap_calls) = 0 THEN
+		PERFORM agentpay._refuse('23514',
+			format('budget "%s" has no cap', NEW.name),
+			'It caps cost in USD, calls, or both.',
+			format(mend, 'cap_cost = 5'));
+	ELSIF NEW.on_exhausted IS NULL OR NEW.on_exhausted <> ALL ('{fallback,wait,kill}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown on_exhausted: %s',
+				coalesce(quote_literal(NEW.on_exhausted), 'NULL')),
+			'It is fallback, wait or kill.',
+			format(mend, 'on_exhausted = ''fallback'''));
+	END IF;
+	PERFORM agentpay._check_range('cap_cost', NEW.cap_cost, 0, NULL,
+								  format(mend, 'cap_cost = 5'));
+	PERFORM agentpay._check_range('cap_calls', NEW.cap_calls, 0, NULL,
+								  format(mend, 'cap_calls = 1000'));
+	PERFORM agentpay._check_range('alert_percent', NEW.alert_percent, 0, 100,
+								  format(mend, 'alert_percent = 80'));
+	PERFORM agentpay._check_budget_target(NEW);
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_budgets() FROM PUBLIC;
+
+-- AFTER: a cap that went may have been the only one of an agent that calls.
+CREATE FUNCTION agentpay._check_caps_kept() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT agentpay._restoring() THEN
+		PERFORM agentpay._check_caps(a) FROM agentpay.agents a;
+	END IF;
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_caps_kept() FROM PUBLIC;
+
+-- ── kill_switches ───────────────────────────────────────────────────────────
+-- Rows come and go with points and agents, by triggers (depth 2); people only
+-- UPDATE.  A dump brings changed rows, also of those that CREATE EXTENSION
+-- made: while restoring, and only then, INSERT goes over them, since otherwise
+-- INSERT ... ON CONFLICT DO UPDATE ... RETURNING would return nothing.
+CREATE FUNCTION agentpay._check_kill_switches() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF agentpay._restoring() THEN
+		IF TG_OP = 'INSERT' THEN
+			UPDATE agentpay.kill_switches k
+			   SET engaged = NEW.engaged, reason = NEW.reason,
+				   changed_by = NEW.changed_by, changed_at = NEW.changed_at
+			 WHERE k.scope = NEW.scope AND k.target = NEW.target;
+			IF FOUND THEN
+				RETURN NULL;
+			END IF;
+		END IF;
+		RETURN coalesce(NEW, OLD);
+	END IF;
+	IF TG_OP <> 'UPDATE' AND pg_trigger_depth() = 1
+	   OR (OLD.scope, OLD.target) <> (NEW.scope, NEW.target) THEN
+		PERFORM agentpay._refuse('55000',
+			'rows of agentpay.kill_switches come and go with points and agents',
+			'Scopes are all, role, point and agent.',
+			format('UPDATE agentpay.kill_switches SET engaged = true WHERE scope = %L AND target = %L RETURNING *;',
+				   coalesce(NEW.scope, OLD.scope),
+				   coalesce(NEW.target, OLD.target)));
+	END IF;
+	IF TG_OP <> 'DELETE' AND (OLD.engaged, OLD.reason)
+							 IS DISTINCT FROM (NEW.engaged, NEW.reason) THEN
+		NEW.changed_by := session_user;
+		NEW.changed_at := agentpay._now();
+	END IF;
+	RETURN coalesce(NEW, OLD);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_kill_switches() FROM PUBLIC;
+
+-- AFTER a point or an agent (TG_ARGV[0]) came or went.
+CREATE FUNCTION agentpay._keep_kill_switches() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN NULL;
+	END IF;
+	IF TG_OP = 'INSERT' THEN
+		INSERT INTO agentpay.kill_switches (scope, target)
+		VALUES (TG_ARGV[0], to_jsonb(NEW) ->> TG_ARGV[1])
+			ON CONFLICT DO NOTHING;
+	ELSE
+		DELETE FROM agentpay.kill_switches k
+		 WHERE k.scope = TG_ARGV[0] AND k.target = to_jsonb(OLD) ->> TG_ARGV[1];
+	END IF;
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._keep_kill_switches() FROM PUBLIC;

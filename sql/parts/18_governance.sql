@@ -1,0 +1,109 @@
+-- 18_governance.sql
+--		Which triggers the configuration tables have, and the record of every
+--		change to them.
+--
+-- All are ENABLE ALWAYS, so that session_replication_role cannot go around
+-- them.
+
+-- One event a row.  TG_ARGV: the kind of object, then the columns of its key.
+CREATE FUNCTION agentpay._govern_change() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	before jsonb := to_jsonb(OLD);
+	after jsonb := to_jsonb(NEW);
+	object text;
+BEGIN
+	IF before IS NOT DISTINCT FROM after OR agentpay._restoring() THEN
+		RETURN NULL;
+	END IF;
+	SELECT string_agg(coalesce(after, before) ->> key_column, '.' ORDER BY ord)
+	  INTO object
+	  FROM unnest(TG_ARGV[1:]) WITH ORDINALITY AS k (key_column, ord);
+	PERFORM agentpay._govern(lower(TG_OP), TG_ARGV[0], object,
+		CASE TG_ARGV[0] WHEN 'kill_switch' THEN after ->> 'reason' END,
+		before, after);
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._govern_change() FROM PUBLIC;
+
+-- TRUNCATE has no rows to record, and would go around the checks of DELETE.
+CREATE FUNCTION agentpay._refuse_truncate() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM agentpay._refuse('55000',
+		format('agentpay.%s cannot be truncated', TG_TABLE_NAME),
+		'Every row that goes is recorded in agentpay.governance_log.',
+		format('DELETE FROM agentpay.%I;', TG_TABLE_NAME));
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._refuse_truncate() FROM PUBLIC;
+
+DO $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN
+		SELECT * FROM (VALUES
+			-- table, kind, key, operations that are checked
+			('decision_points', 'point', '{point}', 'INSERT OR UPDATE OR DELETE'),
+			('verdicts', 'verdict', '{point,verdict}', 'INSERT OR UPDATE OR DELETE'),
+			('features', 'feature', '{point,name}', 'INSERT OR UPDATE OR DELETE'),
+			('rulesets', 'ruleset', '{point,version}', 'INSERT OR UPDATE OR DELETE'),
+			('rules', 'rule', '{point,version,code}', 'INSERT OR UPDATE OR DELETE'),
+			('lists', 'list', '{name}', 'INSERT OR UPDATE OR DELETE'),
+			('list_entries', 'list_entry', '{list,value}', 'INSERT OR UPDATE'),
+			('models', 'model', '{name,version}', 'INSERT OR UPDATE OR DELETE'),
+			('allowed_endpoints', 'endpoint', '{origin}', 'INSERT OR UPDATE'),
+			('agents', 'agent', '{name}', 'INSERT OR UPDATE OR DELETE'),
+			('data_policies', 'data_policy', '{table_name,column_name}', 'INSERT OR UPDATE'),
+			('budgets', 'budget', '{name}', 'INSERT OR UPDATE'),
+			('kill_switches', 'kill_switch', '{scope,target}', 'INSERT OR UPDATE OR DELETE'))
+			AS c (name, kind, key, checked)
+	LOOP
+		EXECUTE format('CREATE TRIGGER agentpay_check BEFORE %3$s'
+			' ON agentpay.%1$I FOR EACH ROW EXECUTE FUNCTION agentpay.%2$I();'
+			' CREATE TRIGGER agentpay_govern AFTER INSERT OR UPDATE OR DELETE'
+			' ON agentpay.%1$I FOR EACH ROW'
+			' EXECUTE FUNCTION agentpay._govern_change(%4$L, %5$s);'
+			' CREATE TRIGGER agentpay_changed AFTER INSERT OR UPDATE OR DELETE'
+			' OR TRUNCATE ON agentpay.%1$I FOR EACH STATEMENT'
+			' EXECUTE FUNCTION agentpay._config_changed();'
+			' CREATE TRIGGER agentpay_truncate BEFORE TRUNCATE'
+			' ON agentpay.%1$I EXECUTE FUNCTION agentpay._refuse_truncate()',
+			t.name, '_check_' || t.name, t.checked, t.kind,
+			(SELECT string_agg(quote_literal(k), ', ' ORDER BY ord)
+			   FROM unnest(t.key::text[]) WITH ORDINALITY AS u (k, ord)));
+	END LOOP;
+END$$;
+
+CREATE TRIGGER agentpay_version AFTER INSERT OR UPDATE ON agentpay.agents
+	FOR EACH ROW EXECUTE FUNCTION agentpay._version_agent();
+CREATE TRIGGER agentpay_switch AFTER INSERT OR DELETE ON agentpay.agents
+	FOR EACH ROW EXECUTE FUNCTION agentpay._keep_kill_switches('agent', 'name');
+CREATE TRIGGER agentpay_switch AFTER INSERT OR DELETE
+	ON agentpay.decision_points
+	FOR EACH ROW EXECUTE FUNCTION agentpay._keep_kill_switches('point', 'point');
+CREATE TRIGGER agentpay_caps AFTER UPDATE OR DELETE ON agentpay.budgets
+	FOR EACH STATEMENT EXECUTE FUNCTION agentpay._check_caps_kept();
+
+DO $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN
+		SELECT g.tgrelid::regclass AS name, g.tgname FROM pg_trigger g
+		  JOIN pg_class c ON c.oid = g.tgrelid
+		 WHERE c.relnamespace = 'agentpay'::regnamespace
+		   AND NOT g.tgisinternal AND g.tgfoid <> 0 AND c.relkind = 'r'
+		   AND g.tgname IN ('agentpay_check', 'agentpay_govern',
+			'agentpay_changed', 'agentpay_truncate', 'agentpay_version',
+			'agentpay_switch', 'agentpay_caps')
+	LOOP
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.name,
+					   t.tgname);
+	END LOOP;
+END$$;

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ * arguments.c
+ *		Arguments of type "any": row ids, which are logged as text.
+ *
+ * 42, '42' and a uuid all work without a cast, so that nobody has to know how
+ * a log stores them.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "base/arguments.h"
+
+Datum
+agentpay_arguments_text(FunctionCallInfo fcinfo, int arg, bool *isnull)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, arg);
+	Oid			output;
+	bool		is_varlena;
+
+	*isnull = PG_ARGISNULL(arg);
+	if (*isnull)
+		return (Datum) 0;
+	if (!OidIsValid(type))
+		elog(ERROR, "could not determine the type of argument %d", arg + 1);
+	getTypeOutputInfo(type, &output, &is_varlena);
+	return CStringGetTextDatum(OidOutputFunctionCall(output,
+													 PG_GETARG_DATUM(arg)));
+}
