@@ -31,13 +31,8 @@ COMMENT ON FUNCTION
 -- ── shared helpers ──────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._refuse(state text, message text, detail text,
 	hint text) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message,
-						  DETAIL = detail, HINT = hint;
-END$$;
+	LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_refuse';
 REVOKE ALL ON FUNCTION agentpay._refuse(text, text, text, text) FROM PUBLIC;
 
 -- What belongs to a later version is refused, so that nothing pretends.

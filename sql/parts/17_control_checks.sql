@@ -112,7 +112,7 @@ BEGIN
 			format('the secret of agent "%s" is not a reference', a.name),
 			'The key itself never goes into the database. The value is not shown here, but the statement may be in the server''s log: if it was a key, replace the key.',
 			format(mend, 'secret = ''file:/etc/agentpay/key''')
-				|| ' Or use ''env:OPENAI_API_KEY''.');
+				|| ' An environment variable of the server is ''env:OPENAI_API_KEY''.');
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_secret(agentpay.agents, text)
@@ -124,7 +124,7 @@ CREATE FUNCTION agentpay._check_endpoint(a agentpay.agents, mend text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	origin text := substring(a.endpoint FROM '^[^/]*//[^/?#]*');
+	base text := substring(a.endpoint FROM '^[^/]*//[^/?#]*');
 	example constant text := 'endpoint = ''https://api.openai.com/v1''';
 BEGIN
 	IF a.protocol = 'builtin' THEN
@@ -146,7 +146,7 @@ BEGIN
 	PERFORM agentpay._check_plain('endpoint', a.endpoint,
 								  format(mend, example));
 	PERFORM agentpay._check_origin('the origin of endpoint',
-		coalesce(origin, a.endpoint), format(mend, example));
+		coalesce(base, a.endpoint), format(mend, example));
 	IF a.endpoint ~ '[?#\\]' THEN
 		PERFORM agentpay._refuse('22023',
 			format('endpoint of agent "%s" is not a base URL', a.name),
@@ -154,12 +154,12 @@ BEGIN
 			format(mend, format('endpoint = %L',
 				substring(a.endpoint FROM '^[^?#\\]*'))));
 	ELSIF NOT EXISTS (SELECT FROM agentpay.allowed_endpoints e
-					   WHERE e.origin = _check_endpoint.origin) THEN
+					   WHERE e.origin = base) THEN
 		PERFORM agentpay._refuse('42501',
-			format('origin %L is not allowed', origin),
+			format('origin %L is not allowed', base),
 			format('Agent "%s" may call only origins of agentpay.allowed_endpoints.', a.name),
 			format('INSERT INTO agentpay.allowed_endpoints (origin) VALUES (%L);',
-				   origin));
+				   base));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_endpoint(agentpay.agents, text)
@@ -434,7 +434,10 @@ CREATE FUNCTION agentpay._check_agent(a agentpay.agents) RETURNS void
 AS $$
 DECLARE
 	p agentpay.decision_points := agentpay._point(a.point);
-	mend text := format('Use %%s in the INSERT, or UPDATE agentpay.agents SET … WHERE name = %L;', a.name);
+	mend text := CASE WHEN EXISTS (SELECT FROM agentpay.agents o
+									WHERE o.name = a.name)
+		THEN format('UPDATE agentpay.agents SET %%s WHERE name = %L;', a.name)
+		ELSE 'In the INSERT, use %s.' END;
 BEGIN
 	IF a.protocol IS NULL OR a.protocol <> ALL ('{openai,anthropic,bedrock,http,builtin}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown protocol: %s',
@@ -612,8 +615,8 @@ BEGIN
 	THEN
 		PERFORM agentpay._refuse('42704',
 			format('unknown %s: %L', b.scope, b.target),
-			coalesce(format('It is one of %s.', targets),
-					 format('There is no %s yet.', b.scope)),
+			CASE WHEN targets IS NULL THEN format('There is no %s yet.', b.scope)
+			ELSE format('It is one of %s.', targets) END,
 			CASE b.scope
 			WHEN 'agent' THEN format('INSERT INTO agentpay.agents (name, …) VALUES (%L, …); first.', b.target)
 			WHEN 'point' THEN format('SELECT agentpay.attach(…, point => %L, …); first.', b.target)
@@ -628,8 +631,10 @@ CREATE FUNCTION agentpay._check_budgets() RETURNS trigger
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	mend text := format('UPDATE agentpay.budgets SET %%s WHERE name = %L;',
-						NEW.name);
+	mend text := CASE TG_OP WHEN 'UPDATE'
+		THEN format('UPDATE agentpay.budgets SET %%s WHERE name = %L;',
+					OLD.name)
+		ELSE 'In the INSERT, use %s.' END;
 BEGIN
 	IF agentpay._restoring() THEN
 		RETURN NEW;

@@ -339,16 +339,14 @@ BEGIN
 	IF TG_OP = 'INSERT' AND agentpay._restoring() THEN
 		RETURN NEW;
 	END IF;
-	RAISE EXCEPTION 'agentpay.% is append-only: % refused',
-					TG_TABLE_NAME, TG_OP
-		USING ERRCODE = 'AP001',
-		DETAIL = 'What was recorded is evidence: nobody changes it, and only agentpay adds to it.',
-		HINT = CASE WHEN TG_OP = 'INSERT' AND TG_TABLE_NAME LIKE 'outcomes%'
-			THEN 'SELECT agentpay.record_outcome(point, row_id, label);'
-			WHEN TG_TABLE_NAME LIKE 'outcomes%'
-			THEN 'A correction appends: SELECT agentpay.record_outcome(point, row_id, label);'
-			ELSE 'A correction is a new row, written by the function that makes such rows.'
-			END;
+	PERFORM agentpay._refuse('AP001',
+		format('agentpay.%s is append-only: %s refused', TG_TABLE_NAME, TG_OP),
+		'What was recorded is evidence: nobody changes it, and only agentpay adds to it.',
+		CASE WHEN TG_TABLE_NAME LIKE 'outcomes%'
+		THEN 'A label, or its correction, is added by SELECT agentpay.record_outcome(point, row_id, label);'
+		ELSE 'A correction is a new row, written by the function that makes such rows.'
+		END);
+	RETURN NULL;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._refuse_change() FROM PUBLIC;
 
@@ -364,11 +362,11 @@ BEGIN
 		   AND agentpay._agent_definition(a) = NEW.definition) THEN
 		RETURN NEW;
 	END IF;
-	RAISE EXCEPTION 'agentpay.agent_versions is append-only: INSERT refused'
-		USING ERRCODE = 'AP001',
-		DETAIL = 'A version is written when the agent changes.',
-		HINT = format('UPDATE agentpay.agents SET … WHERE name = %L;',
-					  NEW.agent);
+	PERFORM agentpay._refuse('AP001',
+		'agentpay.agent_versions is append-only: INSERT refused',
+		'A version is written when the agent changes.',
+		format('UPDATE agentpay.agents SET … WHERE name = %L;', NEW.agent));
+	RETURN NULL;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._agent_versions_insert() FROM PUBLIC;
 
