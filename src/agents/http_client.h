@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ * http_client.h
+ *		Thousands of HTTP calls at once, behind one file descriptor.
+ *
+ * A thin layer over libcurl's multi interface.  It knows no PostgreSQL: no
+ * palloc, no ereport, no SPI, no transaction; what it returns was malloc'd.
+ * All signals are blocked while libcurl runs, since its resolver threads
+ * would otherwise run the backend's signal handlers.  One process, one
+ * thread, one client; never in the postmaster.
+ *
+ * Use: start() any number of calls, wait until fd() is readable or
+ * timeout_ms() has passed, perform(), take results with next_done(), and
+ * free each with transfer_free().
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_HTTP_CLIENT_H
+#define AGENTPAY_HTTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+typedef struct AgentpayHttpClient AgentpayHttpClient;
+typedef struct AgentpayHttpTransfer AgentpayHttpTransfer;
+
+#define AGENTPAY_HTTP_HEADER_LIMIT_BYTES (64 * 1024)
+#define AGENTPAY_HTTP_RETRY_AFTER_MAX_MS (60 * 1000)
+
+typedef struct AgentpayHttpOptions
+{
+	int max_connections; /* calls beyond wait inside; 0: no limit */
+	const char *ca_file; /* NULL: the system's certificate authorities */
+} AgentpayHttpOptions;
+
+typedef struct AgentpayHttpHeader
+{
+	const char *name;
+	const char *value;
+} AgentpayHttpHeader;
+
+/* One POST.  start() copies all of it, but for user. */
+typedef struct AgentpayHttpRequest
+{
+	const char *url; /* https, or http to a loopback address */
+	const AgentpayHttpHeader *headers;
+	int n_headers;
+	const char *body;
+	size_t body_len;
+	int timeout_ms;				 /* from start() to the last byte, > 0 */
+	int connect_timeout_ms;		 /* 0: timeout_ms */
+	int low_speed_bytes;		 /* slower than so many per second ... */
+	int low_speed_seconds;		 /* ... for so long: time-out; 0: off */
+	size_t response_limit_bytes; /* of the body, > 0 */
+	size_t header_limit_bytes;	 /* 0: AGENTPAY_HTTP_HEADER_LIMIT_BYTES */
+	const char *resolve;		 /* "host:port:address" instead of asking the
+								  * resolver; NULL: ask.  For tests. */
+	void *user;					 /* the caller's own, handed back */
+} AgentpayHttpRequest;
+
+typedef enum AgentpayHttpStatus
+{
+	AGENTPAY_HTTP_OK,		 /* a whole answer, whatever its HTTP status */
+	AGENTPAY_HTTP_TIMEOUT,	 /* any of the time limits */
+	AGENTPAY_HTTP_ERROR,	 /* name, connection, TLS or protocol */
+	AGENTPAY_HTTP_REFUSED,	 /* by us: forbidden address; nothing was sent */
+	AGENTPAY_HTTP_TRUNCATED, /* over a byte limit, or cut off half-way */
+	AGENTPAY_HTTP_KILLED,	 /* by abort() */
+} AgentpayHttpStatus;
+
+/* Strings and body belong to the transfer. */
+typedef struct AgentpayHttpResult
+{
+	AgentpayHttpStatus status;
+	const char *problem; /* "" or what went wrong, without URL or secret */
+	int http_status;	 /* 0: none came */
+	const char *body;	 /* up to the limit; terminated by a NUL beyond len */
+	size_t body_len;
+	/*
+	 * The whole request was handed to the network.  When it was and status is
+	 * not OK, the agent may have worked and may charge: `uncertain`.  libcurl
+	 * never repeats such a request by itself.
+	 */
+	bool sent;
+	int retry_after_ms;		/* Retry-After within [0, 60 s]; -1: none */
+	double latency_ms;		/* start() to the last byte, or to the failure */
+	const char *address;	/* connected to, "" when never */
+	const char *request_id; /* x-request-id of the answer, "" when none */
+	void *user;
+} AgentpayHttpResult;
+
+/* NULL when out of memory or descriptors; *problem then says which. */
+extern AgentpayHttpClient *
+agentpay_http_client_create(const AgentpayHttpOptions *options,
+							const char **problem);
+
+/* Drops all transfers, in flight or not yet taken, and their handles. */
+extern void agentpay_http_client_destroy(AgentpayHttpClient *client);
+
+/*
+ * Hands a call over to libcurl; from here on it counts as started.  Nothing
+ * is sent before the next perform().  NULL with *problem when the request
+ * is refused as malformed (URL, header with a line break, limits).
+ */
+extern AgentpayHttpTransfer *
+agentpay_http_client_start(AgentpayHttpClient *client,
+						   const AgentpayHttpRequest *request,
+						   const char **problem);
+
+/* To wait on for reading (epoll); valid until destroy(). */
+extern int agentpay_http_client_fd(const AgentpayHttpClient *client);
+
+/* How long to wait at most before perform(): 0 now, -1 no limit. */
+extern long agentpay_http_client_timeout_ms(const AgentpayHttpClient *client);
+
+/* Moves everything that can move; never blocks. */
+extern void agentpay_http_client_perform(AgentpayHttpClient *client);
+
+/* Transfers started and not finished. */
+extern int agentpay_http_client_in_flight(const AgentpayHttpClient *client);
+
+/*
+ * The next finished transfer with its result, or NULL.  It stays the
+ * caller's until agentpay_http_transfer_free().
+ */
+extern AgentpayHttpTransfer *
+agentpay_http_client_next_done(AgentpayHttpClient *client,
+							   AgentpayHttpResult *result);
+
+/*
+ * Cuts a transfer off at once: its connection is closed before this returns,
+ * and next_done() brings it as KILLED.  One that has finished keeps its result.
+ */
+extern void agentpay_http_client_abort(AgentpayHttpClient *client,
+									   AgentpayHttpTransfer *transfer);
+
+/* Releases a transfer that next_done() brought, and wipes its headers. */
+extern void agentpay_http_transfer_free(AgentpayHttpTransfer *transfer);
+
+/* Whether a connection to the address is allowed, over TLS or in clear. */
+extern bool
+agentpay_http_address_allowed(const struct sockaddr *address, bool tls);
+
+/*
+ * Writes the origin of a URL as libcurl itself reads it, in the form of
+ * allowed_endpoints: lower case, the port only when it is not the scheme's.
+ * False with *problem for anything but http(s)://host[:port][/path] (user
+ * names, fragments, control characters and other schemes are refused).
+ */
+extern bool agentpay_http_origin(const char *url, char *origin, size_t size,
+								 const char **problem);
+
+#endif /* AGENTPAY_HTTP_CLIENT_H */
