@@ -40,29 +40,28 @@ BEGIN
 				WHEN 'boolean' THEN (d.inputs ->> %1$L)::boolean::int END$q$,
 				feature);
 		END IF;
-		RAISE undefined_column USING
-			MESSAGE = format('point "%s" has no column or feature "%s"',
-				point, feature),
-			DETAIL = format('Columns are those of %s; features are the rows of agentpay.features.',
+		PERFORM agentpay._refuse('42703', format(
+				'point "%s" has no column or feature "%s"', point, feature),
+			format('Columns are those of %s; features are the rows of agentpay.features.',
 				relation),
-			HINT = format('Columns that can be used: %s. Features: %s.',
+			format('Columns that can be used: %s. Features: %s.',
 				(SELECT coalesce(string_agg(a.attname, ', ' ORDER BY a.attnum), 'none')
 					FROM pg_attribute a WHERE a.attrelid = relation
 					AND a.attnum > 0 AND NOT a.attisdropped
 					AND a.atttypid = ANY ('{int2,int4,int8,float4,float8,numeric,bool}'::regtype[])),
 				(SELECT coalesce(string_agg(f.name, ', ' ORDER BY f.name), 'none')
-					FROM agentpay.features f WHERE f.point = _training_input.point));
+					FROM agentpay.features f WHERE f.point = _training_input.point)));
 	ELSIF base_type = 'boolean'::regtype THEN
 		RETURN format('(p.%I)::boolean::int', feature);
 	ELSIF base_type = ANY ('{int2,int4,int8,float4,float8,numeric}'::regtype[]) THEN
 		RETURN format('(p.%I)::float8', feature);
 	END IF;
-	RAISE datatype_mismatch USING
-		MESSAGE = format('column "%s" is of type %s, and a logistic regression takes numbers',
+	PERFORM agentpay._refuse('42804', format(
+			'column "%s" is of type %s, and a logistic regression takes numbers',
 			feature, column_type),
-		DETAIL = 'Integers, numeric, floating point and boolean columns can be used.',
-		HINT = format('Add a number made of it: ALTER TABLE %s ADD COLUMN %I double precision, filled when the row is written.',
-			relation, feature || '_number');
+		'Integers, numeric, floating point and boolean columns can be used.',
+		format('Leave it out, or add a number made of it: ALTER TABLE %s ADD COLUMN %I double precision;',
+			relation, feature || '_number'));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._training_input(text, text) FROM PUBLIC;
 
@@ -70,57 +69,43 @@ REVOKE ALL ON FUNCTION agentpay._training_input(text, text) FROM PUBLIC;
 CREATE FUNCTION agentpay._check_training(name text, point text,
 	features text[], label_delay interval, l2 double precision,
 	holdout double precision) RETURNS void
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	role text := (SELECT d.role FROM agentpay.decision_points d
-		WHERE d.point = _check_training.point);
+	role text := (agentpay._point(point)).role;
 	twice text := (SELECT f FROM unnest(features) f GROUP BY f
 		HAVING count(*) > 1 LIMIT 1);
 BEGIN
-	IF role IS NULL THEN
-		RAISE undefined_object USING
-			MESSAGE = format('there is no point "%s"', point),
-			DETAIL = 'A model is trained on the rows of a point.',
-			HINT = 'SELECT agentpay.attach(...) makes one; SELECT point FROM agentpay.decision_points lists them.';
-	ELSIF role <> 'fraud' THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = format('point "%s" has role %s', point, role),
-			DETAIL = 'Logistic regression tells fraud from legit, the labels of role fraud.',
-			HINT = 'SELECT point FROM agentpay.decision_points WHERE role = ''fraud'' lists the points that have them.';
-	ELSIF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,47}$' THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = format('"%s" cannot be the name of a model', name),
-			DETAIL = 'Names are lower case letters, digits and underscores, 48 at the most, a letter first.',
-			HINT = 'Choose a name such as ''fraud_model''.';
+	PERFORM agentpay._check_name('model', NULL, name);
+	IF role <> 'fraud' THEN
+		PERFORM agentpay._refuse('22023',
+			format('point "%s" has role %s', point, role),
+			'Logistic regression tells fraud from legit, the labels of role fraud.',
+			'SELECT point FROM agentpay.decision_points WHERE role = ''fraud'';');
 	ELSIF coalesce(cardinality(features), 0) = 0
 		OR array_position(features, NULL) IS NOT NULL THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = 'a model needs at least one feature, and none may be null',
-			DETAIL = 'features names columns of the table and features of the point.',
-			HINT = 'Pass for example features => ''{amount}''.';
+		PERFORM agentpay._refuse('22023',
+			'a model needs at least one feature, and none may be null',
+			'features names columns of the table and features of the point.',
+			'Pass features => ''{amount}'', for example.');
 	ELSIF twice IS NOT NULL THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = format('feature "%s" is named twice', twice),
-			DETAIL = 'Each input has one coefficient.',
-			HINT = format('Leave one of the two "%s" out of features.', twice);
+		PERFORM agentpay._refuse('22023',
+			format('feature "%s" is named twice', twice),
+			'Each input has one coefficient.',
+			format('Leave one of the two "%s" out of features.', twice));
 	ELSIF l2 IS NULL OR NOT l2 BETWEEN 0 AND 1e9 THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = format('l2 is %s, and must be between 0 and 1e9', l2),
-			DETAIL = 'It is the weight of the penalty on large coefficients.',
-			HINT = 'Leave it out for the default, 1.';
+		PERFORM agentpay._refuse('22023',
+			format('l2 is out of range: %s', coalesce(l2::text, 'NULL')),
+			'It weighs the penalty on large coefficients, from 0 to 1e9.',
+			'Leave it out for the default, 1.');
 	ELSIF holdout IS NULL OR NOT holdout BETWEEN 0 AND 0.9 THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = format('holdout is %s, and must be between 0 and 0.9', holdout),
-			DETAIL = 'It is the share of the rows, the latest ones, that the model is measured on.',
-			HINT = 'Leave it out for the default, 0.3.';
-	ELSIF label_delay IS NULL OR label_delay < '0' THEN
-		RAISE invalid_parameter_value USING
-			MESSAGE = format('label_delay is %s, and must not be negative', label_delay),
-			DETAIL = 'Rows younger than it are left out, since their frauds are not known yet.',
-			HINT = 'Leave it out for the default, 7 days.';
+		PERFORM agentpay._refuse('22023', format('holdout is out of range: %s',
+				coalesce(holdout::text, 'NULL')),
+			'It is the share of the rows, the latest ones, that the model is measured on, from 0 to 0.9.',
+			'Leave it out for the default, 0.3.');
 	END IF;
+	PERFORM agentpay._check_span('label_delay', label_delay, true);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_training(text, text, text[], interval, double precision, double precision) FROM PUBLIC;
 
@@ -219,21 +204,26 @@ BEGIN
 	train_rows := ceil(train_logistic.rows * (1 - holdout));
 
 	IF train_logistic.rows < 50 THEN
-		RAISE object_not_in_prerequisite_state USING
-			MESSAGE = format('there are %s rows to train on, and 50 are needed', train_logistic.rows),
-			DETAIL = format('Rows count up to %s, the latest of the table less label_delay; the labels of %s of those asked for are not known yet.',
+		PERFORM agentpay._refuse('55000', format(
+				'there are %s rows to train on, and 50 are needed',
+				train_logistic.rows),
+			format('Rows count up to %s, the latest of the table less label_delay; the labels of %s of those asked for are not known yet.',
 				coalesce(data.latest::text, 'nothing'), data.immature),
-			HINT = format('Choose an earlier since or a later until, a shorter label_delay, or UPDATE agentpay.decision_points SET label_maturity = ... WHERE point = %L.', train_logistic.point);
+			format('Choose an earlier since, a later until, a shorter label_delay, or UPDATE agentpay.decision_points SET label_maturity = … WHERE point = %L;',
+				train_logistic.point));
 	ELSIF train_frauds = 0 OR train_frauds = train_rows THEN
-		RAISE object_not_in_prerequisite_state USING
-			MESSAGE = format('%s of the %s rows to train on are frauds', CASE train_frauds WHEN 0 THEN 'none' ELSE 'all' END, train_rows),
-			DETAIL = format('The latest %s rows are held out; among them are %s frauds.', train_logistic.rows - train_rows, train_logistic.frauds - train_frauds),
-			HINT = format('Record labels: SELECT agentpay.record_outcome(%L, row_id, ''fraud''); or choose an earlier since.', train_logistic.point);
+		PERFORM agentpay._refuse('55000', format(
+				'%s of the %s rows to train on are frauds',
+				CASE train_frauds WHEN 0 THEN 'none' ELSE 'all' END,
+				train_rows),
+			format('The latest %s rows are held out; %s of them are frauds.',
+				train_logistic.rows - train_rows,
+				train_logistic.frauds - train_frauds),
+			format('SELECT agentpay.record_outcome(%L, …, ''fraud''); or choose an earlier since.',
+				train_logistic.point));
 	END IF;
 
 	SELECT * INTO fit FROM agentpay._fit_logistic(data.x, data.y, train_rows, l2) f;
-	UPDATE agentpay.models SET active = false
-		WHERE name = train_logistic.name AND active;
 	INSERT INTO agentpay.models (name, kind, features, definition, report)
 	VALUES (train_logistic.name, 'logistic', train_logistic.features,
 		jsonb_build_object('intercept', fit.intercept,
