@@ -494,8 +494,7 @@ CREATE FUNCTION agentpay.adopt() RETURNS void
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	before agentpay._identity;
-	after agentpay._identity;
+	before jsonb := (SELECT to_jsonb(i) FROM agentpay._identity i);
 	closed bigint;
 BEGIN
 	LOCK TABLE agentpay._identity IN SHARE ROW EXCLUSIVE MODE;
@@ -503,16 +502,14 @@ BEGIN
 		RAISE NOTICE 'this database is the ledger already';
 		RETURN;
 	END IF;
-	SELECT * INTO before FROM agentpay._identity;
 	PERFORM agentpay._take_identity();
-	SELECT * INTO after FROM agentpay._identity;
 	-- ahead of the query below, which reads the logs that it appends to
 	PERFORM agentpay._make_partitions();
 	PERFORM agentpay._check_configuration();
 	closed := agentpay._close_old_tasks();
 	PERFORM agentpay._govern('adopt', 'database', current_database(),
-		format('%s open tasks closed', closed), to_jsonb(before),
-		to_jsonb(after));
+		format('%s open tasks closed', closed), before,
+		(SELECT to_jsonb(i) FROM agentpay._identity i));
 END$$;
 REVOKE ALL ON FUNCTION agentpay.adopt() FROM PUBLIC;
 COMMENT ON FUNCTION agentpay.adopt() IS 'makes a restored, copied or upgraded database the ledger: checks its configuration, closes the tasks that it brought, and lets agents be called';

@@ -9,7 +9,8 @@
  * load no library) is for the Merkle log to show.
  *
  * The guards are lifted for DROP EXTENSION agentpay, in agentpay's own scripts,
- * for the partition maker, and while a dump is being restored (agentpay._restoring()).
+ * for the partition maker, and before the database was started or adopted
+ * (agentpay._held()): a restore creates and attaches leaves.
  *
  * No locks: a name is resolved without one, as the statement does it again.
  *-------------------------------------------------------------------------
@@ -57,7 +58,7 @@ static const char *refused_command(AlterTableCmd *cmd);
 static bool drops_agentpay(DropStmt *stmt);
 static Oid	trigger_relation(Oid trigger_id);
 static bool own_script(void);
-static bool restoring(void);
+static bool held(void);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_make_partition);
 
@@ -101,7 +102,7 @@ agentpay_guard_check_utility(Node *parsetree)
 			return false;
 	}
 
-	if (OidIsValid(log) && !own_script() && !restoring())
+	if (OidIsValid(log) && !own_script() && !held())
 		refuse(log, what);
 	return false;
 }
@@ -132,7 +133,7 @@ agentpay_guard_check_access(ObjectAccessType access, Oid class_id,
 	else if (class_id == TriggerRelationId)
 		relid = trigger_relation(object_id);
 	if (OidIsValid(relid) && is_log(relid) &&
-		!own_script() && !restoring())
+		!own_script() && !held())
 		refuse(relid, sub_id != 0 ? "DROP COLUMN" : "DROP");
 }
 
@@ -250,7 +251,7 @@ check_alter_table(AlterTableStmt *stmt)
 	{
 		const char *what = refused_command(lfirst_node(AlterTableCmd, lc));
 
-		if (what != NULL && !restoring())
+		if (what != NULL && !held())
 			refuse(log, what);
 	}
 }
@@ -343,9 +344,9 @@ own_script(void)
 		CurrentExtensionObject == get_extension_oid("agentpay", true);
 }
 
-/* agentpay._restoring(), for whoever runs the statement. */
+/* agentpay._held(), for whoever runs the statement. */
 static bool
-restoring(void)
+held(void)
 {
 	AgentpayOwnerState saved;
 	bool		isnull;
@@ -353,7 +354,7 @@ restoring(void)
 
 	agentpay_owner_enter(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT agentpay._restoring()", true, 1) != SPI_OK_SELECT)
+		SPI_execute("SELECT agentpay._held()", true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not ask whether a restore is under way");
 	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 										SPI_tuptable->tupdesc, 1, &isnull));
