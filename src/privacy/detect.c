@@ -56,6 +56,33 @@ has_wide_at(const unsigned char *s, size_t len)
 }
 
 /*
+ * Whether enough digits for a card number follow each other with no more than
+ * separators between.  Bytes outside ASCII are passed over, or are digits.
+ */
+static bool
+has_pan_run(const unsigned char *s, size_t len)
+{
+	int digits = 0;
+	int separators = 0;
+
+	for (size_t i = 0; i < len; i++)
+	{
+		int c = s[i] == '\t' ? ' ' : s[i];
+
+		if (byte_says[s[i]] & SEEN_DIGIT)
+		{
+			if (++digits >= AGENTPAY_PAN_MIN)
+				return true;
+			separators = 0;
+		}
+		else if (c < 0x80 && !(agentpay_fold_is_separator(c) &&
+							   ++separators <= AGENTPAY_SEPARATORS_MAX))
+			digits = 0;
+	}
+	return false;
+}
+
+/*
  * Whether two letters of an IBAN country begin a word (or follow an N, as in
  * the word IBAN) and are followed by two digits.  Bytes outside ASCII are
  * passed over, since they may be zero-width characters, or may end a word.
@@ -119,7 +146,9 @@ agentpay_detect_suspicious(const char *in, size_t len)
 		seen |= says;
 		digits += says >> 2;
 	}
-	if ((seen & SEEN_AT) || digits >= AGENTPAY_PAN_MIN)
+	if (seen & SEEN_AT)
+		return true;
+	if (digits >= AGENTPAY_PAN_MIN && has_pan_run(s, len))
 		return true;
 	if ((seen & SEEN_WIDE) && has_wide_at(s, len))
 		return true;
