@@ -1,0 +1,66 @@
+-- What a fraud team reads after the payments have come in.
+\pset border 1
+\pset footer off
+\pset null '-'
+
+\echo
+\echo SHADOW AGAINST RULES (agentpay.shadow_vs_rules)
+\echo Of the payments that each agent was asked about, how often it would have said
+\echo what the rules said; tightened and loosened: how often it was stricter or laxer.
+SELECT agent, day, invoked, pairs, failed,
+	round(100 * agreement, 1) || ' %' AS agreement,
+	format('%s to %s', round(100 * agreement_low, 1), round(100 * agreement_high, 1)) AS "95 % interval",
+	round(kappa, 3) AS kappa, tightened, loosened
+FROM agentpay.shadow_vs_rules
+WHERE point = 'fraud' AND compared = 'answer'
+ORDER BY agent, day;
+
+\echo ACCURACY (agentpay.agent_accuracy)
+\echo Each agent beside the rules on the very same payments, once their labels are
+\echo known. Recall: of the frauds, how many were flagged. Precision: of the flagged,
+\echo how many were frauds. FPR: of the good payments, how many were flagged.
+SELECT agent, CASE decided_by WHEN 'agent' THEN 'the agent' ELSE 'the rules' END AS decided_by,
+	labelled AS payments, positives AS frauds,
+	round(100 * recall, 1) || ' %' AS recall,
+	format('%s to %s', round(100 * (1 - fnr_high), 1), round(100 * (1 - fnr_low), 1)) AS "95 % interval",
+	round(100 * precision, 1) || ' %' AS precision,
+	round(100 * fpr, 2) || ' %' AS fpr,
+	format('%s to %s', round(100 * fpr_low, 2), round(100 * fpr_high, 2)) AS "95 % interval ",
+	round(f1, 3) AS f1
+FROM agentpay.agent_accuracy
+WHERE point = 'fraud' AND positive = 'positive' AND population = 'answered'
+ORDER BY agent, decided_by;
+
+\echo COST (agentpay.agent_cost)
+\echo What the agents charged, in US dollars, failed calls included. The embedded
+\echo model runs inside the database and costs nothing a call.
+SELECT agent, cost_center, sum(calls) AS calls, sum(failed_calls) AS failed,
+	sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+	round(sum(cost), 6) AS cost, sum(decisions) AS decisions,
+	round(sum(cost) / nullif(sum(decisions), 0), 8) AS cost_per_decision
+FROM agentpay.agent_cost
+GROUP BY agent, cost_center
+ORDER BY agent;
+
+\echo BUDGETS (agentpay.budget_status)
+\echo Before a call its highest possible price is held, after it the true one settles:
+\echo settled and held together never exceed the cap.
+SELECT name, period, cap_cost, round(settled, 6) AS settled,
+	round(held, 6) AS held, round(headroom, 6) AS headroom,
+	round(used_percent, 1) || ' %' AS used, calls, cap_calls, state
+FROM agentpay.budget_status
+WHERE target = 'llm'
+ORDER BY name;
+
+\echo ONE PAYMENT EXPLAINED (agentpay.explain)
+\echo A fraud that the rules let through and the embedded model would have stopped, if
+\echo there is one: what was known, what each rule said, what was decided.
+SELECT d.row_id AS payment FROM agentpay.decisions d
+JOIN demo.arriving a ON a.id::text = d.row_id
+JOIN agentpay.decisions r ON r.point = d.point AND r.row_id = d.row_id
+	AND r.kind = 'rules'
+WHERE d.point = 'fraud' AND d.agent = 'embedded' AND d.kind = 'agent'
+ORDER BY (r.verdict = 'approve' AND d.verdict <> 'approve' AND a.fraud) DESC,
+	d.confidence DESC, a.id
+LIMIT 1 \gset
+SELECT * FROM agentpay.explain('fraud', :'payment');
