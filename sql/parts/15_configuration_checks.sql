@@ -62,7 +62,7 @@ BEGIN
 	END IF;
 	IF before IS NOT NULL AND before <> after THEN
 		PERFORM agentpay._refuse('55000',
-			format('a %s cannot be renamed: %L', what, before),
+			format('%s "%s" cannot be renamed', what, before),
 			'Logs and other rows name it.',
 			format('INSERT a new one named %L instead.', after));
 	END IF;
@@ -80,7 +80,8 @@ BEGIN
 	   OR value < low OR value > high THEN
 		PERFORM agentpay._refuse('23514',
 			format('%s is out of range: %s', what, value),
-			CASE WHEN high IS NULL THEN format('It is a number of at least %s.', low)
+			CASE WHEN low IS NULL THEN 'It is a finite number.'
+			WHEN high IS NULL THEN format('It is a number of at least %s.', low)
 			ELSE format('It lies between %s and %s.', low, high) END,
 			mend);
 	END IF;
@@ -264,7 +265,7 @@ BEGIN
 	SELECT * INTO c FROM pg_class WHERE oid = relation;
 	IF NOT FOUND THEN
 		problem := 'it does not exist';
-		hint := 'SELECT agentpay.attach(''your_table'', …);';
+		hint := format('UPDATE agentpay.decision_points SET enabled = false WHERE table_name = %s;', relation::oid);
 	ELSIF c.relnamespace IN ('pg_catalog'::regnamespace,
 							 'agentpay'::regnamespace)
 		OR c.relnamespace = to_regnamespace('information_schema') THEN
@@ -285,8 +286,8 @@ BEGIN
 	END IF;
 	IF problem IS NOT NULL THEN
 		PERFORM agentpay._refuse('42809',
-			format('cannot attach to %s: %s', relation, problem),
-			'A point stands on one ordinary or partitioned table, whose rows it scores.',
+			format('%s cannot be scored: %s', relation, problem),
+			'A point stands on one ordinary or partitioned table.',
 			hint);
 	END IF;
 END$$;
@@ -327,8 +328,10 @@ AS $$
 				SELECT FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, ord)
 				 WHERE k.ord <= i.indnkeyatts AND k.attnum <> id.attnum
 				   AND k.attnum <> ALL (p.partattrs)))
-	OR (SELECT bool_and(agentpay._is_unique(t.relid, column_name))
-		  FROM pg_partition_tree(relation) t WHERE t.isleaf)
+	OR coalesce((
+		SELECT bool_and(agentpay._is_unique(t.relid, column_name))
+		  FROM pg_partition_tree(relation) t
+		 WHERE t.isleaf AND t.relid <> relation), false)
 $$;
 REVOKE ALL ON FUNCTION agentpay._is_partition_unique(regclass, text)
 	FROM PUBLIC;

@@ -66,7 +66,7 @@ BEGIN
 		PERFORM agentpay._check_origin('origin', NEW.origin,
 			format('INSERT INTO agentpay.allowed_endpoints (origin) VALUES (%L);',
 				   coalesce('https://' || substring(lower(NEW.origin)
-						FROM '^(?:https?://)?(?:[^@/]*@)?([a-z0-9._:-]+)'),
+						FROM '^(?:[a-z]+://)?(?:[^@/]*@)?([a-z0-9._-]+(?::[0-9]{2,4}(?![0-9]))?)'),
 					'https://api.example.com')));
 	END IF;
 	RETURN NEW;

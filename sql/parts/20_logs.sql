@@ -253,7 +253,7 @@ CREATE FUNCTION agentpay._build_partition(log text, at timestamptz)
 AS $$
 DECLARE
 	month timestamp := date_trunc('month', at AT TIME ZONE 'UTC');
-	leaf text := format('agentpay.%I', log || to_char(month, '_YYYY_MM'));
+	leaf text;
 	parent text := format('agentpay.%I', log);
 	bound constant text := 'YYYY-MM-DD 00:00:00+00';
 	index_columns text;
@@ -263,6 +263,7 @@ BEGIN
 		RAISE EXCEPTION 'a partition needs a finite time'
 			USING ERRCODE = 'datetime_field_overflow';
 	END IF;
+	leaf := format('agentpay.%I', log || to_char(month, '_YYYY_MM'));
 	IF pg_partition_root(to_regclass(leaf)) = parent::regclass THEN
 		RETURN;
 	END IF;
