@@ -199,38 +199,19 @@ CREATE TABLE agentpay._identity (
 COMMENT ON TABLE agentpay._identity IS 'the cluster and database that this ledger lives in; not dumped, so that a copy knows that it is one';
 
 CREATE FUNCTION agentpay._held() RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT NOT EXISTS (
-		SELECT FROM agentpay._identity i
-		  JOIN pg_control_system() c USING (system_identifier)
-		  JOIN pg_database d ON d.oid = i.database_oid
-		 WHERE d.datname = current_database())
-$$;
+	LANGUAGE C STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_held';
 REVOKE ALL ON FUNCTION agentpay._held() FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._held() IS 'true: not started, or a copy that nobody adopted: nothing calls an agent';
 
 CREATE FUNCTION agentpay._has_leaves() RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT EXISTS (
-		SELECT FROM pg_inherits
-		 WHERE inhparent IN ('agentpay.decisions'::regclass,
-							 'agentpay.agent_calls'::regclass,
-							 'agentpay.outcomes'::regclass,
-							 'agentpay.governance_log'::regclass,
-							 'agentpay._tasks'::regclass))
-$$;
+	LANGUAGE C STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_has_leaves';
 REVOKE ALL ON FUNCTION agentpay._has_leaves() FROM PUBLIC;
 
 CREATE FUNCTION agentpay._restoring() RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT agentpay._held() AND agentpay._has_leaves()
-$$;
+	LANGUAGE C STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_restoring';
 REVOKE ALL ON FUNCTION agentpay._restoring() FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._restoring() IS 'true from the first restored log until adopt(): triggers let the dump in as it is';
 

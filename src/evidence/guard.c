@@ -10,7 +10,7 @@
  *
  * The guards are lifted for DROP EXTENSION agentpay, in agentpay's own scripts,
  * for the partition maker, and before the database was started or adopted
- * (agentpay._held()): a restore creates and attaches leaves.
+ * (agentpay_identity_held()): a restore creates and attaches leaves.
  *
  * No locks: a name is resolved without one, as the statement does it again.
  *-------------------------------------------------------------------------
@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "base/errors.h"
+#include "base/identity.h"
 #include "base/owner.h"
 #include "evidence/guard.h"
 
@@ -58,7 +59,6 @@ static const char *refused_command(AlterTableCmd *cmd);
 static bool drops_agentpay(DropStmt *stmt);
 static Oid	trigger_relation(Oid trigger_id);
 static bool own_script(void);
-static bool held(void);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_make_partition);
 
@@ -102,7 +102,7 @@ agentpay_guard_check_utility(Node *parsetree)
 			return false;
 	}
 
-	if (OidIsValid(log) && !own_script() && !held())
+	if (OidIsValid(log) && !own_script() && !agentpay_identity_held())
 		refuse(log, what);
 	return false;
 }
@@ -133,7 +133,7 @@ agentpay_guard_check_access(ObjectAccessType access, Oid class_id,
 	else if (class_id == TriggerRelationId)
 		relid = trigger_relation(object_id);
 	if (OidIsValid(relid) && is_log(relid) &&
-		!own_script() && !held())
+		!own_script() && !agentpay_identity_held())
 		refuse(relid, sub_id != 0 ? "DROP COLUMN" : "DROP");
 }
 
@@ -251,7 +251,7 @@ check_alter_table(AlterTableStmt *stmt)
 	{
 		const char *what = refused_command(lfirst_node(AlterTableCmd, lc));
 
-		if (what != NULL && !held())
+		if (what != NULL && !agentpay_identity_held())
 			refuse(log, what);
 	}
 }
@@ -342,23 +342,4 @@ own_script(void)
 {
 	return creating_extension &&
 		CurrentExtensionObject == get_extension_oid("agentpay", true);
-}
-
-/* agentpay._held(), for whoever runs the statement. */
-static bool
-held(void)
-{
-	AgentpayOwnerState saved;
-	bool		isnull;
-	bool		result;
-
-	agentpay_owner_enter(&saved);
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT agentpay._held()", true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not ask whether a restore is under way");
-	result = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
-										SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	agentpay_owner_leave(&saved);
-	return result;
 }
