@@ -15,6 +15,8 @@
 
 #include "postgres.h"
 
+#include "catalog/objectaccess.h"
+#include "nodes/nodes.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -58,7 +60,25 @@ typedef struct AgentpayShared
 	AgentpayWorkerSlot slots[AGENTPAY_MAX_WORKERS];
 } AgentpayShared;
 
+/*
+ * What refuses DDL against the logs (evidence/guard.c).  The ProcessUtility
+ * hook calls check_utility() before a statement; when that returns true, it
+ * calls lift() before and restore() after it, also on error.  The
+ * object_access hook calls check_access().
+ */
+typedef struct AgentpayGuard
+{
+	bool		(*check_utility) (Node *parsetree);
+	void		(*lift) (void);
+	void		(*restore) (void);
+	void		(*check_access) (ObjectAccessType access, Oid class_id,
+								 Oid object_id, int sub_id, void *arg);
+} AgentpayGuard;
+
 extern AgentpayShared *agentpay_shared;
+
+/* From _PG_init, before agentpay_shmem_install(). */
+extern void agentpay_shmem_set_guard(const AgentpayGuard *guard);
 
 /* Called once from _PG_init: requests memory, installs every hook. */
 extern void agentpay_shmem_install(void);

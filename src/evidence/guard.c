@@ -49,6 +49,11 @@ static const char *const guarded_tables[] = {
 	"agent_versions"
 };
 
+static bool check_utility(Node *parsetree);
+static void lift(void);
+static void restore(void);
+static void check_access(ObjectAccessType access, Oid class_id,
+						 Oid object_id, int sub_id, void *arg);
 static bool is_log(Oid relid);
 static bool is_guarded_parent(Oid relid);
 static Oid	named_log(RangeVar *name);
@@ -62,8 +67,19 @@ static bool own_script(void);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_make_partition);
 
-bool
-agentpay_guard_check_utility(Node *parsetree)
+const AgentpayGuard agentpay_guard = {
+	.check_utility = check_utility,
+	.lift = lift,
+	.restore = restore,
+	.check_access = check_access,
+};
+
+/*
+ * Raises an error for a statement that may not touch a log.  Returns true
+ * when the guards must be lifted while it runs: DROP EXTENSION agentpay.
+ */
+static bool
+check_utility(Node *parsetree)
 {
 	Oid			log = InvalidOid;
 	const char *what = NULL;
@@ -107,22 +123,23 @@ agentpay_guard_check_utility(Node *parsetree)
 	return false;
 }
 
-void
-agentpay_guard_lift(void)
+static void
+lift(void)
 {
 	lifted++;
 }
 
-void
-agentpay_guard_restore(void)
+static void
+restore(void)
 {
 	Assert(lifted > 0);
 	lifted--;
 }
 
-void
-agentpay_guard_check_access(ObjectAccessType access, Oid class_id,
-							Oid object_id, int sub_id, void *arg)
+/* Raises an error for a log, or a trigger of one, that is dropped. */
+static void
+check_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
+			 void *arg)
 {
 	Oid			relid = InvalidOid;
 
@@ -145,7 +162,7 @@ agentpay_guard_make_partition(const char *log, TimestampTz at)
 	AgentpayOwnerState saved;
 
 	agentpay_owner_enter(&saved);
-	agentpay_guard_lift();
+	lift();
 	PG_TRY();
 	{
 		if (SPI_connect() != SPI_OK_CONNECT ||
@@ -157,7 +174,7 @@ agentpay_guard_make_partition(const char *log, TimestampTz at)
 	}
 	PG_FINALLY();
 	{
-		agentpay_guard_restore();
+		restore();
 	}
 	PG_END_TRY();
 	agentpay_owner_leave(&saved);
