@@ -1,1 +1,535 @@
 -- 80_views.sql
+--		The reports: what the agents would have decided, how right they were,
+--		and what they cost.
+--
+-- Each view joins whole logs once (hash joins), reduces them to a small table
+-- of counted cells, and computes every figure from those cells: no subquery
+-- runs per payment.  Rates are rounded to six places, costs to the nano-dollar
+-- where they were divided.  "Now" is agentpay's clock, asked once a query.
+
+-- ── statistics ──────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._rate(k numeric, n numeric) RETURNS numeric
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT round(k / nullif(n, 0), 6)
+$$;
+REVOKE ALL ON FUNCTION agentpay._rate(numeric, numeric) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._rate(numeric, numeric) IS 'k of n to six places; NULL when n is 0';
+
+-- E. B. Wilson, Probable inference, the law of succession, and statistical
+-- inference, JASA 22 (1927) 209-212: the p for which k of n lies within z
+-- standard errors, (2k + z² ± z √(z² + 4k(n − k)/n)) / 2(n + z²).
+CREATE FUNCTION agentpay._wilson(k numeric, n numeric,
+	z numeric DEFAULT 1.959963984540054) RETURNS numeric[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT ARRAY[round(greatest(centre - half, 0), 6),
+				 round(least(centre + half, 1), 6)]
+	  FROM (SELECT (2 * k + z * z) / (2 * (n + z * z)) AS centre,
+				   z * sqrt(z * z + 4 * k * (n - k) / n) / (2 * (n + z * z))
+					   AS half
+			 WHERE n > 0 AND k BETWEEN 0 AND n) AS w
+$$;
+REVOKE ALL ON FUNCTION agentpay._wilson(numeric, numeric, numeric) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._wilson(numeric, numeric, numeric) IS 'Wilson''s score interval (1927) of k out of n, as {low, high}; NULL when n is 0';
+
+-- J. Cohen, A coefficient of agreement for nominal scales, Educational and
+-- Psychological Measurement 20 (1960) 37-46.  The pair (first[i], second[i])
+-- was seen n[i] times; p_e is the agreement of independent raters with the
+-- same marginals.
+CREATE FUNCTION agentpay._kappa(first text[], second text[], n numeric[])
+	RETURNS numeric
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH pairs AS (
+		SELECT a, b, c FROM unnest(first, second, n) AS u (a, b, c)),
+	marginals AS (
+		SELECT sum(m.as_first) * sum(m.as_second) AS product
+		  FROM (SELECT a AS v, c AS as_first, 0 AS as_second FROM pairs
+				UNION ALL
+				SELECT b, 0, c FROM pairs) AS m
+		 GROUP BY m.v)
+	-- (p_o − p_e) / (1 − p_e), with every term times total²
+	SELECT round((t.total * t.agreed - e.expected)
+				 / nullif(t.total * t.total - e.expected, 0), 6)
+	  FROM (SELECT sum(c) AS total, sum(c) FILTER (WHERE a = b) AS agreed
+			  FROM pairs) AS raw,
+		   LATERAL (SELECT raw.total, coalesce(raw.agreed, 0) AS agreed) AS t,
+		   (SELECT sum(product) AS expected FROM marginals) AS e
+$$;
+REVOKE ALL ON FUNCTION agentpay._kappa(text[], text[], numeric[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._kappa(text[], text[], numeric[]) IS 'Cohen''s kappa (1960) of counted pairs; NULL when chance alone would agree always';
+
+CREATE FUNCTION agentpay._sum_by(keys text[], n numeric[]) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(jsonb_object_agg(s.k, s.total), '{}')
+	  FROM (SELECT u.k, sum(u.c) AS total FROM unnest(keys, n) AS u (k, c)
+			 WHERE u.k IS NOT NULL GROUP BY u.k) AS s
+$$;
+REVOKE ALL ON FUNCTION agentpay._sum_by(text[], numeric[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._sum_by(text[], numeric[]) IS '{"key": sum of its n}, without NULL keys';
+
+-- B. Efron, Bootstrap methods, Annals of Statistics 7 (1979) 1-26: days are
+-- drawn with replacement, since payments of one day are alike.  Draws come
+-- from a hash of (replicate, position): the same rows give the same interval.
+CREATE FUNCTION agentpay._bootstrap_ratio(numerators double precision[],
+	denominators double precision[], replicates int DEFAULT 1000)
+	RETURNS double precision[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT percentile_disc(ARRAY[0.025, 0.975]::double precision[])
+		   WITHIN GROUP (ORDER BY s.ratio)
+	  FROM (SELECT sum(numerators[d.i]) / nullif(sum(denominators[d.i]), 0)
+			  FROM generate_series(1, replicates) AS b,
+				   generate_series(1, cardinality(numerators)) AS j,
+				   LATERAL (SELECT 1 + (hashint8extended(b::bigint << 20 | j,
+														 20070921)
+							 & 9223372036854775807)
+							% cardinality(numerators)) AS d (i)
+			 GROUP BY b) AS s (ratio)
+	HAVING cardinality(numerators) >= 2
+$$;
+REVOKE ALL ON FUNCTION agentpay._bootstrap_ratio(double precision[],
+	double precision[], int) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._bootstrap_ratio(double precision[],
+	double precision[], int) IS '95 % percentile interval {low, high} of Σ numerators / Σ denominators over resampled pairs (Efron 1979), deterministic; NULL with fewer than two';
+
+-- ── what the reports share ──────────────────────────────────────────────────
+-- A task ends with one decision of its agent.  An answer is valid when it was
+-- JSON of the right shape with a verdict of the point; what then became of it
+-- (too unsure, beyond its authority) is another question.
+CREATE VIEW agentpay._task_decisions AS
+SELECT (d.detail ->> 'task_id')::bigint AS task_id,
+	   d.decision_id, d.point, d.row_id, d.agent, d.authority, d.verdict,
+	   d.failure, d.kind,
+	   CASE WHEN d.kind = 'agent' THEN coalesce(d.answer, d.verdict)
+			WHEN d.failure IN ('low_confidence', 'over_authority')
+			THEN d.answer END AS valid_answer
+  FROM agentpay.decisions d
+ WHERE d.kind IN ('agent', 'fallback') AND d.repeat_no = 0;
+REVOKE ALL ON agentpay._task_decisions FROM PUBLIC;
+COMMENT ON VIEW agentpay._task_decisions IS 'the decision that ended each task';
+
+-- One row per unit of METRICS: (point, row_id, agent_version), first task only.
+CREATE VIEW agentpay._answers AS
+SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
+	   r.propensity,
+	   -- of an explored row, verdict is what the column got
+	   coalesce(r.answer, r.verdict) AS rules_verdict,
+	   d.valid_answer AS answer,
+	   d.verdict,
+	   CASE WHEN d.decision_id IS NULL THEN 'open'
+			WHEN d.valid_answer IS NULL THEN coalesce(d.failure, 'no_answer')
+			END AS missing
+  FROM agentpay._tasks t
+  JOIN agentpay.decisions r
+	ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
+	   AND r.kind = 'rules'
+  LEFT JOIN agentpay._task_decisions d
+	ON d.task_id = t.task_id AND d.agent = t.agent
+ WHERE NOT EXISTS (
+	SELECT FROM agentpay._tasks e
+	 WHERE e.point = t.point AND e.row_id = t.row_id AND e.agent = t.agent
+	   AND e.agent_version = t.agent_version AND e.task_id < t.task_id);
+REVOKE ALL ON agentpay._answers FROM PUBLIC;
+COMMENT ON VIEW agentpay._answers IS 'each row that an agent was asked about, once per agent version: what the rules said, what the agent said';
+COMMENT ON COLUMN agentpay._answers.answer IS 'the raw answer, when it was a valid one';
+COMMENT ON COLUMN agentpay._answers.verdict IS 'the effective verdict: a failure counts as the fallback';
+COMMENT ON COLUMN agentpay._answers.missing IS 'why there is no valid answer: the failure, or open';
+
+CREATE VIEW agentpay._labels AS
+SELECT DISTINCT ON (o.point, o.row_id)
+	   o.point, o.row_id, o.label, o.source, o.observed_at
+  FROM agentpay.outcomes o
+ WHERE o.observed_at <= (SELECT agentpay._now())
+ ORDER BY o.point, o.row_id, o.observed_at DESC, o.outcome_id DESC;
+REVOKE ALL ON agentpay._labels FROM PUBLIC;
+COMMENT ON VIEW agentpay._labels IS 'the label of a row as of now: the latest observed_at wins';
+
+-- Two readings of "positive"; a point without a positive verdict has none.
+CREATE VIEW agentpay._readings AS
+SELECT r.point, r.positive, r.verdict, r.is_positive
+  FROM (SELECT v.point, 'positive' AS positive, v.verdict,
+			   v.positive AS is_positive,
+			   bool_or(v.positive) OVER (PARTITION BY v.point) AS any_positive
+		  FROM agentpay.verdicts v
+		UNION ALL
+		SELECT v.point, 'tightest', v.verdict,
+			   coalesce(v.rank = max(v.rank) OVER (PARTITION BY v.point),
+						false),
+			   bool_or(v.positive) OVER (PARTITION BY v.point)
+			   AND max(v.rank) OVER (PARTITION BY v.point) IS NOT NULL
+		  FROM agentpay.verdicts v) AS r
+ WHERE r.any_positive;
+REVOKE ALL ON agentpay._readings FROM PUBLIC;
+COMMENT ON VIEW agentpay._readings IS 'which verdicts count as positive: those marked so, or the tightest alone';
+
+-- ── shadow_vs_rules ─────────────────────────────────────────────────────────
+CREATE VIEW agentpay.shadow_vs_rules AS
+SELECT f.day, f.point, f.agent, f.agent_version, f.compared,
+	   f.invoked, f.pairs,
+	   agentpay._rate(f.pairs, f.invoked) AS coverage,
+	   f.agreed,
+	   agentpay._rate(f.agreed, f.pairs) AS agreement,
+	   (agentpay._wilson(f.agreed, f.pairs))[1] AS agreement_low,
+	   (agentpay._wilson(f.agreed, f.pairs))[2] AS agreement_high,
+	   CASE WHEN f.pairs > 0
+			THEN agentpay._kappa(f.rules_verdicts, f.agent_verdicts, f.counts)
+			END AS kappa,
+	   f.tightened, f.loosened, f.failed,
+	   agentpay._sum_by(f.reasons, f.reason_counts) AS by_reason
+  FROM (
+	SELECT c.day, c.point, c.agent, c.agent_version, s.compared,
+		   sum(c.n)::bigint AS invoked,
+		   coalesce(sum(c.n) FILTER (WHERE c.missing IS NULL), 0)::bigint
+			   AS pairs,
+		   coalesce(sum(c.n) FILTER (WHERE c.missing IS NULL
+				AND s.verdict = c.rules_verdict), 0)::bigint AS agreed,
+		   CASE WHEN bool_and(k.ranked) THEN
+				coalesce(sum(c.n) FILTER (WHERE c.missing IS NULL
+					AND a.rank > r.rank), 0)::bigint END AS tightened,
+		   CASE WHEN bool_and(k.ranked) THEN
+				coalesce(sum(c.n) FILTER (WHERE c.missing IS NULL
+					AND a.rank < r.rank), 0)::bigint END AS loosened,
+		   coalesce(sum(c.n) FILTER (WHERE c.missing <> 'open'), 0)::bigint
+			   AS failed,
+		   array_agg(c.rules_verdict) FILTER (WHERE c.missing IS NULL)
+			   AS rules_verdicts,
+		   array_agg(s.verdict) FILTER (WHERE c.missing IS NULL)
+			   AS agent_verdicts,
+		   array_agg(c.n) FILTER (WHERE c.missing IS NULL) AS counts,
+		   array_agg(c.missing) AS reasons,
+		   array_agg(c.n) AS reason_counts
+	  FROM (SELECT (a.occurred_at AT TIME ZONE p.time_zone)::date AS day,
+				   a.point, a.agent, a.agent_version, a.rules_verdict,
+				   a.answer, a.verdict, a.missing, count(*)::numeric AS n
+			  FROM agentpay._answers a
+			  JOIN agentpay.decision_points p ON p.point = a.point
+			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) AS c
+	  JOIN (SELECT v.point, bool_and(v.rank IS NOT NULL) AS ranked
+			  FROM agentpay.verdicts v GROUP BY v.point) AS k
+		ON k.point = c.point
+	 CROSS JOIN LATERAL (VALUES ('answer', c.answer),
+								('effective', c.verdict))
+		AS s (compared, verdict)
+	  LEFT JOIN agentpay.verdicts a
+		ON a.point = c.point AND a.verdict = s.verdict
+	  LEFT JOIN agentpay.verdicts r
+		ON r.point = c.point AND r.verdict = c.rules_verdict
+	 GROUP BY c.day, c.point, c.agent, c.agent_version, s.compared) AS f;
+REVOKE ALL ON agentpay.shadow_vs_rules FROM PUBLIC;
+COMMENT ON VIEW agentpay.shadow_vs_rules IS 'per day: how often each agent would have said what the rules said. Always against the rules verdict, never the final one; the first answer of each row and agent version counts';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.day IS 'of the payments'' own time, in the point''s time zone';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.compared IS 'answer: what the agent said; effective: what would have counted (too unsure or beyond its authority: the rules verdict)';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.invoked IS 'rows that it was asked about: where invoke_when held and the sample took them';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.pairs IS 'of these, rows with a valid answer';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.coverage IS 'pairs / invoked; failed ones and open tasks make up the rest';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.agreement IS 'agreed / pairs';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.agreement_low IS '95 % interval of agreement (Wilson 1927), lower end';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.agreement_high IS '95 % interval of agreement (Wilson 1927), upper end';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.kappa IS 'agreement beyond chance (Cohen 1960): 1 always, 0 as chance; NULL where chance alone would agree always';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.tightened IS 'pairs where the agent was stricter than the rules; NULL where verdicts are not ranked';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.loosened IS 'pairs where the agent was laxer than the rules; NULL where verdicts are not ranked';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.failed IS 'rows whose task ended without a valid answer';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.by_reason IS 'invoked − pairs, by failure; open: not answered yet';
+
+-- ── agent_accuracy ──────────────────────────────────────────────────────────
+-- Rows whose label counts now.  A row that was stopped and could never get a
+-- label (propensity 0) is kept, as unobservable: it makes the figures
+-- unidentifiable, and only bounds are left (C. F. Manski, Nonparametric bounds
+-- on treatment effects, American Economic Review 80 (1990) 319-323).
+CREATE VIEW agentpay._labelled_answers AS
+SELECT a.point, a.agent, a.agent_version, a.rules_verdict, a.answer,
+	   a.verdict, p.role,
+	   CASE WHEN p.labels_complete OR a.propensity > 0
+			THEN coalesce(l.label, CASE WHEN p.role = 'fraud' AND m.mature
+										THEN 'legit' END) END AS label,
+	   NOT p.labels_complete AND a.propensity <= 0 AS unobservable,
+	   CASE WHEN p.labels_complete OR a.propensity <= 0 THEN 1
+			ELSE 1 / a.propensity::numeric END AS weight,
+	   count(*)::numeric AS n
+  FROM agentpay._answers a
+  JOIN agentpay.decision_points p ON p.point = a.point
+ CROSS JOIN LATERAL (SELECT a.occurred_at <= (SELECT agentpay._now())
+								- p.label_maturity AS mature) AS m
+  LEFT JOIN agentpay._labels l ON l.point = a.point AND l.row_id = a.row_id
+ WHERE a.missing IS DISTINCT FROM 'open'
+   AND (m.mature OR p.labels_complete)
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+REVOKE ALL ON agentpay._labelled_answers FROM PUBLIC;
+COMMENT ON VIEW agentpay._labelled_answers IS 'answers counted by verdicts and label, where labels are due';
+COMMENT ON COLUMN agentpay._labelled_answers.label IS 'legit: no fraud label at maturity; NULL: not known';
+COMMENT ON COLUMN agentpay._labelled_answers.unobservable IS 'stopped by the rules, so that no label can come';
+
+-- Σw of each cell of the confusion matrix, and u1, u0: unobservable rows that
+-- were called positive or not.
+CREATE VIEW agentpay._confusion AS
+SELECT c.point, c.agent, c.agent_version, who.decided_by, said.positive,
+	   pop.population,
+	   coalesce(sum(c.n) FILTER (WHERE t.truth IS NOT NULL), 0) AS labelled,
+	   coalesce(sum(c.n) FILTER (WHERE t.truth), 0) AS positives,
+	   coalesce(sum(c.n * c.weight) FILTER (WHERE t.truth IS NOT NULL), 0)
+		   AS w1,
+	   coalesce(sum(c.n * c.weight * c.weight)
+				FILTER (WHERE t.truth IS NOT NULL), 0) AS w2,
+	   coalesce(sum(c.n * c.weight)
+				FILTER (WHERE said.is_positive AND t.truth), 0) AS tp,
+	   coalesce(sum(c.n * c.weight)
+				FILTER (WHERE said.is_positive AND NOT t.truth), 0) AS fp,
+	   coalesce(sum(c.n * c.weight)
+				FILTER (WHERE NOT said.is_positive AND NOT t.truth), 0) AS tn,
+	   coalesce(sum(c.n * c.weight)
+				FILTER (WHERE NOT said.is_positive AND t.truth), 0) AS fn,
+	   coalesce(sum(c.n) FILTER (WHERE c.unobservable AND said.is_positive), 0)
+		   AS u1,
+	   coalesce(sum(c.n) FILTER (WHERE c.unobservable
+								   AND NOT said.is_positive), 0) AS u0
+  FROM agentpay._labelled_answers c
+ CROSS JOIN LATERAL (VALUES ('answered', c.answer), ('operated', c.verdict))
+	AS pop (population, agent_verdict)
+ CROSS JOIN LATERAL (VALUES ('agent', pop.agent_verdict),
+							('rules', c.rules_verdict))
+	AS who (decided_by, verdict)
+  JOIN agentpay._readings said
+	ON said.point = c.point AND said.verdict = who.verdict
+  LEFT JOIN agentpay._readings meant
+	ON meant.point = c.point AND meant.positive = said.positive
+	   AND meant.verdict = c.label
+ CROSS JOIN LATERAL (SELECT CASE WHEN c.role = 'fraud' THEN c.label = 'fraud'
+								 ELSE meant.is_positive END AS truth) AS t
+ WHERE pop.agent_verdict IS NOT NULL
+ GROUP BY 1, 2, 3, 4, 5, 6;
+REVOKE ALL ON agentpay._confusion FROM PUBLIC;
+COMMENT ON VIEW agentpay._confusion IS 'the confusion matrix of each agent, and of the rules on identical rows';
+
+-- Not identifiable: figures NULL, and low and high are the worst cases over
+-- all labels that the unobservable rows might have had.  Weighted: an interval
+-- would need resampling by subject, so it is NULL.
+CREATE VIEW agentpay.agent_accuracy AS
+SELECT c.point, c.agent, c.agent_version, c.decided_by, c.positive,
+	   c.population, i.identifiable,
+	   c.labelled::bigint AS labelled,
+	   c.positives::bigint AS positives,
+	   round(c.w1 * c.w1 / nullif(c.w2, 0), 1) AS effective_n,
+	   CASE WHEN i.identifiable THEN round(c.tp)::bigint END AS tp,
+	   CASE WHEN i.identifiable THEN round(c.fp)::bigint END AS fp,
+	   CASE WHEN i.identifiable THEN round(c.tn)::bigint END AS tn,
+	   CASE WHEN i.identifiable THEN round(c.fn)::bigint END AS fn,
+	   CASE WHEN i.identifiable THEN agentpay._rate(c.tp + c.tn, c.w1) END
+		   AS accuracy,
+	   accuracy.bounds[1] AS accuracy_low,
+	   accuracy.bounds[2] AS accuracy_high,
+	   CASE WHEN i.identifiable THEN agentpay._rate(c.fp, c.fp + c.tn) END
+		   AS fpr,
+	   fpr.bounds[1] AS fpr_low,
+	   fpr.bounds[2] AS fpr_high,
+	   CASE WHEN i.identifiable THEN agentpay._rate(c.fn, c.fn + c.tp) END
+		   AS fnr,
+	   fnr.bounds[1] AS fnr_low,
+	   fnr.bounds[2] AS fnr_high,
+	   CASE WHEN i.identifiable THEN agentpay._rate(c.tp, c.tp + c.fp) END
+		   AS precision,
+	   CASE WHEN i.identifiable THEN agentpay._rate(c.tp, c.tp + c.fn) END
+		   AS recall,
+	   CASE WHEN i.identifiable
+			THEN agentpay._rate(2 * c.tp, 2 * c.tp + c.fp + c.fn) END AS f1
+  FROM agentpay._confusion c
+ CROSS JOIN LATERAL (SELECT c.u0 + c.u1 = 0 AS identifiable,
+							c.w1 = c.labelled AS unweighted) AS i
+ CROSS JOIN LATERAL (SELECT CASE
+	WHEN NOT i.identifiable THEN ARRAY[
+		agentpay._rate(c.tp + c.tn, c.w1 + c.u0 + c.u1),
+		agentpay._rate(c.tp + c.tn + c.u0 + c.u1, c.w1 + c.u0 + c.u1)]
+	WHEN i.unweighted THEN agentpay._wilson(c.tp + c.tn, c.labelled) END
+	AS bounds) AS accuracy
+ CROSS JOIN LATERAL (SELECT CASE
+	WHEN NOT i.identifiable THEN ARRAY[
+		agentpay._rate(c.fp, c.fp + c.tn + c.u0),
+		agentpay._rate(c.fp + c.u1, c.fp + c.u1 + c.tn)]
+	WHEN i.unweighted THEN agentpay._wilson(c.fp, c.fp + c.tn) END
+	AS bounds) AS fpr
+ CROSS JOIN LATERAL (SELECT CASE
+	WHEN NOT i.identifiable THEN ARRAY[
+		agentpay._rate(c.fn, c.fn + c.tp + c.u1),
+		agentpay._rate(c.fn + c.u0, c.fn + c.u0 + c.tp)]
+	WHEN i.unweighted THEN agentpay._wilson(c.fn, c.fn + c.tp) END
+	AS bounds) AS fnr;
+REVOKE ALL ON agentpay.agent_accuracy FROM PUBLIC;
+COMMENT ON VIEW agentpay.agent_accuracy IS 'how right each agent was, beside the rules on identical rows. Labels as of now; only rows older than the point''s label_maturity, unless its labels are complete; fraud role: no fraud label by then means legit';
+COMMENT ON COLUMN agentpay.agent_accuracy.decided_by IS 'agent, or rules: the rules verdicts of the same rows';
+COMMENT ON COLUMN agentpay.agent_accuracy.positive IS 'positive: every verdict marked positive counts as a flag; tightest: only the verdict of the highest rank';
+COMMENT ON COLUMN agentpay.agent_accuracy.population IS 'answered: rows with a valid answer, by that answer; operated: every finished task, by its effective verdict (a failure counts as its fallback)';
+COMMENT ON COLUMN agentpay.agent_accuracy.identifiable IS 'false: some rows were stopped, so that their label can never come; figures are NULL, and low and high are worst-case bounds (Manski 1990)';
+COMMENT ON COLUMN agentpay.agent_accuracy.labelled IS 'rows whose label is known';
+COMMENT ON COLUMN agentpay.agent_accuracy.positives IS 'of these, rows that should have been flagged: fraud, or a label that is a positive verdict';
+COMMENT ON COLUMN agentpay.agent_accuracy.effective_n IS '(Σw)² / Σw² with weights w = 1 / propensity; labelled when nothing is weighted';
+COMMENT ON COLUMN agentpay.agent_accuracy.tp IS 'Σw of flagged positives, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.fp IS 'Σw of flagged negatives, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.tn IS 'Σw of negatives let through, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.fn IS 'Σw of positives let through, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.accuracy IS '(tp + tn) / all; flatters whoever flags nothing, where positives are rare';
+COMMENT ON COLUMN agentpay.agent_accuracy.accuracy_low IS '95 % interval (Wilson 1927); NULL where rows are weighted; worst case where not identifiable';
+COMMENT ON COLUMN agentpay.agent_accuracy.accuracy_high IS 'as accuracy_low, upper end';
+COMMENT ON COLUMN agentpay.agent_accuracy.fpr IS 'fp / (fp + tn): good payments that were flagged';
+COMMENT ON COLUMN agentpay.agent_accuracy.fpr_low IS 'as accuracy_low';
+COMMENT ON COLUMN agentpay.agent_accuracy.fpr_high IS 'as accuracy_low, upper end';
+COMMENT ON COLUMN agentpay.agent_accuracy.fnr IS 'fn / (fn + tp): positives that were missed';
+COMMENT ON COLUMN agentpay.agent_accuracy.fnr_low IS 'as accuracy_low';
+COMMENT ON COLUMN agentpay.agent_accuracy.fnr_high IS 'as accuracy_low, upper end';
+COMMENT ON COLUMN agentpay.agent_accuracy.precision IS 'tp / (tp + fp)';
+COMMENT ON COLUMN agentpay.agent_accuracy.recall IS 'tp / (tp + fn)';
+COMMENT ON COLUMN agentpay.agent_accuracy.f1 IS '2 tp / (2 tp + fp + fn)';
+
+-- ── label_coverage ──────────────────────────────────────────────────────────
+CREATE VIEW agentpay.label_coverage AS
+SELECT c.point, c.verdict,
+	   sum(c.n)::bigint AS payments,
+	   coalesce(sum(c.n) FILTER (WHERE c.source IS NOT NULL), 0)::bigint
+		   AS labelled,
+	   coalesce(sum(c.n) FILTER (WHERE c.mature), 0)::bigint AS mature,
+	   agentpay._rate(
+		   coalesce(sum(c.n) FILTER (WHERE c.mature AND c.source IS NOT NULL),
+					0),
+		   sum(c.n) FILTER (WHERE c.mature)) AS share,
+	   agentpay._sum_by(array_agg(c.source), array_agg(c.n)) AS sources
+  FROM (SELECT d.point, d.verdict, l.source,
+			   d.occurred_at <= (SELECT agentpay._now()) - p.label_maturity
+				   AS mature,
+			   count(*)::numeric AS n
+		  FROM agentpay.decisions d
+		  JOIN agentpay.decision_points p ON p.point = d.point
+		  LEFT JOIN agentpay._labels l
+			ON l.point = d.point AND l.row_id = d.row_id
+		 WHERE d.kind = 'rules'
+		 GROUP BY 1, 2, 3, 4) AS c
+ GROUP BY c.point, c.verdict;
+REVOKE ALL ON agentpay.label_coverage FROM PUBLIC;
+COMMENT ON VIEW agentpay.label_coverage IS 'how many payments have a label, by what was done with them. Nature labels only what was let through, and in the fraud role only frauds: the rest counts as legit at maturity';
+COMMENT ON COLUMN agentpay.label_coverage.verdict IS 'what the rules wrote when the payment came';
+COMMENT ON COLUMN agentpay.label_coverage.labelled IS 'with a label as of now, mature or not';
+COMMENT ON COLUMN agentpay.label_coverage.mature IS 'older than the point''s label_maturity';
+COMMENT ON COLUMN agentpay.label_coverage.share IS 'of the mature ones, those with a label';
+COMMENT ON COLUMN agentpay.label_coverage.sources IS 'labelled, by the source of the latest label';
+
+-- ── agent_cost ──────────────────────────────────────────────────────────────
+CREATE VIEW agentpay.agent_cost AS
+SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
+	   h.input_tokens, h.output_tokens, h.cost, h.decisions,
+	   round(h.cost / nullif(h.decisions, 0), 9) AS cost_per_decision,
+	   agentpay._rate(h.cost, sum(h.cost) OVER (PARTITION BY h.hour)) AS share
+  FROM (SELECT date_trunc('hour', c.called_at, 'UTC') AS hour, c.agent,
+			   c.cost_center, coalesce(d.authority, 'shadow') AS authority,
+			   count(*) AS calls,
+			   count(*) FILTER (WHERE c.status <> 'ok') AS failed_calls,
+			   coalesce(sum(c.input_tokens), 0)::bigint AS input_tokens,
+			   coalesce(sum(c.output_tokens), 0)::bigint AS output_tokens,
+			   sum(c.cost) AS cost,
+			   count(*) FILTER (WHERE c.status = 'ok'
+					AND c.decision_id = d.decision_id
+					AND d.valid_answer IS NOT NULL) AS decisions
+		  FROM agentpay.agent_calls c
+		  LEFT JOIN agentpay._task_decisions d
+			ON d.task_id = c.task_id AND d.agent = c.agent
+		 GROUP BY 1, 2, 3, 4) AS h;
+REVOKE ALL ON agentpay.agent_cost FROM PUBLIC;
+COMMENT ON VIEW agentpay.agent_cost IS 'what agents charged, hour by hour, in USD: failures, retries and repeats included, uncertain calls at their bound';
+COMMENT ON COLUMN agentpay.agent_cost.hour IS 'in which the call started';
+COMMENT ON COLUMN agentpay.agent_cost.authority IS 'live, or shadow: of the decision that the call worked for; shadow while there is none';
+COMMENT ON COLUMN agentpay.agent_cost.failed_calls IS 'calls whose status is not ok; they may cost all the same';
+COMMENT ON COLUMN agentpay.agent_cost.cost IS 'USD, exact';
+COMMENT ON COLUMN agentpay.agent_cost.decisions IS 'valid first answers, in the hour of the call that brought them';
+COMMENT ON COLUMN agentpay.agent_cost.cost_per_decision IS 'cost / decisions; NULL where nothing valid came';
+COMMENT ON COLUMN agentpay.agent_cost.share IS 'of what all agents charged in that hour';
+
+-- ── cost_per_million ────────────────────────────────────────────────────────
+-- A day is the UTC day on which the payment was committed: its calls count
+-- there, even when they started after midnight.
+CREATE VIEW agentpay.cost_per_million AS
+WITH asked AS (
+	SELECT t.point, t.agent, coalesce(d.authority, 'shadow') AS authority,
+		   (t.created_at AT TIME ZONE 'UTC')::date AS day,
+		   count(*) AS invoked,
+		   sum(coalesce(c.calls, 0)) AS calls,
+		   sum(coalesce(c.cost, 0)) AS cost
+	  FROM agentpay._tasks t
+	  LEFT JOIN agentpay._task_decisions d
+		ON d.task_id = t.task_id AND d.agent = t.agent
+	  LEFT JOIN (SELECT task_id, agent, count(*) AS calls, sum(cost) AS cost
+				   FROM agentpay.agent_calls GROUP BY 1, 2) AS c
+		ON c.task_id = t.task_id AND c.agent = t.agent
+	 GROUP BY 1, 2, 3, 4),
+paid AS (
+	SELECT d.point, (d.decided_at AT TIME ZONE 'UTC')::date AS day,
+		   count(*) AS payments
+	  FROM agentpay.decisions d
+	 WHERE d.kind = 'rules'
+	 GROUP BY 1, 2)
+SELECT f.point, f.agent, f.authority, f.payments,
+	   agentpay._rate(f.calls, f.invoked) AS calls_per_invocation,
+	   round(f.cost / nullif(f.calls, 0), 9) AS cost_per_call,
+	   agentpay._rate(f.invoked, f.payments) AS invoked_share,
+	   round(f.cost / nullif(f.invoked, 0), 9) AS cost_per_invocation,
+	   round(1000000 * f.cost / nullif(f.payments, 0), 6) AS cost_per_million,
+	   round(1000000 * f.bounds[1]::numeric, 6) AS cost_per_million_low,
+	   round(1000000 * f.bounds[2]::numeric, 6) AS cost_per_million_high
+  FROM (SELECT who.point, who.agent, who.authority,
+			   sum(p.payments)::bigint AS payments,
+			   coalesce(sum(a.invoked), 0) AS invoked,
+			   coalesce(sum(a.calls), 0) AS calls,
+			   coalesce(sum(a.cost), 0) AS cost,
+			   agentpay._bootstrap_ratio(
+				   array_agg(coalesce(a.cost, 0)::double precision
+							 ORDER BY p.day),
+				   array_agg(p.payments::double precision ORDER BY p.day))
+				   AS bounds
+		  FROM (SELECT DISTINCT point, agent, authority FROM asked) AS who
+		  JOIN paid p ON p.point = who.point
+		  LEFT JOIN asked a ON a.point = who.point AND a.agent = who.agent
+			   AND a.authority = who.authority AND a.day = p.day
+		 GROUP BY 1, 2, 3) AS f;
+REVOKE ALL ON agentpay.cost_per_million FROM PUBLIC;
+COMMENT ON VIEW agentpay.cost_per_million IS 'USD that an agent costs per million committed payments of its point = invoked_share × calls_per_invocation × cost_per_call × 1,000,000';
+COMMENT ON COLUMN agentpay.cost_per_million.authority IS 'live and shadow apart; shadow while a task is open';
+COMMENT ON COLUMN agentpay.cost_per_million.payments IS 'all committed payments of the point, asked about or not';
+COMMENT ON COLUMN agentpay.cost_per_million.calls_per_invocation IS 'retries make it more than 1, refusals (budget, kill) less';
+COMMENT ON COLUMN agentpay.cost_per_million.cost_per_call IS 'failed calls included';
+COMMENT ON COLUMN agentpay.cost_per_million.invoked_share IS 'of the payments, those that the agent was asked about';
+COMMENT ON COLUMN agentpay.cost_per_million.cost_per_million_low IS '95 % interval by resampling days (Efron 1979); NULL with fewer than two days';
+COMMENT ON COLUMN agentpay.cost_per_million.cost_per_million_high IS 'as cost_per_million_low, upper end';
+
+-- ── current_decisions ───────────────────────────────────────────────────────
+-- No later live decision of the same row: an anti-join, so that one row is
+-- found by the index on (point, row_id), and all of them by one hash.
+CREATE VIEW agentpay.current_decisions AS
+SELECT d.point, d.row_id, d.decision_id, d.decided_at, d.kind, d.verdict,
+	   d.score, d.reasons, d.agent, d.confidence,
+	   w.decide_by IS NOT NULL AS pending, w.decide_by
+  FROM agentpay.decisions d
+  LEFT JOIN (SELECT t.point, t.row_id, min(t.decide_by) AS decide_by
+			   FROM agentpay._tasks t
+			  WHERE t.decide_by > (SELECT agentpay._now())
+				AND NOT EXISTS (SELECT FROM agentpay._task_decisions e
+								 WHERE e.point = t.point
+								   AND e.row_id = t.row_id
+								   AND e.agent = t.agent
+								   AND e.task_id = t.task_id)
+			  GROUP BY t.point, t.row_id) AS w
+	ON w.point = d.point AND w.row_id = d.row_id
+ WHERE d.authority = 'live' AND d.kind <> 'shadow_rules' AND d.repeat_no = 0
+   AND NOT EXISTS (
+	SELECT FROM agentpay.decisions l
+	 WHERE l.point = d.point AND l.row_id = d.row_id
+	   AND l.authority = 'live' AND l.kind <> 'shadow_rules'
+	   AND l.repeat_no = 0
+	   AND (l.decided_at, l.decision_id) > (d.decided_at, d.decision_id));
+REVOKE ALL ON agentpay.current_decisions FROM PUBLIC;
+COMMENT ON VIEW agentpay.current_decisions IS 'the decision that stands for each row: the latest live one';
+COMMENT ON COLUMN agentpay.current_decisions.kind IS 'who decided: rules, agent, fallback (the rules, since the agent failed) or human';
+COMMENT ON COLUMN agentpay.current_decisions.pending IS 'an agent that may still replace the verdict is being asked';
+COMMENT ON COLUMN agentpay.current_decisions.decide_by IS 'until then, at the latest';
