@@ -129,8 +129,7 @@ SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
 			END AS missing
   FROM agentpay._tasks t
   JOIN agentpay.decisions r
-	ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
-	   AND r.kind = 'rules'
+	ON r.decision_id = t.decision_id AND r.kind = 'rules'
   LEFT JOIN agentpay._task_decisions d
 	ON d.task_id = t.task_id AND d.agent = t.agent
  WHERE NOT EXISTS (
@@ -143,12 +142,17 @@ COMMENT ON COLUMN agentpay._answers.answer IS 'the raw answer, when it was a val
 COMMENT ON COLUMN agentpay._answers.verdict IS 'the effective verdict: a failure counts as the fallback';
 COMMENT ON COLUMN agentpay._answers.missing IS 'why there is no valid answer: the failure, or open';
 
+-- An anti-join again, not DISTINCT ON: where the planner expects few rows it
+-- may look each one up by index, and is not far off when there are many.
 CREATE VIEW agentpay._labels AS
-SELECT DISTINCT ON (o.point, o.row_id)
-	   o.point, o.row_id, o.label, o.source, o.observed_at
+SELECT o.point, o.row_id, o.label, o.source, o.observed_at
   FROM agentpay.outcomes o
  WHERE o.observed_at <= (SELECT agentpay._now())
- ORDER BY o.point, o.row_id, o.observed_at DESC, o.outcome_id DESC;
+   AND NOT EXISTS (
+	SELECT FROM agentpay.outcomes l
+	 WHERE l.point = o.point AND l.row_id = o.row_id
+	   AND l.observed_at <= (SELECT agentpay._now())
+	   AND (l.observed_at, l.outcome_id) > (o.observed_at, o.outcome_id));
 REVOKE ALL ON agentpay._labels FROM PUBLIC;
 COMMENT ON VIEW agentpay._labels IS 'the label of a row as of now: the latest observed_at wins';
 
