@@ -494,6 +494,12 @@ BEGIN
 			'Its decisions were about that point.',
 			'INSERT a new agent for the other point.');
 	END IF;
+	-- to stop an agent is always possible, whatever is wrong with it
+	IF OLD IS DISTINCT FROM NEW AND (NEW.stage = 'off' OR NOT NEW.enabled)
+	   AND agentpay._agent_definition(OLD) = agentpay._agent_definition(NEW)
+	   AND NEW.stage IN (OLD.stage, 'off') THEN
+		RETURN NEW;
+	END IF;
 	PERFORM agentpay._check_agent(NEW);
 	IF NEW.escalate_to IS DISTINCT FROM OLD.escalate_to
 	   AND NEW.escalate_to IS NOT NULL THEN

@@ -131,13 +131,24 @@ SELECT version, definition ->> 'invoke_when' AS invoke_when, definition ->> 'sam
 	   definition ? 'stage' AS has_stage, sha256 = sha256(convert_to(definition::text, 'UTF8')) AS digest
   FROM agentpay.agent_versions WHERE agent = 't_attach_detach' ORDER BY version;
 
+-- to stop an agent or to snooze a rule is always possible
+UPDATE agentpay.agents SET enabled = true WHERE name = 't_attach_detach';
+ALTER TABLE payments RENAME COLUMN amount TO amount_2;
+\set VERBOSITY terse
+UPDATE agentpay.agents SET timeout_ms = 3000 WHERE name = 't_attach_detach';
+\set VERBOSITY default
+UPDATE agentpay.agents SET enabled = false WHERE name = 't_attach_detach' RETURNING stage, enabled;
+UPDATE agentpay.agents SET stage = 'off' WHERE name = 't_attach_detach' RETURNING stage, enabled;
+UPDATE agentpay.rules SET snoozed_until = '2031-01-01' WHERE point = 't_attach_detach' AND version = 1 AND code = 'LARGE'
+	RETURNING snoozed_until IS NOT NULL AS snoozed;
+ALTER TABLE payments RENAME COLUMN amount_2 TO amount;
+
 -- its switch came with it; only UPDATE, and who and when by trigger
 UPDATE agentpay.kill_switches SET engaged = true, reason = 'drill', changed_by = 'somebody', changed_at = '2001-01-01'
  WHERE scope = 'agent' AND target = 't_attach_detach'
 RETURNING scope, target, engaged, reason, changed_by = session_user AS by_me, changed_at > '2020-01-01' AS just_now;
 SELECT action, object, reason FROM agentpay.governance_log
  WHERE object_kind = 'kill_switch' AND object = 'agent.t_attach_detach' ORDER BY event_id;
-UPDATE agentpay.agents SET stage = 'off' WHERE name = 't_attach_detach';
 DELETE FROM agentpay.agents WHERE name = 't_attach_detach';
 SELECT count(*) AS switches FROM agentpay.kill_switches WHERE scope = 'agent' AND target = 't_attach_detach';
 SELECT count(*) AS versions FROM agentpay.agent_versions WHERE agent = 't_attach_detach';
