@@ -96,6 +96,11 @@ CREATE FUNCTION agentpay._check_span(what text, value interval, may_be_zero
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF NOT isfinite(value) OR value > '36600 days' THEN
+		PERFORM agentpay._refuse('22008',
+			format('%s is too long: %s', what, value),
+			'It is at most 36600 days.', 'Use ''30 days'', for example.');
+	END IF;
 	IF date_part('year', value) <> 0 OR date_part('month', value) <> 0 THEN
 		PERFORM agentpay._refuse('22023',
 			format('%s has months or years: %s', what, value),
@@ -473,9 +478,10 @@ BEGIN
 		format(mend, 'audit_sample_percent = 0'));
 	PERFORM agentpay._check_range('decide_within_ms', p.decide_within_ms, 1,
 		3600000, format(mend, 'decide_within_ms = 3000'));
-	IF p.label_maturity < '0' OR p.case_due < '0' THEN
+	IF NOT isfinite(p.label_maturity) OR NOT isfinite(p.case_due)
+	   OR p.label_maturity < '0' OR p.case_due < '0' THEN
 		PERFORM agentpay._refuse('22023',
-			'label_maturity and case_due cannot be negative',
+			'label_maturity and case_due cannot be negative or infinite',
 			format('They are %s and %s.', p.label_maturity, p.case_due),
 			format(mend, 'label_maturity = ''90 days'', case_due = ''24 hours'''));
 	END IF;

@@ -643,7 +643,7 @@ AS $$
 	SELECT CASE WHEN jsonb_typeof(value) = 'array'
 		THEN jsonb_array_length(value) = length
 			 AND NOT jsonb_path_exists(value,
-									   'strict $[*] ? (@.type() <> "number")')
+									   'strict $[*] ? (@.type() <> "number" || @ > 1e300 || @ < -1e300)')
 		ELSE false END
 $$;
 REVOKE ALL ON FUNCTION agentpay._is_number_array(jsonb, int) FROM PUBLIC;
@@ -672,9 +672,10 @@ BEGIN
 			'They are its inputs, in order: columns or features.',
 			'Use features ''{amount}'', for example.');
 	END IF;
-	IF jsonb_typeof(m.definition -> 'intercept') IS DISTINCT FROM 'number' THEN
+	IF NOT coalesce(agentpay._is_number_array(
+				jsonb_build_array(m.definition -> 'intercept'), 1), false) THEN
 		PERFORM agentpay._refuse('22023',
-			format('the definition of model "%s" has no intercept', m.name),
+			format('the definition of model "%s" has no valid intercept', m.name),
 			'A logistic model is {"intercept", "coefficients", "mean", "scale"}.',
 			mend);
 	END IF;

@@ -285,11 +285,12 @@ BEGIN
 		('holdout_percent', a.holdout_percent, 0, 50, 0),
 		('repeat_percent', a.repeat_percent, 0, 100, 0),
 		('repeats', a.repeats, 2, 20, 5),
-		('price_input_per_million', a.price_input_per_million, 0, NULL, 1),
-		('price_output_per_million', a.price_output_per_million, 0, NULL, 1),
+		-- USD; a bound in nano-dollars must fit into 64 bits
+		('price_input_per_million', a.price_input_per_million, 0, 1e6, 1),
+		('price_output_per_million', a.price_output_per_million, 0, 1e6, 1),
 		('price_cached_input_per_million', a.price_cached_input_per_million,
-		 0, NULL, 1),
-		('price_per_call', a.price_per_call, 0, NULL, 0))
+		 0, 1e6, 1),
+		('price_per_call', a.price_per_call, 0, 1e6, 0))
 			AS n (what, value, low, high, example);
 	IF a.protocol = 'openai' AND (a.price_input_per_million IS NULL
 								  OR a.price_output_per_million IS NULL) THEN
@@ -667,7 +668,7 @@ BEGIN
 			'It is fallback, wait or kill.',
 			format(mend, 'on_exhausted = ''fallback'''));
 	END IF;
-	PERFORM agentpay._check_range('cap_cost', NEW.cap_cost, 0, NULL,
+	PERFORM agentpay._check_range('cap_cost', NEW.cap_cost, 0, 1e9,
 								  format(mend, 'cap_cost = 5'));
 	PERFORM agentpay._check_range('cap_calls', NEW.cap_calls, 0, NULL,
 								  format(mend, 'cap_calls = 1000'));
