@@ -782,23 +782,22 @@ finish(AgentpayHttpTransfer *transfer, CURLcode code, bool killed)
 {
 	AgentpayHttpClient *client = transfer->client;
 	AgentpayHttpResult *result = &transfer->result;
-	curl_off_t uploaded = 0;
 	long request_size = 0;
 	long http_status = 0;
 	char *address = NULL;
 	int64_t end_ns = now_ns();
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status);
-	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
 	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
 	curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &address);
 	snprintf(transfer->address, sizeof(transfer->address), "%s",
 			 address == NULL ? "" : address);
 
 	result->status = killed ? AGENTPAY_HTTP_KILLED : classify(transfer, code);
+	/* Not what libcurl says it sent: a retry that failed resets that. */
 	result->sent = transfer->answered ||
 				   (request_size > 0 &&
-					(size_t) uploaded >= transfer->request_len);
+					transfer->request_at >= transfer->request_len);
 	describe(transfer, code);
 	result->problem = transfer->problem;
 	result->http_status = (int) http_status;
