@@ -4,6 +4,7 @@
  *		starts itself.  Run from the top of the source tree.
  *-------------------------------------------------------------------------
  */
+#define _GNU_SOURCE /* gettid() */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>

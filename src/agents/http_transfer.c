@@ -1,0 +1,423 @@
+/*-------------------------------------------------------------------------
+ * http_transfer.c
+ *		One call: what libcurl is told, what it hands over, what came of it.
+ *
+ * The callbacks run inside libcurl: they note what happened in the transfer
+ * and return; they never leave by longjmp.
+ *-------------------------------------------------------------------------
+ */
+#include "agents/http_transfer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+
+int64_t
+agentpay_http_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* libcurl: make a socket for this address.  The place to refuse it. */
+static curl_socket_t
+on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	AgentpayHttpTransfer *transfer = arg;
+
+	if (purpose != CURLSOCKTYPE_IPCXN ||
+		!agentpay_http_address_allowed(&address->addr, transfer->tls))
+	{
+		transfer->forbidden = true;
+		return CURL_SOCKET_BAD;
+	}
+	transfer->connecting = true;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC,
+				  address->protocol);
+}
+
+/* libcurl: more of the request's body.  It can be read once only. */
+static size_t
+on_read(char *buffer, size_t size, size_t n, void *arg)
+{
+	AgentpayHttpTransfer *transfer = arg;
+	size_t left = transfer->request_len - transfer->request_at;
+	size_t take = size * n < left ? size * n : left;
+
+	if (left == 0 && transfer->request_len > 0)
+		return CURL_READFUNC_ABORT; /* a second time */
+	memcpy(buffer, transfer->request + transfer->request_at, take);
+	transfer->request_at += take;
+	return take;
+}
+
+/* libcurl: a part of the answer's body. */
+static size_t
+on_body(char *data, size_t size, size_t n, void *arg)
+{
+	AgentpayHttpTransfer *transfer = arg;
+	size_t len = size * n;
+
+	transfer->last_ns = agentpay_http_now_ns();
+	if (len > transfer->body_limit - transfer->body_len)
+	{
+		transfer->over_limit = true;
+		return 0;
+	}
+	if (transfer->body_len + len >= transfer->body_size)
+	{
+		size_t wanted = (transfer->body_len + len) * 2;
+		size_t grown_size =
+			(wanted < transfer->body_limit ? wanted : transfer->body_limit) + 1;
+		char *grown = realloc(transfer->body, grown_size);
+
+		if (grown == NULL)
+		{
+			transfer->out_of_memory = true;
+			return 0;
+		}
+		transfer->body = grown;
+		transfer->body_size = grown_size;
+	}
+	memcpy(transfer->body + transfer->body_len, data, len);
+	transfer->body_len += len;
+	transfer->body[transfer->body_len] = '\0';
+	return len;
+}
+
+/* Copies a header's value when its name is this one; printable ASCII only. */
+static void
+keep_header(const char *line, size_t len, const char *name, char *value,
+			size_t size)
+{
+	size_t at = strlen(name);
+	size_t to = 0;
+
+	if (len <= at || strncasecmp(line, name, at) != 0 || line[at] != ':')
+		return;
+	for (at++; at < len && (line[at] == ' ' || line[at] == '\t'); at++)
+		;
+	for (; at < len && to + 1 < size && line[at] >= 0x20 && line[at] <= 0x7e;
+		 at++)
+		value[to++] = line[at];
+	value[to] = '\0';
+}
+
+/* libcurl: one line of the answer's head, or of its trailer. */
+static size_t
+on_header(char *data, size_t size, size_t n, void *arg)
+{
+	AgentpayHttpTransfer *transfer = arg;
+	size_t len = size * n;
+
+	transfer->last_ns = agentpay_http_now_ns();
+	transfer->header_len += len;
+	if (transfer->header_len > transfer->header_limit)
+	{
+		transfer->over_limit = true;
+		return 0;
+	}
+	if (len > 5 && memcmp(data, "HTTP/", 5) == 0)
+	{
+		transfer->answered = true;
+		transfer->retry_after[0] = transfer->request_id[0] = '\0';
+	}
+	keep_header(data, len, "retry-after", transfer->retry_after,
+				sizeof(transfer->retry_after));
+	keep_header(data, len, "x-request-id", transfer->request_id,
+				sizeof(transfer->request_id));
+	return len;
+}
+
+/* Appends to a list of libcurl's; false when out of memory. */
+static bool
+append_line(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(*list, line);
+
+	if (longer == NULL)
+		return false;
+	*list = longer;
+	return true;
+}
+
+/* Releases a list of lines that may hold secrets. */
+static void
+wipe_lines(struct curl_slist *list)
+{
+	for (struct curl_slist *line = list; line != NULL; line = line->next)
+		explicit_bzero(line->data, strlen(line->data));
+	curl_slist_free_all(list);
+}
+
+/* Whether the bytes can stand in a header without ending it. */
+static bool
+fits_header(const char *text, bool is_name)
+{
+	for (const char *at = text; *at != '\0'; at++)
+	{
+		if ((unsigned char) *at < 0x20 || *at == 0x7f ||
+			(is_name && (*at == ':' || *at == ' ' || *at == ';')))
+			return false;
+	}
+	return !is_name || *text != '\0';
+}
+
+/* Takes over all that start() was given, except the URL. */
+bool
+agentpay_http_transfer_copy(AgentpayHttpTransfer *transfer,
+							const AgentpayHttpRequest *request,
+							const char **problem)
+{
+	transfer->body_limit = request->response_limit_bytes;
+	transfer->header_limit = request->header_limit_bytes > 0
+								 ? request->header_limit_bytes
+								 : AGENTPAY_HTTP_HEADER_LIMIT_BYTES;
+	transfer->result.user = request->user;
+	transfer->request_len = request->body_len;
+	transfer->request = malloc(request->body_len + 1);
+	if (transfer->request == NULL)
+		return false;
+	memcpy(transfer->request, request->body, request->body_len);
+	/* No "Expect: 100-continue": it costs a round trip. */
+	if (!append_line(&transfer->headers, "Expect:") ||
+		(request->resolve != NULL &&
+		 !append_line(&transfer->resolve, request->resolve)))
+		return false;
+
+	for (int i = 0; i < request->n_headers; i++)
+	{
+		const AgentpayHttpHeader *header = &request->headers[i];
+		size_t size = strlen(header->name) + strlen(header->value) + 3;
+		char *line;
+		bool appended;
+
+		if (!fits_header(header->name, true) ||
+			!fits_header(header->value, false))
+		{
+			*problem = "a control character in a header";
+			return false;
+		}
+		line = malloc(size);
+		if (line == NULL)
+			return false;
+		/* ";" is libcurl's way to send a header without a value. */
+		snprintf(line, size, "%s%s%s", header->name,
+				 header->value[0] == '\0' ? ";" : ": ", header->value);
+		appended = append_line(&transfer->headers, line);
+		explicit_bzero(line, size);
+		free(line);
+		if (!appended)
+			return false;
+	}
+	return true;
+}
+
+/* What no setting can change. */
+static bool
+set_fixed_options(AgentpayHttpTransfer *transfer)
+{
+	CURL *easy = transfer->easy;
+	bool good = true;
+
+#define SET(option, value) \
+	(good = good && curl_easy_setopt(easy, option, value) == CURLE_OK)
+	SET(CURLOPT_PRIVATE, transfer);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L);
+	SET(CURLOPT_PROXY, ""); /* whatever the environment says */
+	SET(CURLOPT_NOPROXY, "*");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+	SET(CURLOPT_PIPEWAIT, transfer->tls ? 1L : 0L);
+	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_READFUNCTION, on_read);
+	SET(CURLOPT_READDATA, transfer);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, transfer);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, transfer);
+	return good;
+}
+
+/* Prepares the transfer's easy handle. */
+bool
+agentpay_http_transfer_prepare(AgentpayHttpTransfer *transfer,
+							   const AgentpayHttpRequest *request,
+							   const char *ca_file)
+{
+	CURL *easy = transfer->easy;
+	bool good = set_fixed_options(transfer);
+	int connect_ms = request->connect_timeout_ms > 0
+						 ? request->connect_timeout_ms
+						 : request->timeout_ms;
+
+	SET(CURLOPT_URL, request->url);
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_len);
+	SET(CURLOPT_HTTPHEADER, transfer->headers);
+	SET(CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) connect_ms);
+	SET(CURLOPT_LOW_SPEED_LIMIT, (long) request->low_speed_bytes);
+	SET(CURLOPT_LOW_SPEED_TIME, (long) request->low_speed_seconds);
+	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t) request->response_limit_bytes);
+	if (transfer->resolve != NULL)
+		SET(CURLOPT_RESOLVE, transfer->resolve);
+	if (ca_file != NULL)
+		SET(CURLOPT_CAINFO, ca_file);
+#undef SET
+	return good;
+}
+
+static AgentpayHttpStatus
+classify(const AgentpayHttpTransfer *transfer, CURLcode code)
+{
+	switch (code)
+	{
+		case CURLE_OK:
+			return AGENTPAY_HTTP_OK;
+		case CURLE_OPERATION_TIMEDOUT:
+			return AGENTPAY_HTTP_TIMEOUT;
+		case CURLE_FILESIZE_EXCEEDED:
+		case CURLE_PARTIAL_FILE:
+			return AGENTPAY_HTTP_TRUNCATED;
+		default:
+			break;
+	}
+	if (transfer->forbidden && !transfer->connecting)
+		return AGENTPAY_HTTP_REFUSED;
+	if (transfer->out_of_memory)
+		return AGENTPAY_HTTP_ERROR;
+	return transfer->over_limit || transfer->answered ? AGENTPAY_HTTP_TRUNCATED
+													  : AGENTPAY_HTTP_ERROR;
+}
+
+/* Retry-After, a number of seconds or a date, within our bounds. */
+static int
+read_retry_after(const char *text)
+{
+	char *end;
+	long long seconds;
+
+	if (text[0] == '\0')
+		return -1;
+	errno = 0;
+	seconds = strtoll(text, &end, 10);
+	if (end == text || *end != '\0')
+	{
+		time_t date = curl_getdate(text, NULL);
+
+		if (date == -1)
+			return -1;
+		seconds = (long long) date - (long long) time(NULL);
+	}
+	if (seconds <= 0)
+		return 0;
+	return seconds >= AGENTPAY_HTTP_RETRY_AFTER_MAX_MS / 1000
+			   ? AGENTPAY_HTTP_RETRY_AFTER_MAX_MS
+			   : (int) seconds * 1000;
+}
+
+/* Says what went wrong in words that hold nothing of the peer's. */
+static void
+describe(AgentpayHttpTransfer *transfer, CURLcode code)
+{
+	char *problem = transfer->problem;
+	size_t size = sizeof(transfer->problem);
+	long os_error = 0;
+
+	switch (transfer->result.status)
+	{
+		case AGENTPAY_HTTP_OK:
+			return;
+		case AGENTPAY_HTTP_KILLED:
+			snprintf(problem, size, "aborted");
+			return;
+		case AGENTPAY_HTTP_REFUSED:
+			snprintf(problem, size,
+					 "the address is forbidden: link-local, a metadata "
+					 "service, or http beyond loopback");
+			return;
+		default:
+			break;
+	}
+	if (transfer->over_limit || code == CURLE_FILESIZE_EXCEEDED)
+	{
+		snprintf(problem, size, "the answer is larger than allowed");
+		return;
+	}
+	if (code == CURLE_SEND_FAIL_REWIND || code == CURLE_ABORTED_BY_CALLBACK)
+	{
+		snprintf(problem, size, "the connection was closed without an answer");
+		return;
+	}
+	if (code == CURLE_COULDNT_CONNECT)
+		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_error);
+	snprintf(problem, size, "%s%s%s", curl_easy_strerror(code),
+			 os_error != 0 ? ": " : "",
+			 os_error != 0 ? strerror((int) os_error) : "");
+}
+
+/*
+ * Writes the result of a transfer that libcurl has finished with this code,
+ * or that is killed before.  The handle is still there.
+ */
+void
+agentpay_http_transfer_conclude(AgentpayHttpTransfer *transfer, CURLcode code,
+								bool killed)
+{
+	AgentpayHttpResult *result = &transfer->result;
+	long request_size = 0;
+	long http_status = 0;
+	char *address = NULL;
+	int64_t end_ns = agentpay_http_now_ns();
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
+	curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &address);
+	snprintf(transfer->address, sizeof(transfer->address), "%s",
+			 address == NULL ? "" : address);
+
+	result->status = killed ? AGENTPAY_HTTP_KILLED : classify(transfer, code);
+	/* Not what libcurl says it sent: a retry that failed resets that. */
+	result->sent = transfer->answered ||
+				   (request_size > 0 &&
+					transfer->request_at >= transfer->request_len);
+	describe(transfer, code);
+	result->problem = transfer->problem;
+	result->http_status = (int) http_status;
+	result->body = transfer->body == NULL ? "" : transfer->body;
+	result->body_len = transfer->body_len;
+	result->retry_after_ms = read_retry_after(transfer->retry_after);
+	if (result->status == AGENTPAY_HTTP_OK && transfer->last_ns > 0)
+		end_ns = transfer->last_ns;
+	result->latency_ms = (double) (end_ns - transfer->started_ns) / 1e6;
+	result->address = transfer->address;
+	result->request_id = transfer->request_id;
+}
+
+/* Wipes and frees what was sent, and with it the secret. */
+void
+agentpay_http_transfer_wipe(AgentpayHttpTransfer *transfer)
+{
+	wipe_lines(transfer->headers);
+	transfer->headers = NULL;
+	if (transfer->request != NULL)
+		explicit_bzero(transfer->request, transfer->request_len);
+	free(transfer->request);
+	transfer->request = NULL;
+}
