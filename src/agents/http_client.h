@@ -76,7 +76,7 @@ typedef struct AgentpayHttpResult
 	const char *body;	 /* up to the limit; terminated by a NUL beyond len */
 	size_t body_len;
 	/*
-	 * The whole request was handed to the network.  When it was and status is
+	 * The whole request was, or may have been, sent.  When it is and status is
 	 * not OK, the agent may have worked and may charge: `uncertain`.  libcurl
 	 * never repeats such a request by itself.
 	 */
