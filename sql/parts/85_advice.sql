@@ -1,1 +1,399 @@
 -- 85_advice.sql
+--		What is misconfigured or risky now, with the SQL that mends it.
+--
+-- One internal view per subject, each a list of checks; agentpay.advice puts
+-- them together, the worst first.  A check must not fail when what it looks at
+-- is broken: that is when it is read.
+
+-- ── helpers ─────────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._try_expression(relation regclass, point text,
+	expression text, expression_type text, usage text,
+	OUT reads text[], OUT problem text)
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	reads := agentpay._check_expression(relation, point, expression,
+										expression_type, usage);
+EXCEPTION WHEN OTHERS THEN
+	problem := SQLERRM;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._try_expression(regclass, text, text, text,
+	text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._try_expression(regclass, text, text, text, text)
+	IS 'what an expression reads, or why it does not compile any more';
+
+-- The first column of a field that has no policy; NULL: it may be sent.
+CREATE FUNCTION agentpay._unpolicied(p agentpay.decision_points, field text)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT c FROM unnest(agentpay._policy_columns(p, field)) AS c
+			 WHERE NOT EXISTS (SELECT FROM agentpay.data_policies d
+								WHERE d.table_name = p.table_name
+								  AND d.column_name = c) LIMIT 1);
+EXCEPTION WHEN OTHERS THEN
+	RETURN field;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._unpolicied(agentpay.decision_points, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._policy_mend(relation regclass, column_name text)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES (%L, %L, ''financial'', ''pass'');',
+				  relation::text, column_name)
+$$;
+REVOKE ALL ON FUNCTION agentpay._policy_mend(regclass, text) FROM PUBLIC;
+
+-- ── the database and its workers ────────────────────────────────────────────
+CREATE VIEW agentpay._advice_database AS
+WITH s AS (
+	SELECT agentpay._held() AS held, agentpay._has_leaves() AS has_leaves,
+		   coalesce(current_setting('agentpay.workers_enabled', true), 'off')
+			   = 'on' AS enabled,
+		   EXISTS (SELECT FROM agentpay.agents a
+					WHERE a.enabled AND a.stage <> 'off') AS wanted,
+		   current_setting('max_worker_processes')::int AS slots,
+		   (SELECT count(*) FROM pg_stat_activity b
+			 WHERE b.datname = current_database()
+			   AND b.backend_type LIKE 'agentpay%') AS workers,
+		   (SELECT count(*) FROM pg_stat_activity b
+			 WHERE b.backend_type NOT IN ('client backend', 'checkpointer',
+				'background writer', 'walwriter', 'walsender', 'walreceiver',
+				'autovacuum launcher', 'autovacuum worker', 'archiver',
+				'startup', 'standalone backend', 'slotsync worker',
+				'io worker', 'walsummarizer', 'logger')) AS used)
+SELECT 'error' AS level, 'database' AS object_kind,
+	   current_database()::text AS object,
+	   'this database was restored or copied: rules decide, but no agent is asked and no configuration is logged until its owner says that it is the ledger now'
+		   AS problem,
+	   'SELECT agentpay.adopt();' AS fix
+  FROM s WHERE s.held AND s.has_leaves
+UNION ALL
+SELECT 'warning', 'setting', 'agentpay.workers_enabled',
+	   'workers are switched off: no agent is asked',
+	   'ALTER SYSTEM SET agentpay.workers_enabled = on; SELECT pg_reload_conf();'
+  FROM s WHERE s.wanted AND NOT s.enabled
+UNION ALL
+SELECT 'error', 'database', current_database(),
+	   'agents wait, but no worker of agentpay runs in this database',
+	   CASE WHEN s.used >= s.slots
+			THEN format('ALTER SYSTEM SET max_worker_processes = %s; -- then restart',
+						s.slots + 8)
+			ELSE 'SELECT * FROM agentpay.stat_workers; -- and the server''s log'
+			END
+  FROM s WHERE s.wanted AND s.enabled AND s.workers = 0 AND NOT s.held
+UNION ALL
+SELECT 'warning', 'setting', 'max_worker_processes',
+	   format('all %s background workers are in use: a worker that ends may find no slot to come back to',
+			  s.slots),
+	   format('ALTER SYSTEM SET max_worker_processes = %s; -- then restart',
+			  s.slots + 8)
+  FROM s WHERE s.used >= s.slots
+UNION ALL
+SELECT 'warning', 'partition', 'agentpay.' || m.leaf,
+	   'a partition ahead of time is missing; it is made when the first row needs it, by the payment that waits',
+	   'SELECT agentpay._make_partitions();'
+  FROM s,
+	   LATERAL (SELECT l.log || to_char((SELECT agentpay._now())
+					AT TIME ZONE 'UTC' + make_interval(months => ahead),
+					'_YYYY_MM') AS leaf
+				  FROM unnest(ARRAY['decisions', 'agent_calls', 'outcomes',
+									'governance_log', '_tasks']) AS l (log),
+					   generate_series(0, 1) AS ahead) AS m
+ WHERE s.has_leaves AND NOT s.held
+   AND to_regclass(format('agentpay.%I', m.leaf)) IS NULL;
+REVOKE ALL ON agentpay._advice_database FROM PUBLIC;
+
+-- ── points, rules, features ─────────────────────────────────────────────────
+-- BEFORE triggers fire in the order of their names' bytes; a partition may
+-- have triggers of its own.
+CREATE VIEW agentpay._advice_triggers AS
+WITH p AS (
+	SELECT d.table_name, string_agg(d.point, ', ' ORDER BY d.point) AS points
+	  FROM agentpay.decision_points d
+	  JOIN pg_class c ON c.oid = d.table_name
+	 WHERE d.enabled
+	 GROUP BY d.table_name),
+wanted AS (
+	SELECT p.*, w.name, t.tgname, t.tgenabled
+	  FROM p
+	 CROSS JOIN (VALUES ('~agentpay_score'), ('~agentpay_record')) AS w (name)
+	  LEFT JOIN pg_trigger t
+		ON t.tgrelid = p.table_name AND t.tgname = w.name)
+SELECT 'error' AS level, 'table' AS object_kind,
+	   w.table_name::text AS object,
+	   format('trigger "%s" is missing: rows of %s get no decision', w.name,
+			  w.points) AS problem,
+	   format('DROP TRIGGER IF EXISTS "~agentpay_score" ON %1$s; DROP TRIGGER IF EXISTS "~agentpay_record" ON %1$s; SELECT agentpay._install_triggers(%2$L);',
+			  w.table_name, w.table_name::text) AS fix
+  FROM wanted w WHERE w.tgname IS NULL
+UNION ALL
+SELECT 'error', 'table', w.table_name::text,
+	   format('trigger "%s" is %s', w.name, CASE w.tgenabled
+			WHEN 'D' THEN 'disabled: rows get no decision'
+			WHEN 'R' THEN 'for replicas only: rows get no decision'
+			ELSE 'not ENABLE ALWAYS: a session can go around it' END),
+	   format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I;', w.table_name, w.name)
+  FROM wanted w WHERE w.tgenabled <> 'A'
+UNION ALL
+SELECT 'warning', 'table', t.tgrelid::regclass::text,
+	   format('trigger "%s" fires after the row was scored, and may change what the rules have seen',
+			  t.tgname),
+	   format('ALTER TRIGGER %I ON %s RENAME TO %I;', t.tgname,
+			  t.tgrelid::regclass, 'a_' || ltrim(t.tgname, '~'))
+  FROM p
+ CROSS JOIN LATERAL (SELECT p.table_name AS relid
+					 UNION
+					 SELECT r.relid FROM pg_partition_tree(p.table_name) AS r)
+	AS r
+  JOIN pg_trigger t ON t.tgrelid = r.relid AND NOT t.tgisinternal
+   -- row (1), before (2), insert (4)
+   AND t.tgtype & 7 = 7
+   AND t.tgname COLLATE "C" > '~agentpay_score' AND t.tgenabled <> 'D'
+   AND t.tgparentid = 0;
+REVOKE ALL ON agentpay._advice_triggers FROM PUBLIC;
+
+CREATE VIEW agentpay._advice_points AS
+WITH p AS (
+	SELECT d AS point_row, d.point, d.table_name, d.enabled,
+		   d.idempotency_column, d.occurred_at_column,
+		   EXISTS (SELECT FROM pg_class c WHERE c.oid = d.table_name) AS stands
+	  FROM agentpay.decision_points d),
+r AS (
+	SELECT p.point, p.table_name, p.point_row, u.code, u.version, t.reads,
+		   t.problem
+	  FROM p
+	  JOIN agentpay.rulesets s ON s.point = p.point AND s.state = 'active'
+	  JOIN agentpay.rules u ON u.point = s.point AND u.version = s.version
+	   AND u.enabled
+	 CROSS JOIN LATERAL agentpay._try_expression(p.table_name, p.point,
+			u.condition, 'boolean', 'rule') AS t
+	 WHERE p.stands AND p.enabled)
+SELECT 'error' AS level, 'point' AS object_kind, p.point AS object,
+	   'its table was dropped' AS problem,
+	   format('SELECT agentpay.detach(%L);', p.point) AS fix
+  FROM p WHERE NOT p.stands AND p.enabled
+UNION ALL
+SELECT 'info', 'point', p.point, 'disabled: rows pass through unseen',
+	   format('UPDATE agentpay.decision_points SET enabled = true WHERE point = %L; SELECT agentpay._install_triggers(%L);',
+			  p.point, p.table_name::text)
+  FROM p WHERE NOT p.enabled AND p.stands
+UNION ALL
+SELECT 'warning', 'point', p.point,
+	   'no ruleset is active: every row gets the default verdict',
+	   CASE WHEN EXISTS (SELECT FROM agentpay.rulesets s
+						  WHERE s.point = p.point AND s.state = 'draft')
+			THEN format('SELECT agentpay.activate(%L);', p.point)
+			ELSE format('INSERT INTO agentpay.rules (point, code, condition, score) VALUES (%L, …, …, …); SELECT agentpay.activate(%L);',
+						p.point, p.point) END
+  FROM p WHERE p.enabled
+   AND NOT EXISTS (SELECT FROM agentpay.rulesets s
+					WHERE s.point = p.point AND s.state = 'active')
+UNION ALL
+SELECT 'error', 'rule', format('%s.%s.%s', r.point, r.version, r.code),
+	   'the rule does not compile any more: ' || r.problem,
+	   format('SELECT agentpay.draft(%L); UPDATE agentpay.rules SET condition = … WHERE point = %L AND code = %L AND version = (SELECT max(version) FROM agentpay.rulesets WHERE point = %L); SELECT agentpay.activate(%L);',
+			  r.point, r.point, r.code, r.point, r.point)
+  FROM r WHERE r.problem IS NOT NULL
+UNION ALL
+SELECT 'info', 'column', format('%s.%I', c.table_name, c.column_name),
+	   format('rules of %s read it, and it has no data policy: decisions store it in clear, apart from card numbers, IBANs and e-mail addresses',
+			  c.points),
+	   agentpay._policy_mend(c.table_name, c.column_name)
+  FROM (SELECT r.table_name, x.name AS column_name,
+			   string_agg(DISTINCT r.point, ', ') AS points
+		  FROM r, unnest(r.reads) AS x (name)
+		  JOIN pg_attribute a ON a.attname = x.name AND a.attnum > 0
+		   AND NOT a.attisdropped
+		 WHERE a.attrelid = r.table_name
+		   AND NOT EXISTS (SELECT FROM agentpay.data_policies d
+							WHERE d.table_name = r.table_name
+							  AND d.column_name = x.name)
+		 GROUP BY 1, 2) AS c
+UNION ALL
+SELECT 'error', 'feature', f.point || '.' || f.name,
+	   'the index that finds its rows is missing or invalid: the feature fails, and rows get the on_error verdict',
+	   format('CREATE INDEX ON %s (%s, %I);', p.table_name,
+			  (SELECT string_agg(quote_ident(k), ', ' ORDER BY ord)
+				 FROM unnest(f.key) WITH ORDINALITY AS u (k, ord)),
+			  p.occurred_at_column)
+  FROM p JOIN agentpay.features f ON f.point = p.point
+ WHERE p.stands AND p.enabled AND f.from_table IS NULL
+   AND f.kind IN ('window', 'since_last')
+   AND NOT agentpay._has_window_index(p.table_name, f.key,
+									  p.occurred_at_column)
+UNION ALL
+SELECT 'warning', 'point', p.point,
+	   format('the idempotency column "%s" of %s has no index: looking for a repeated key reads the whole table',
+			  p.idempotency_column, p.table_name),
+	   format('CREATE INDEX CONCURRENTLY ON %s (%I);', p.table_name,
+			  p.idempotency_column)
+  FROM p
+ WHERE p.stands AND p.enabled AND p.idempotency_column IS NOT NULL
+   AND NOT EXISTS (
+	SELECT FROM pg_index i
+	  JOIN pg_attribute a ON a.attrelid = i.indrelid
+	   AND a.attnum = i.indkey[0]
+	 WHERE i.indrelid = p.table_name AND i.indisvalid AND i.indpred IS NULL
+	   AND a.attname = p.idempotency_column);
+REVOKE ALL ON agentpay._advice_points FROM PUBLIC;
+
+-- ── agents, budgets, switches ───────────────────────────────────────────────
+CREATE VIEW agentpay._advice_agents AS
+WITH q AS (
+	SELECT t.agent, count(*) AS tasks, min(t.created_at) AS oldest
+	  FROM agentpay._tasks t
+	 WHERE NOT EXISTS (SELECT FROM agentpay._task_decisions e
+						WHERE e.task_id = t.task_id AND e.agent = t.agent)
+	 GROUP BY t.agent)
+SELECT 'warning' AS level, 'agent' AS object_kind, a.name AS object,
+	   format('%s of its tasks are open, but it is %s', q.tasks,
+			  CASE WHEN a.enabled THEN 'off' ELSE 'disabled' END) AS problem,
+	   format('UPDATE agentpay.agents SET %s WHERE name = %L;',
+			  CASE WHEN a.enabled THEN 'stage = ''shadow'''
+				   ELSE 'enabled = true' END, a.name) AS fix
+  FROM agentpay.agents a JOIN q ON q.agent = a.name
+ WHERE a.stage = 'off' OR NOT a.enabled
+UNION ALL
+SELECT 'warning', 'agent', a.name,
+	   format('its oldest open task has waited for %s, with a time-out of %s ms',
+			  date_trunc('second', (SELECT agentpay._now()) - q.oldest),
+			  a.timeout_ms),
+	   format('SELECT * FROM agentpay.queue_status WHERE agent = %L; -- budgets, kill switches and stat_workers say why',
+			  a.name)
+  FROM agentpay.agents a JOIN q ON q.agent = a.name
+ WHERE a.stage <> 'off' AND a.enabled
+   AND q.oldest < (SELECT agentpay._now())
+				  - 5 * a.timeout_ms * interval '1 ms'
+UNION ALL
+SELECT 'error', 'agent', a.name,
+	   format('no budget in its scope caps its cost per %s', m.period),
+	   format('INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES (%L, ''agent'', %L, %L, %s);',
+			  a.name || '_' || m.period, a.name, m.period,
+			  CASE m.period WHEN 'hour' THEN 5 ELSE 0.05 END)
+  FROM agentpay.agents a
+ CROSS JOIN LATERAL (SELECT agentpay._missing_cap(a) AS period) AS m
+ WHERE m.period IS NOT NULL
+UNION ALL
+SELECT 'warning', 'agent', a.name,
+	   format('field "%s" is never sent: column "%s" of %s has no data policy',
+			  f.field, m.column_name, p.table_name),
+	   agentpay._policy_mend(p.table_name, m.column_name)
+  FROM agentpay.agents a
+  JOIN agentpay.decision_points p ON p.point = a.point
+  JOIN pg_class c ON c.oid = p.table_name
+ CROSS JOIN LATERAL unnest(a.fields) AS f (field)
+ CROSS JOIN LATERAL (SELECT agentpay._unpolicied(p, f.field) AS column_name)
+	AS m
+ WHERE a.protocol <> 'builtin' AND m.column_name IS NOT NULL;
+REVOKE ALL ON agentpay._advice_agents FROM PUBLIC;
+
+CREATE VIEW agentpay._advice_control AS
+WITH b AS (
+	SELECT b.name, b.cap_cost, b.cap_calls, b.alert_percent, b.on_exhausted,
+		   b.period, coalesce(sum(c.cost), 0) AS cost,
+		   count(c.call_id) AS calls
+	  FROM agentpay.budgets b
+	  LEFT JOIN (agentpay.agent_calls c
+				 JOIN agentpay.decision_points p ON p.point = c.point)
+		ON c.called_at > (SELECT agentpay._now())
+				- CASE b.period WHEN 'month' THEN interval '30 days'
+				  ELSE ('1 ' || b.period)::interval END
+		   AND (b.scope, b.target) IN (('all', '*'), ('role', p.role),
+				('point', c.point), ('agent', c.agent),
+				('cost_center', c.cost_center))
+	 WHERE b.enabled AND b.period <> 'transaction'
+	 GROUP BY b.name),
+used AS (
+	SELECT b.*, greatest(CASE WHEN b.cap_cost > 0
+							  THEN 100 * b.cost / b.cap_cost END,
+						 CASE WHEN b.cap_calls > 0
+							  THEN 100.0 * b.calls / b.cap_calls END) AS percent
+	  FROM b)
+SELECT CASE WHEN u.percent >= 100 THEN 'error' ELSE 'warning' END AS level,
+	   'budget' AS object_kind, u.name AS object,
+	   format('%s %% of it was charged in the last %s%s', round(u.percent, 1),
+			  u.period, CASE WHEN u.percent >= 100
+			  THEN '; when exhausted: ' || u.on_exhausted ELSE '' END)
+		   AS problem,
+	   format('UPDATE agentpay.budgets SET %s WHERE name = %L;',
+			  concat_ws(', ',
+				'cap_cost = ' || trim_scale(2 * u.cap_cost),
+				'cap_calls = ' || 2 * u.cap_calls), u.name) AS fix
+  FROM used u WHERE u.percent >= u.alert_percent
+UNION ALL
+SELECT 'warning', 'kill_switch', concat_ws(' ', k.scope, nullif(k.target, '*')),
+	   format('engaged by %s at %s%s', k.changed_by,
+			  date_trunc('second', k.changed_at),
+			  coalesce(': ' || k.reason, '')),
+	   format('UPDATE agentpay.kill_switches SET engaged = false, reason = … WHERE scope = %L AND target = %L RETURNING *;',
+			  k.scope, k.target)
+  FROM agentpay.kill_switches k WHERE k.engaged;
+REVOKE ALL ON agentpay._advice_control FROM PUBLIC;
+
+-- ── what the logs tell ──────────────────────────────────────────────────────
+CREATE VIEW agentpay._advice_logs AS
+WITH d AS (
+	SELECT d.point, d.detail
+	  FROM agentpay.decisions d
+	 WHERE d.kind = 'rules' AND d.detail IS NOT NULL
+	   AND d.decided_at > (SELECT agentpay._now()) - interval '1 day')
+SELECT 'warning' AS level, 'rule' AS object_kind,
+	   format('%s.%s', d.point, e.key) AS object,
+	   format('failed %s times in the last day: %s', count(*),
+			  min(e.value ->> 'message')) AS problem,
+	   format('SELECT row_id, detail -> ''errors'' FROM agentpay.decisions WHERE point = %L AND detail -> ''errors'' ? %L; -- then draft(), mend it, activate()',
+			  d.point, e.key) AS fix
+  FROM d, jsonb_each(CASE jsonb_typeof(d.detail -> 'errors')
+					 WHEN 'object' THEN d.detail -> 'errors' END) AS e
+ GROUP BY d.point, e.key
+UNION ALL
+SELECT 'warning', 'point', d.point,
+	   format('%s rows of the last day were changed after they were scored: %s',
+			  count(*), (array_agg(d.detail -> 'changed_after_scoring'))[1]),
+	   format('SELECT tgname FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal; -- rename what sorts after ~agentpay_score',
+			  d.point_table)
+  FROM (SELECT d.*, coalesce((SELECT quote_literal(p.table_name::text)
+								  || '::regclass'
+								FROM agentpay.decision_points p
+							   WHERE p.point = d.point), 'NULL') AS point_table
+		  FROM d WHERE d.detail ? 'changed_after_scoring') AS d
+ GROUP BY d.point, d.point_table
+UNION ALL
+SELECT 'warning', 'point', l.point,
+	   format('of %s payments that are old enough, %s have a label', l.mature,
+			  l.labelled),
+	   format('SELECT agentpay.record_outcome(%L, row_id => …, label => …, source => ''chargeback'');',
+			  l.point)
+  FROM (SELECT c.point, p.role, p.labels_complete, sum(c.mature) AS mature,
+			   sum(round(c.share * c.mature)) AS labelled
+		  FROM agentpay.label_coverage c
+		  JOIN agentpay.decision_points p ON p.point = c.point
+		 GROUP BY c.point, p.role, p.labels_complete) AS l
+ WHERE l.mature >= 1000
+   AND l.labelled < l.mature * CASE WHEN l.labels_complete THEN 0.95
+							   WHEN l.role = 'fraud' THEN 0.0001
+							   ELSE 0.5 END;
+REVOKE ALL ON agentpay._advice_logs FROM PUBLIC;
+
+CREATE VIEW agentpay.advice AS
+SELECT a.level, a.object_kind, a.object, a.problem, a.fix
+  FROM (SELECT * FROM agentpay._advice_database
+		UNION ALL SELECT * FROM agentpay._advice_triggers
+		UNION ALL SELECT * FROM agentpay._advice_points
+		UNION ALL SELECT * FROM agentpay._advice_agents
+		UNION ALL SELECT * FROM agentpay._advice_control
+		UNION ALL SELECT * FROM agentpay._advice_logs) AS a
+ ORDER BY array_position('{error,warning,info}', a.level), a.object_kind,
+		  a.object, a.problem;
+REVOKE ALL ON agentpay.advice FROM PUBLIC;
+COMMENT ON VIEW agentpay.advice IS 'what is misconfigured or risky now, the worst first';
+COMMENT ON COLUMN agentpay.advice.level IS 'error: something does not work; warning: something is about to, or needs a look; info: worth knowing';
+COMMENT ON COLUMN agentpay.advice.object_kind IS 'agent, budget, column, database, feature, kill_switch, partition, point, rule, setting, table';
+COMMENT ON COLUMN agentpay.advice.fix IS 'the SQL that mends it; … is yours to fill in';

@@ -1,0 +1,134 @@
+-- Each check of agentpay.advice: break it, see it named, run its own fix
+-- where that is complete SQL, see it gone.
+BEGIN;
+SET client_min_messages = warning;
+\o /dev/null
+\ir views_fixture.psql
+\o
+CREATE FUNCTION pg_temp.advised(what text, which text, said text) RETURNS text
+	LANGUAGE sql AS $$
+	SELECT fix FROM agentpay.advice
+	 WHERE object_kind = what AND object = which AND problem LIKE said LIMIT 1 $$;
+-- Two tests: the advice is there; its fix takes it away.
+CREATE FUNCTION pg_temp.mends(what text, which text, said text)
+	RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	fix text := pg_temp.advised(what, which, said);
+BEGIN
+	RETURN NEXT isnt(fix, NULL, format('%s %s: %s', what, which, said));
+	EXECUTE coalesce(fix, 'SELECT 1');
+	RETURN NEXT is(pg_temp.advised(what, which, said), NULL,
+				   'mended by: ' || coalesce(fix, 'nothing'));
+END $$;
+SELECT plan(42);
+
+-- ── points ──────────────────────────────────────────────────────────────────
+SELECT isnt(pg_temp.advised('point', 't_views_w', 'no ruleset is active%'),
+	NULL, 'no active ruleset');
+SELECT is(pg_temp.advised('point', 't_views', 'no ruleset is active%'), NULL,
+	'an active one');
+INSERT INTO agentpay.rules (point, code, condition, score)
+VALUES ('t_views_w', 'R', 'country = ''XX''', 10);
+SELECT pg_temp.mends('point', 't_views_w', 'no ruleset is active%');
+UPDATE agentpay.decision_points SET enabled = false WHERE point = 't_views';
+SELECT pg_temp.mends('point', 't_views', 'disabled%');
+DROP TRIGGER "~agentpay_score" ON t_views.payments;
+SELECT pg_temp.mends('table', 't_views.payments', '%"~agentpay_score" is missing%');
+ALTER TABLE t_views.payments DISABLE TRIGGER "~agentpay_record";
+SELECT pg_temp.mends('table', 't_views.payments', '%disabled%');
+ALTER TABLE t_views.payments ENABLE TRIGGER "~agentpay_score";
+SELECT pg_temp.mends('table', 't_views.payments', '%not ENABLE ALWAYS%');
+CREATE FUNCTION t_views.f() RETURNS trigger LANGUAGE plpgsql
+	AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER "~zz" BEFORE INSERT ON t_views.payments FOR EACH ROW
+	EXECUTE FUNCTION t_views.f();
+SELECT pg_temp.mends('table', 't_views.payments', '%"~zz" fires after%');
+CREATE TRIGGER "zz" BEFORE INSERT ON t_views.payments FOR EACH ROW
+	EXECUTE FUNCTION t_views.f();
+SELECT is(pg_temp.advised('table', 't_views.payments', '%fires after%'), NULL,
+	'names sort by bytes: z comes before ~');
+ALTER TABLE t_views.payments ADD idem text;
+SET LOCAL session_replication_role = origin;
+CREATE INDEX idem ON t_views.payments (idem);
+UPDATE agentpay.decision_points SET idempotency_column = 'idem'
+ WHERE point = 't_views';
+DROP INDEX t_views.idem;
+SELECT matches(pg_temp.advised('point', 't_views', 'the idempotency column%'),
+	'CREATE INDEX CONCURRENTLY ON t_views.payments \(idem\);',
+	'an idempotency column without an index');
+CREATE INDEX idem ON t_views.payments (idem);
+SELECT is(pg_temp.advised('point', 't_views', 'the idempotency column%'), NULL,
+	'with its index again');
+CREATE INDEX by_country ON t_views.payments (country, at);
+INSERT INTO agentpay.features (point, name, key, aggregate, over)
+VALUES ('t_views', 'n_country', '{country}', 'count', '1 hour');
+DROP INDEX t_views.by_country;
+SELECT pg_temp.mends('feature', 't_views.n_country', 'the index%');
+
+-- ── agents ──────────────────────────────────────────────────────────────────
+UPDATE agentpay.agents SET stage = 'off' WHERE name = 't_a';
+SELECT pg_temp.mends('agent', 't_a', '1 of its tasks are open, but it is off');
+UPDATE agentpay.agents SET enabled = false WHERE name = 't_a';
+SELECT pg_temp.mends('agent', 't_a', '%but it is disabled');
+INSERT INTO agentpay.allowed_endpoints VALUES ('http://127.0.0.1:8080');
+INSERT INTO agentpay.data_policies VALUES
+	('t_views.payments', 'currency', 'public', 'pass');
+INSERT INTO agentpay.budgets (name, period, cap_cost)
+VALUES ('t_hour', 'hour', 5), ('t_transaction', 'transaction', 1);
+INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields,
+	invoke_when, stage, price_input_per_million, price_output_per_million)
+VALUES ('t_llm', 't_views', 'openai', 'http://127.0.0.1:8080', 'm',
+	'{currency}', 'true', 'shadow', 1, 2);
+SELECT is(pg_temp.advised('agent', 't_llm', '%'), NULL,
+	'an agent with caps and policies');
+DELETE FROM agentpay.data_policies WHERE table_name = 't_views.payments'::regclass;
+SELECT pg_temp.mends('agent', 't_llm', 'field "currency" is never sent%');
+-- caps can no longer be taken away by SQL; a restored database may lack them
+SET LOCAL session_replication_role = replica;
+ALTER TABLE agentpay.budgets DISABLE TRIGGER agentpay_caps;
+DELETE FROM agentpay.budgets WHERE name = 't_hour';
+ALTER TABLE agentpay.budgets ENABLE ALWAYS TRIGGER agentpay_caps;
+SET LOCAL session_replication_role = origin;
+SELECT pg_temp.mends('agent', 't_llm', 'no budget in its scope caps its cost per hour');
+
+-- ── control ─────────────────────────────────────────────────────────────────
+-- 0.012 was charged: 80 % of 0.015
+SELECT is(pg_temp.advised('budget', 't_half', '%'), NULL, 'no such budget');
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost)
+VALUES ('t_half', 'agent', 't_a', 'hour', 0.015);
+SELECT matches((SELECT problem FROM agentpay.advice WHERE object = 't_half'),
+	'80.0 % of it was charged in the last hour', 'a budget at its alert');
+SELECT pg_temp.mends('budget', 't_half', '80.0 %');
+UPDATE agentpay.kill_switches SET engaged = true, reason = 'drill'
+ WHERE scope = 'point' AND target = 't_views';
+SELECT matches(pg_temp.advised('kill_switch', 'point t_views', '%drill'),
+	'UPDATE agentpay.kill_switches SET engaged = false', 'an engaged switch');
+
+-- ── logs ────────────────────────────────────────────────────────────────────
+SELECT isnt(pg_temp.advised('rule', 't_views.ABROAD',
+	'failed 1 times in the last day: division by zero'), NULL, 'a rule that failed');
+SELECT isnt(pg_temp.advised('point', 't_views',
+	'1 rows of the last day were changed after they were scored: ["amount"]'),
+	NULL, 'a row that changed after scoring');
+SELECT is(pg_temp.advised('point', 't_views', 'of % payments%'), NULL,
+	'25 payments are too few to say that labels are missing');
+
+-- ── time ────────────────────────────────────────────────────────────────────
+SET LOCAL agentpay.clock_offset = '1h';
+SELECT isnt(pg_temp.advised('agent', 't_a', 'its oldest open task has waited%'),
+	NULL, 'a queue that stands still');
+SET LOCAL agentpay.clock_offset = '150d';
+SELECT pg_temp.mends('partition', 'agentpay.outcomes_'
+	|| to_char(agentpay._now() AT TIME ZONE 'UTC', 'YYYY_MM'), 'a partition%');
+SET LOCAL agentpay.clock_offset = 0;
+
+-- ── the database ────────────────────────────────────────────────────────────
+UPDATE agentpay._identity SET database_oid = 1;
+SELECT isnt(pg_temp.advised('database', current_database(),
+	'this database was restored or copied%'), NULL, 'a copy');
+SELECT lives_ok(pg_temp.advised('database', current_database(),
+	'this database was restored or copied%'), 'its fix');
+SELECT is(pg_temp.advised('database', current_database(),
+	'this database was restored or copied%'), NULL, 'adopted');
+SELECT * FROM finish();
+ROLLBACK;
