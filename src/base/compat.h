@@ -27,4 +27,34 @@
 	ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL)
 #endif
 
+/* PostgreSQL 16 made one function of pg_*_ownercheck(). */
+#if PG_VERSION_NUM >= 160000
+#define AGENTPAY_DATABASE_OWNERCHECK(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define AGENTPAY_DATABASE_OWNERCHECK(database, role) \
+	pg_database_ownercheck(database, role)
+#endif
+
+/* PostgreSQL 18 took execute_once from ExecutorRun(). */
+#if PG_VERSION_NUM >= 180000
+#define AGENTPAY_RUN_ARGS \
+	QueryDesc *query, ScanDirection direction, uint64 count
+#define AGENTPAY_RUN_PASS query, direction, count
+#else
+#define AGENTPAY_RUN_ARGS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool once
+#define AGENTPAY_RUN_PASS query, direction, count, once
+#endif
+
+/* A database whose DROP was interrupted (PostgreSQL 15.4 and later). */
+#define AGENTPAY_DATCONNLIMIT_INVALID (-2)
+
+#define AGENTPAY_UTILITY_ARGS \
+	PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, \
+		ProcessUtilityContext context, ParamListInfo params, \
+		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc
+#define AGENTPAY_UTILITY_PASS \
+	pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc
+
 #endif							/* AGENTPAY_COMPAT_H */

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "executor/execdesc.h"
 #include "nodes/nodes.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
@@ -35,16 +36,16 @@ typedef enum AgentpayWorkerKind
 /* One background worker. in_use and generation as in PostgreSQL's launcher. */
 typedef struct AgentpayWorkerSlot
 {
-	bool		in_use;
-	uint32		generation;
+	bool in_use;
+	uint32 generation;
 	AgentpayWorkerKind kind;
-	Oid			database;
-	PGPROC	   *proc;			/* NULL until the worker has attached */
-	pid_t		pid;
+	Oid database;
+	PGPROC *proc; /* NULL until the worker has attached */
+	pid_t pid;
 	TimestampTz started_at;
-	uint32		restarts;
-	char		state[32];		/* idle, held, calling, draining, ... */
-	char		last_error[AGENTPAY_ERROR_LEN];
+	uint32 restarts;
+	char state[32]; /* starting, idle, working, held, ... */
+	char last_error[AGENTPAY_ERROR_LEN];
 	TimestampTz last_error_at;
 	pg_atomic_uint32 in_flight; /* atomic */
 	pg_atomic_uint64 calls;		/* atomic */
@@ -52,11 +53,12 @@ typedef struct AgentpayWorkerSlot
 
 typedef struct AgentpayShared
 {
-	LWLock	   *lock;
-	bool		launcher_nudged;	/* look at every database again */
+	LWLock *lock;
+	bool launcher_nudged;			  /* look at every database again */
+	pg_atomic_uint64 kill_generation; /* atomic: rises when a switch moved */
 	/* databases that no worker may connect to now: DROP, RENAME, TEMPLATE */
-	Oid			held_databases[AGENTPAY_MAX_HELD_DATABASES];
-	pid_t		held_by[AGENTPAY_MAX_HELD_DATABASES];
+	Oid held_databases[AGENTPAY_MAX_HELD_DATABASES];
+	pid_t held_by[AGENTPAY_MAX_HELD_DATABASES];
 	AgentpayWorkerSlot slots[AGENTPAY_MAX_WORKERS];
 } AgentpayShared;
 
@@ -68,20 +70,46 @@ typedef struct AgentpayShared
  */
 typedef struct AgentpayGuard
 {
-	bool		(*check_utility) (Node *parsetree);
-	void		(*lift) (void);
-	void		(*restore) (void);
-	void		(*check_access) (ObjectAccessType access, Oid class_id,
-								 Oid object_id, int sub_id, void *arg);
+	bool (*check_utility)(Node *parsetree);
+	void (*lift)(void);
+	void (*restore)(void);
+	void (*check_access)(ObjectAccessType access, Oid class_id, Oid object_id,
+						 int sub_id, void *arg);
 } AgentpayGuard;
+
+/*
+ * What opens and closes a frame of scoring (scoring/frame.c) around a part of
+ * a statement.  query is NULL for a utility statement, utility for others.
+ * leave() is called for every enter() that returned, with failed when an
+ * error passes through.
+ */
+typedef enum AgentpayFramePhase
+{
+	AGENTPAY_FRAME_RUN,	   /* ExecutorRun */
+	AGENTPAY_FRAME_FINISH, /* ExecutorFinish: AFTER triggers */
+	AGENTPAY_FRAME_UTILITY /* ProcessUtility: COPY */
+} AgentpayFramePhase;
+
+typedef struct AgentpayFrames
+{
+	void (*start)(QueryDesc *query, int eflags); /* after ExecutorStart */
+	void (*enter)(AgentpayFramePhase phase, QueryDesc *query, Node *utility);
+	void (*leave)(AgentpayFramePhase phase, QueryDesc *query, Node *utility,
+				  bool failed);
+	void (*end)(QueryDesc *query); /* before ExecutorEnd */
+} AgentpayFrames;
 
 extern AgentpayShared *agentpay_shared;
 
-/* From _PG_init, before agentpay_shmem_install(). */
+/* From _PG_init, before agentpay_shmem_install().  Any member may be NULL. */
 extern void agentpay_shmem_set_guard(const AgentpayGuard *guard);
+extern void agentpay_shmem_set_frames(const AgentpayFrames *frames);
 
 /* Called once from _PG_init: requests memory, installs every hook. */
 extern void agentpay_shmem_install(void);
+
+/* Our memory, from the hooks; agentpay_shmem_install() calls it. */
+extern void agentpay_hooks_install(void);
 
 /*
  * Wake the workers of this database now (wake_now) or when the current
@@ -90,4 +118,29 @@ extern void agentpay_shmem_install(void);
 extern void agentpay_shmem_wake_now(Oid database, AgentpayWorkerKind kind);
 extern void agentpay_shmem_wake_at_commit(AgentpayWorkerKind kind);
 
-#endif							/* AGENTPAY_SHMEM_H */
+/* The launcher looks at every database once this transaction commits. */
+extern void agentpay_shmem_nudge_at_commit(void);
+
+/* Dispatchers look at the kill switches once this transaction commits. */
+extern void agentpay_shmem_kill_at_commit(void);
+
+/*
+ * Keeps our workers out of a database: hold() stops those that are there and
+ * waits up to five seconds until they are gone.  Returns false, and holds
+ * nothing, when too many databases are held.
+ */
+extern bool agentpay_shmem_hold_database(Oid database);
+extern void agentpay_shmem_release_database(Oid database);
+
+/* Whether a database is held.  Needs agentpay_shared->lock. */
+extern bool agentpay_shmem_is_held(Oid database);
+
+/*
+ * A slot for a worker that is about to be registered: its number, or -1 when
+ * all are taken, or the database is held, or it has such a worker already.
+ */
+extern int agentpay_shmem_take_slot(AgentpayWorkerKind kind, Oid database,
+									uint32 restarts);
+extern void agentpay_shmem_free_slot(int slot, uint32 generation);
+
+#endif /* AGENTPAY_SHMEM_H */

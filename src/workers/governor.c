@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ * governor.c
+ *		Looks after one database: partitions ahead, leases that ran out.
+ *
+ * It is also the one who finds out whether the database has agentpay at all:
+ * without it, it says "absent" and leaves.
+ *
+ * No locks across transactions; each job is a transaction of its own.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "base/settings.h"
+#include "workers/worker.h"
+
+#define TICK_MS 2000
+#define PARTITIONS_EVERY_MS (60 * 60 * 1000)
+
+PGDLLEXPORT void agentpay_governor_main(Datum arg);
+
+static void wait_for_work(long timeout_ms);
+static void make_partitions(void *arg);
+
+/* Entry point: runs until the extension is dropped or the server stops. */
+void
+agentpay_governor_main(Datum arg)
+{
+	TimestampTz partitions_at = 0;
+
+	agentpay_worker_start("agentpay governor", arg);
+	for (;;)
+	{
+		AgentpayPresence presence;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		agentpay_worker_reload();
+
+		presence = agentpay_worker_presence();
+		if (presence == AGENTPAY_ABSENT)
+		{
+			agentpay_worker_report("absent", NULL);
+			proc_exit(0);
+		}
+		if (presence != AGENTPAY_READY)
+		{
+			agentpay_worker_report(agentpay_worker_presence_name(presence),
+								   NULL);
+			wait_for_work(TICK_MS);
+			continue;
+		}
+		if (partitions_at == 0 ||
+			TimestampDifferenceExceeds(partitions_at, GetCurrentTimestamp(),
+									   PARTITIONS_EVERY_MS))
+		{
+			agentpay_worker_report("working", "making partitions");
+			if (agentpay_worker_run(make_partitions, NULL))
+				partitions_at = GetCurrentTimestamp();
+		}
+		agentpay_worker_report("idle", NULL);
+		wait_for_work(TICK_MS);
+	}
+}
+
+static void
+wait_for_work(long timeout_ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 timeout_ms, PG_WAIT_EXTENSION);
+}
+
+static void
+make_partitions(void *arg)
+{
+	SPI_execute("SELECT agentpay._make_partitions()", false, 0);
+}

@@ -1,0 +1,411 @@
+/*-------------------------------------------------------------------------
+ * launcher.c
+ *		Starts a dispatcher and a governor in each database with agentpay.
+ *
+ * The launcher sees shared catalogs only, so whether a database has the
+ * extension is for the governor to find out: it is started in every database
+ * that can be connected to, and where there is no extension it says so and
+ * leaves.  Where there is one, the dispatcher follows.  Workers are not
+ * restarted by the postmaster but from here, at a limited rate.
+ *
+ * Databases are looked at again when CREATE EXTENSION commits (it nudges us)
+ * and every agentpay.recheck_interval, since a nudge may be lost.
+ *
+ * Locking: see shmem.h; what is static here belongs to this process.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "base/shmem.h"
+#include "workers/launcher.h"
+#include "workers/worker.h"
+
+/* Restarts: at once, then slower and slower; forgotten after a good while. */
+#define RESTART_FIRST_MS 500
+#define RESTART_MAX_MS 60000
+#define GOOD_WHILE_MS 30000
+/* A worker that was registered and never came. */
+#define START_TIMEOUT_MS 30000
+/* Probes of databases at once: each is a connection. */
+#define MAX_PROBES 4
+#define TICK_MS 1000
+
+/* What the launcher remembers about a database. */
+typedef struct Database
+{
+	Oid oid;
+	char name[NAMEDATALEN];
+	bool exists;		/* seen in the current reading of pg_database */
+	bool probe_due;		/* look whether the extension is there */
+	bool has_agentpay;	/* the last governor stayed */
+	bool governor_seen; /* it has one now */
+	bool dispatcher_seen;
+	uint32 restarts[2]; /* since it last ran for a good while */
+	uint32 total_restarts[2];
+	TimestampTz not_before[2];
+	TimestampTz started[2];
+	struct Database *next;
+} Database;
+
+static Database *databases = NULL;
+
+PGDLLEXPORT void agentpay_launcher_main(Datum arg);
+
+static bool take_nudge(void);
+static void read_databases(void);
+static void note_database(Oid oid, const char *name);
+static void forget_databases(void);
+static void free_lost_slots(void);
+static void look_at(Database *database, int *probes);
+static void see_slots(Database *database, bool *ready, bool *probing);
+static void note_end(Database *database, AgentpayWorkerKind kind);
+static bool may_start(Database *database, AgentpayWorkerKind kind);
+static void start_worker(Database *database, AgentpayWorkerKind kind);
+static void
+register_worker(Database *database, AgentpayWorkerKind kind, int place);
+
+static const char *const kind_names[] = {"launcher", "dispatcher", "governor"};
+
+void
+agentpay_launcher_register(void)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+					   BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "agentpay", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "agentpay_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "agentpay launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "agentpay launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* Entry point: runs until the server stops. */
+void
+agentpay_launcher_main(Datum arg)
+{
+	TimestampTz last_check = 0;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	agentpay_worker_take_launcher_slot();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		int probes = 0;
+		bool nudged;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		agentpay_worker_reload();
+
+		nudged = take_nudge();
+		if (nudged ||
+			TimestampDifferenceExceeds(last_check, now,
+									   agentpay_recheck_interval_s * 1000))
+		{
+			read_databases();
+			last_check = now;
+		}
+		free_lost_slots();
+		for (Database *d = databases; d != NULL; d = d->next)
+			look_at(d, &probes);
+		agentpay_worker_report("watching", NULL);
+
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TICK_MS, PG_WAIT_EXTENSION);
+	}
+}
+
+static bool
+take_nudge(void)
+{
+	bool nudged;
+
+	LWLockAcquire(agentpay_shared->lock, LW_EXCLUSIVE);
+	nudged = agentpay_shared->launcher_nudged;
+	agentpay_shared->launcher_nudged = false;
+	LWLockRelease(agentpay_shared->lock);
+	return nudged;
+}
+
+/* Every database that may be connected to is due for a look. */
+static void
+read_databases(void)
+{
+	Relation relation;
+	TableScanDesc scan;
+	HeapTuple tuple;
+
+	for (Database *d = databases; d != NULL; d = d->next)
+		d->exists = false;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database row = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (row->datallowconn && !row->datistemplate &&
+			row->datconnlimit != AGENTPAY_DATCONNLIMIT_INVALID)
+			note_database(row->oid, NameStr(row->datname));
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+	forget_databases();
+}
+
+static void
+note_database(Oid oid, const char *name)
+{
+	Database *database = databases;
+
+	while (database != NULL && database->oid != oid)
+		database = database->next;
+	if (database == NULL)
+	{
+		database = MemoryContextAllocZero(TopMemoryContext, sizeof(Database));
+		database->oid = oid;
+		database->next = databases;
+		databases = database;
+	}
+	strlcpy(database->name, name, NAMEDATALEN);
+	database->exists = true;
+	database->probe_due = true;
+}
+
+static void
+forget_databases(void)
+{
+	Database **link = &databases;
+
+	while (*link != NULL)
+	{
+		Database *database = *link;
+
+		if (database->exists)
+		{
+			link = &database->next;
+			continue;
+		}
+		*link = database->next;
+		pfree(database);
+	}
+}
+
+/*
+ * Frees slots of workers that were registered and never came, as when the
+ * postmaster could not fork, or a launcher died in between.
+ */
+static void
+free_lost_slots(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(agentpay_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < AGENTPAY_MAX_WORKERS; i++)
+	{
+		AgentpayWorkerSlot *slot = &agentpay_shared->slots[i];
+
+		if (slot->in_use && slot->pid == 0 &&
+			TimestampDifferenceExceeds(slot->started_at, now, START_TIMEOUT_MS))
+			slot->in_use = false;
+	}
+	LWLockRelease(agentpay_shared->lock);
+}
+
+/* Starts what the database lacks. */
+static void
+look_at(Database *database, int *probes)
+{
+	bool ready;
+	bool probing;
+
+	see_slots(database, &ready, &probing);
+	if (ready)
+		database->has_agentpay = true;
+	if (database->governor_seen)
+		database->probe_due = false;
+	*probes += probing;
+
+	if (!database->governor_seen &&
+		(database->probe_due || database->has_agentpay) &&
+		*probes < MAX_PROBES && may_start(database, AGENTPAY_WORKER_GOVERNOR))
+	{
+		database->probe_due = false;
+		start_worker(database, AGENTPAY_WORKER_GOVERNOR);
+		(*probes)++;
+	}
+}
+
+/*
+ * Sets what the database has: ready when its governor found the extension,
+ * probing when a governor is still looking.
+ */
+static void
+see_slots(Database *database, bool *ready, bool *probing)
+{
+	bool governor = false;
+	bool dispatcher = false;
+	bool absent = false;
+
+	*ready = false;
+	*probing = false;
+	LWLockAcquire(agentpay_shared->lock, LW_SHARED);
+	for (int i = 0; i < AGENTPAY_MAX_WORKERS; i++)
+	{
+		AgentpayWorkerSlot *slot = &agentpay_shared->slots[i];
+
+		if (slot->database != database->oid)
+			continue;
+		if (!slot->in_use)
+		{
+			if (slot->kind == AGENTPAY_WORKER_GOVERNOR &&
+				strcmp(slot->state, "absent") == 0)
+				absent = true;
+			continue;
+		}
+		if (slot->kind == AGENTPAY_WORKER_DISPATCHER)
+			dispatcher = true;
+		else
+		{
+			governor = true;
+			*probing = strcmp(slot->state, "starting") == 0;
+			*ready = !*probing && strcmp(slot->state, "absent") != 0;
+		}
+	}
+	LWLockRelease(agentpay_shared->lock);
+
+	if (database->governor_seen && !governor)
+	{
+		if (absent)
+			database->has_agentpay = false;
+		else
+			note_end(database, AGENTPAY_WORKER_GOVERNOR);
+	}
+	if (database->dispatcher_seen && !dispatcher)
+		note_end(database, AGENTPAY_WORKER_DISPATCHER);
+	database->governor_seen = governor;
+	database->dispatcher_seen = dispatcher;
+}
+
+/* A worker has gone: when may the next one start? */
+static void
+note_end(Database *database, AgentpayWorkerKind kind)
+{
+	int i = kind - AGENTPAY_WORKER_DISPATCHER;
+	TimestampTz now = GetCurrentTimestamp();
+	int64 wait_ms;
+
+	if (TimestampDifferenceExceeds(database->started[i], now, GOOD_WHILE_MS))
+		database->restarts[i] = 0;
+	wait_ms = (int64) RESTART_FIRST_MS << Min(database->restarts[i], 10);
+	database->restarts[i]++;
+	database->total_restarts[i]++;
+	database->not_before[i] =
+		TimestampTzPlusMilliseconds(now, Min(wait_ms, RESTART_MAX_MS));
+}
+
+static bool
+may_start(Database *database, AgentpayWorkerKind kind)
+{
+	return GetCurrentTimestamp() >=
+		   database->not_before[kind - AGENTPAY_WORKER_DISPATCHER];
+}
+
+static void
+start_worker(Database *database, AgentpayWorkerKind kind)
+{
+	int i = kind - AGENTPAY_WORKER_DISPATCHER;
+	int place = agentpay_shmem_take_slot(kind, database->oid,
+										 database->total_restarts[i]);
+
+	database->started[i] = GetCurrentTimestamp();
+	if (place >= 0)
+		register_worker(database, kind, place);
+	else
+		database->not_before[i] =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										RESTART_FIRST_MS);
+}
+
+static void
+register_worker(Database *database, AgentpayWorkerKind kind, int place)
+{
+	int i = kind - AGENTPAY_WORKER_DISPATCHER;
+	uint32 generation = agentpay_shared->slots[place].generation;
+	BackgroundWorker worker = {0};
+	BackgroundWorkerHandle *handle;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	char message[AGENTPAY_ERROR_LEN];
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+					   BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = Int32GetDatum(place);
+	memcpy(worker.bgw_extra, &generation, sizeof(generation));
+	strlcpy(worker.bgw_library_name, "agentpay", BGW_MAXLEN);
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "agentpay_%s_main",
+			 kind_names[kind]);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "agentpay %s", kind_names[kind]);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "agentpay %s of database %u",
+			 kind_names[kind], database->oid);
+	if (RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		pfree(handle);
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	MemoryContextSwitchTo(old);
+
+	agentpay_shmem_free_slot(place, generation);
+	note_end(database, kind);
+	database->probe_due = true;
+	snprintf(message, sizeof(message),
+			 "could not start a worker: all background worker slots are in "
+			 "use; raise max_worker_processes (now %d)",
+			 max_worker_processes);
+	agentpay_worker_report_error(message);
+	if (database->restarts[i] == 1)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start agentpay's %s for database \"%s\"",
+						kind_names[kind], database->name),
+				 errdetail("All background worker slots are in use."),
+				 errhint("Raise max_worker_processes and restart the server; "
+						 "payments are still scored by the rules.")));
+}
