@@ -250,7 +250,7 @@ WITH q AS (
 	SELECT t.agent, count(*) AS tasks, min(t.created_at) AS oldest
 	  FROM agentpay._tasks t
 	 WHERE NOT EXISTS (SELECT FROM agentpay._task_decisions e
-						WHERE e.task_id = t.task_id AND e.agent = t.agent)
+						WHERE e.task_id = t.task_id)
 	 GROUP BY t.agent)
 SELECT 'warning' AS level, 'agent' AS object_kind, a.name AS object,
 	   format('%s of its tasks are open, but it is %s', q.tasks,
