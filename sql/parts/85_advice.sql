@@ -379,7 +379,20 @@ SELECT 'warning', 'point', l.point,
  WHERE l.mature >= 1000
    AND l.labelled < l.mature * CASE WHEN l.labels_complete THEN 0.95
 							   WHEN l.role = 'fraud' THEN 0.0001
-							   ELSE 0.5 END;
+							   ELSE 0.5 END
+UNION ALL
+-- autovacuum analyses leaves, never their parent
+SELECT 'info', 'table', 'agentpay.' || l.log,
+	   'it was not analysed since it grew tenfold: reports may choose slow plans',
+	   format('ANALYZE agentpay.%I;', l.log)
+  FROM unnest(ARRAY['decisions', 'agent_calls', 'outcomes', '_tasks'])
+	AS l (log)
+  JOIN pg_class p ON p.oid = format('agentpay.%I', l.log)::regclass
+  JOIN (SELECT h.inhparent, sum(c.reltuples) AS tuples
+		  FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
+		 WHERE c.reltuples > 0
+		 GROUP BY h.inhparent) AS leaf ON leaf.inhparent = p.oid
+ WHERE leaf.tuples > 10000 AND leaf.tuples > 10 * p.reltuples;
 REVOKE ALL ON agentpay._advice_logs FROM PUBLIC;
 
 CREATE VIEW agentpay.advice AS
