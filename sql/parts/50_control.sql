@@ -1,1 +1,461 @@
 -- 50_control.sql
+--		Kill switches and budgets: what stops a call, and what bounds its cost.
+--
+-- Locks, in this order: the kill lock, budgets by ascending key, rows.  They
+-- are heavyweight locks in a key space that SQL cannot reach, held to the end
+-- of the transaction; what a lock guards is read in a later statement.
+
+-- ── kill switches ───────────────────────────────────────────────────────────
+-- Exclusive to the commit of whoever flips a switch; those who dispatch or
+-- apply hold it shared.  INSERT comes only from points and agents, disengaged.
+CREATE FUNCTION agentpay._kill_lock() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_kill_lock';
+REVOKE ALL ON FUNCTION agentpay._kill_lock() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._kill_lock() IS 'orders a kill with dispatch and apply: after its commit no call starts and nothing is applied';
+
+CREATE TRIGGER agentpay_kill_lock BEFORE UPDATE OR DELETE
+	ON agentpay.kill_switches
+	FOR EACH STATEMENT EXECUTE FUNCTION agentpay._kill_lock();
+ALTER TABLE agentpay.kill_switches
+	ENABLE ALWAYS TRIGGER agentpay_kill_lock;
+
+CREATE FUNCTION agentpay._killed(role text, point text, agent text)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM agentpay.kill_switches k
+		WHERE k.engaged
+		  AND (k.scope = 'all' OR k.scope = 'role' AND k.target = $1
+			   OR k.scope = 'point' AND k.target = $2
+			   OR k.scope = 'agent' AND k.target = $3))
+$$;
+REVOKE ALL ON FUNCTION agentpay._killed(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._killed(text, text, text) IS 'whether a switch in scope is engaged; for a decision to call, ask under the kill lock';
+
+-- Agents that a switch stops.
+CREATE FUNCTION agentpay._killed_agents() RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(array_agg(a.name), '{}')
+	  FROM agentpay.agents a
+	  JOIN agentpay.decision_points p ON p.point = a.point
+	 WHERE EXISTS (SELECT FROM agentpay.kill_switches k WHERE k.engaged)
+	   AND agentpay._killed(p.role, p.point, a.name)
+$$;
+REVOKE ALL ON FUNCTION agentpay._killed_agents() FROM PUBLIC;
+
+-- ── budgets: what is held and what was spent ────────────────────────────────
+-- A row for each budget in scope of each attempt.  Open holds count until
+-- they are settled; settled and uncertain ones until their window has passed,
+-- and are deleted then: the record of what was spent is agent_calls.
+CREATE TABLE agentpay._holds (
+	hold_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	budget text NOT NULL,
+	task_id bigint NOT NULL,
+	attempt int NOT NULL,
+	payment text,
+	state text NOT NULL DEFAULT 'held' CHECK (state IN ('held','settled','uncertain')),
+	bound_cost numeric NOT NULL CHECK (bound_cost >= 0),
+	settled_cost numeric CHECK (settled_cost >= 0),
+	held_at timestamptz NOT NULL,
+	lease_until timestamptz,
+	counts_until timestamptz NOT NULL,
+	CHECK ((state = 'held') = (settled_cost IS NULL)));
+CREATE INDEX ON agentpay._holds (task_id, attempt);
+CREATE INDEX ON agentpay._holds (budget, counts_until);
+CREATE INDEX ON agentpay._holds (payment, budget) WHERE payment IS NOT NULL;
+COMMENT ON TABLE agentpay._holds IS 'what each attempt may cost, has cost, or may have cost, in each budget';
+COMMENT ON COLUMN agentpay._holds.payment IS 'table and row id; only in budgets per transaction';
+
+-- Running totals of _holds, one update a batch.  expired_until is the cursor
+-- of the sliding window: what counted until then is no longer in the totals.
+CREATE TABLE agentpay._budget_totals (
+	budget text PRIMARY KEY,
+	settled numeric NOT NULL DEFAULT 0,
+	held numeric NOT NULL DEFAULT 0,
+	uncertain numeric NOT NULL DEFAULT 0,
+	calls bigint NOT NULL DEFAULT 0,
+	expired_until timestamptz NOT NULL DEFAULT '-infinity',
+	exhausted_by numeric) WITH (fillfactor = 50);
+COMMENT ON COLUMN agentpay._budget_totals.expired_until IS 'the budget''s clock: it never goes back';
+COMMENT ON COLUMN agentpay._budget_totals.exhausted_by IS 'the bound that did not fit; NULL: not exhausted';
+
+CREATE FUNCTION agentpay._lock_budgets(names text[]) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_lock_budgets';
+REVOKE ALL ON FUNCTION agentpay._lock_budgets(text[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._lock_budgets(text[]) IS 'locks budgets to the end of the transaction, always in the same order';
+
+CREATE FUNCTION agentpay._period_length(period text) RETURNS interval
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE period WHEN 'minute' THEN interval '1 minute'
+		WHEN 'hour' THEN interval '1 hour' WHEN 'day' THEN interval '24 hours'
+		-- a payment's own budget is kept for as long
+		ELSE interval '720 hours' END
+$$;
+REVOKE ALL ON FUNCTION agentpay._period_length(text) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._in_scope(b agentpay.budgets, role text, point text,
+	agent text, cost_center text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT b.scope = 'all'
+		OR b.target = CASE b.scope WHEN 'role' THEN role
+			WHEN 'point' THEN point WHEN 'agent' THEN agent
+			WHEN 'cost_center' THEN cost_center END
+$$;
+REVOKE ALL ON FUNCTION agentpay._in_scope(agentpay.budgets, text, text, text,
+	text) FROM PUBLIC;
+
+-- Moves the windows on.  The caller holds the budgets' locks.
+CREATE FUNCTION agentpay._expire_holds(names text[]) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH clock AS MATERIALIZED (
+		SELECT t.budget, t.expired_until,
+			   greatest(t.expired_until, agentpay._now()) AS at
+		  FROM agentpay._budget_totals t WHERE t.budget = ANY (names)),
+	gone AS (
+		DELETE FROM agentpay._holds h USING clock c
+		 WHERE h.budget = c.budget AND h.counts_until > c.expired_until
+		   AND h.counts_until <= c.at AND h.state <> 'held'
+		RETURNING h.budget, h.state, h.settled_cost),
+	sums AS (
+		SELECT g.budget, count(*) AS calls,
+			   coalesce(sum(g.settled_cost) FILTER (WHERE g.state = 'settled'),
+						0) AS settled,
+			   coalesce(sum(g.settled_cost) FILTER (WHERE g.state = 'uncertain'),
+						0) AS uncertain
+		  FROM gone g GROUP BY g.budget)
+	UPDATE agentpay._budget_totals t
+	   SET expired_until = c.at, calls = t.calls - coalesce(s.calls, 0),
+		   settled = t.settled - coalesce(s.settled, 0),
+		   uncertain = t.uncertain - coalesce(s.uncertain, 0)
+	  FROM clock c LEFT JOIN sums s ON s.budget = c.budget
+	 WHERE t.budget = c.budget
+$$;
+REVOKE ALL ON FUNCTION agentpay._expire_holds(text[]) FROM PUBLIC;
+
+-- One attempt that wants to be made.
+CREATE TYPE agentpay._reservation AS (
+	task_id bigint, attempt int, bound numeric, role text, point text,
+	agent text, cost_center text, payment text, lease_until timestamptz);
+
+-- Holds each attempt's bound in every budget in scope, or in none: one that
+-- does not fit is refused, never trimmed.  refused_by is the budget that had
+-- no room, NULL for those that are held.  hopeless: it can never fit.
+CREATE FUNCTION agentpay._reserve(wanted agentpay._reservation[])
+	RETURNS TABLE (task_id bigint, attempt int, refused_by text,
+				   on_exhausted text, hopeless boolean)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	names text[];
+	b agentpay.budgets[];
+	moments timestamptz[];
+	used numeric[];
+	calls bigint[];
+	more_held numeric[];
+	more_calls bigint[];
+	too_much numeric[];
+	w agentpay._reservation;
+	spent numeric;
+	made bigint;
+BEGIN
+	SELECT array_agg(x.name) INTO names FROM agentpay.budgets x
+	 WHERE x.enabled AND EXISTS (SELECT FROM unnest(wanted) AS u
+		WHERE agentpay._in_scope(x, u.role, u.point, u.agent, u.cost_center));
+	IF names IS NULL THEN
+		RETURN QUERY SELECT u.task_id, u.attempt, NULL::text, NULL::text, false
+					   FROM unnest(wanted) AS u;
+		RETURN;
+	END IF;
+	PERFORM agentpay._lock_budgets(names);
+	INSERT INTO agentpay._budget_totals (budget)
+	SELECT n FROM unnest(names) AS n
+		ON CONFLICT DO NOTHING;
+	PERFORM agentpay._expire_holds(names);
+	SELECT array_agg(x ORDER BY x.name),
+		   array_agg(t.expired_until ORDER BY x.name),
+		   array_agg(t.settled + t.held + t.uncertain ORDER BY x.name),
+		   array_agg(t.calls ORDER BY x.name),
+		   array_agg(0::numeric ORDER BY x.name),
+		   array_agg(0::bigint ORDER BY x.name),
+		   array_agg(NULL::numeric ORDER BY x.name),
+		   array_agg(x.name ORDER BY x.name)
+	  INTO b, moments, used, calls, more_held, more_calls, too_much, names
+	  FROM agentpay.budgets x
+	  JOIN agentpay._budget_totals t ON t.budget = x.name
+	 WHERE x.name = ANY (names) AND x.enabled;
+
+	FOREACH w IN ARRAY wanted LOOP
+		task_id := w.task_id;
+		attempt := w.attempt;
+		refused_by := NULL;
+		on_exhausted := NULL;
+		hopeless := false;
+		FOR i IN 1 .. coalesce(cardinality(b), 0) LOOP
+			CONTINUE WHEN NOT agentpay._in_scope(b[i], w.role, w.point,
+												 w.agent, w.cost_center);
+			spent := used[i];
+			made := calls[i];
+			IF b[i].period = 'transaction' THEN
+				SELECT coalesce(sum(coalesce(h.settled_cost, h.bound_cost)), 0),
+					   count(*)
+				  INTO spent, made FROM agentpay._holds h
+				 WHERE h.payment = w.payment AND h.budget = b[i].name;
+			END IF;
+			IF spent + w.bound > b[i].cap_cost OR made + 1 > b[i].cap_calls THEN
+				refused_by := b[i].name;
+				on_exhausted := b[i].on_exhausted;
+				hopeless := w.bound > b[i].cap_cost OR b[i].cap_calls = 0
+					OR b[i].period = 'transaction';
+				IF b[i].period <> 'transaction' THEN
+					too_much[i] := coalesce(least(too_much[i], w.bound),
+											w.bound);
+				END IF;
+				EXIT;
+			END IF;
+		END LOOP;
+		IF refused_by IS NULL THEN
+			FOR i IN 1 .. coalesce(cardinality(b), 0) LOOP
+				CONTINUE WHEN NOT agentpay._in_scope(b[i], w.role, w.point,
+													 w.agent, w.cost_center);
+				INSERT INTO agentpay._holds (budget, task_id, attempt, payment,
+					bound_cost, held_at, lease_until, counts_until)
+				VALUES (b[i].name, w.task_id, w.attempt,
+					CASE b[i].period WHEN 'transaction' THEN w.payment END,
+					w.bound, moments[i], w.lease_until,
+					moments[i] + agentpay._period_length(b[i].period));
+				used[i] := used[i] + w.bound;
+				calls[i] := calls[i] + 1;
+				more_held[i] := more_held[i] + w.bound;
+				more_calls[i] := more_calls[i] + 1;
+			END LOOP;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+
+	PERFORM agentpay._note_exhausted(names, too_much);
+	UPDATE agentpay._budget_totals t
+	   SET held = t.held + u.more_held, calls = t.calls + u.more_calls
+	  FROM unnest(names, more_held, more_calls)
+		   AS u (budget, more_held, more_calls)
+	 WHERE t.budget = u.budget AND u.more_calls > 0;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._reserve(agentpay._reservation[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._reserve(agentpay._reservation[]) IS 'holds the bound of each attempt in every budget in scope, or refuses it; Σ settled + Σ held stays within the cap';
+
+-- One event when a budget becomes exhausted; what did not fit then has to fit
+-- again before the state ends.  too_much: the least bound that was refused.
+CREATE FUNCTION agentpay._note_exhausted(names text[], too_much numeric[])
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	x record;
+BEGIN
+	FOR x IN
+		SELECT b.*, u.bound, t.settled, t.held, t.uncertain, t.calls,
+			   t.exhausted_by
+		  FROM unnest(names, too_much) AS u (name, bound)
+		  JOIN agentpay.budgets b ON b.name = u.name
+		  JOIN agentpay._budget_totals t ON t.budget = b.name
+		 WHERE (t.exhausted_by IS NULL) <> (u.bound IS NULL)
+		 ORDER BY b.name
+	LOOP
+		IF x.bound IS NOT NULL THEN
+			UPDATE agentpay._budget_totals t SET exhausted_by = x.bound
+			 WHERE t.budget = x.name;
+			PERFORM agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
+				'agentpay', 'exhausted', 'budget', x.name,
+				'what was asked for does not fit', NULL,
+				jsonb_build_object('cap_cost', x.cap_cost,
+					'cap_calls', x.cap_calls, 'settled', x.settled,
+					'held', x.held, 'uncertain', x.uncertain,
+					'calls', x.calls, 'bound', x.bound,
+					'on_exhausted', x.on_exhausted),
+				NULL)::agentpay.governance_log);
+		ELSIF coalesce(x.settled + x.held + x.uncertain + x.exhausted_by
+					   <= x.cap_cost, true)
+			  AND coalesce(x.calls < x.cap_calls, true) THEN
+			UPDATE agentpay._budget_totals t SET exhausted_by = NULL
+			 WHERE t.budget = x.name;
+		END IF;
+	END LOOP;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._note_exhausted(text[], numeric[]) FROM PUBLIC;
+
+-- How an attempt ended: settled at its true cost, released (it was never
+-- made), or uncertain (it may have been charged: cost is its bound).
+CREATE TYPE agentpay._settlement AS (
+	task_id bigint, attempt int, state text, cost numeric);
+
+CREATE FUNCTION agentpay._settle(ended agentpay._settlement[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	names text[];
+BEGIN
+	SELECT array_agg(DISTINCT h.budget) INTO names
+	  FROM unnest(ended) AS e
+	  JOIN agentpay._holds h
+		ON h.task_id = e.task_id AND h.attempt = e.attempt
+	 WHERE h.state = 'held';
+	IF names IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM agentpay._lock_budgets(names);
+	-- what settles after its window has passed counts nowhere any more
+	WITH released AS (
+		DELETE FROM agentpay._holds h USING unnest(ended) AS e,
+			   agentpay._budget_totals t
+		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
+		   AND h.state = 'held' AND t.budget = h.budget
+		   AND (e.state = 'released' OR h.counts_until <= t.expired_until)
+		RETURNING h.budget, h.bound_cost),
+	settled AS (
+		UPDATE agentpay._holds h
+		   SET state = e.state, settled_cost = e.cost, lease_until = NULL
+		  FROM unnest(ended) AS e, agentpay._budget_totals t
+		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
+		   AND h.state = 'held' AND t.budget = h.budget
+		   AND NOT (e.state = 'released' OR h.counts_until <= t.expired_until)
+		RETURNING h.budget, h.bound_cost, h.state, h.settled_cost),
+	sums AS (
+		SELECT x.budget, sum(x.bound) AS held, sum(x.settled) AS settled,
+			   sum(x.uncertain) AS uncertain, sum(x.calls) AS calls
+		  FROM (SELECT r.budget, r.bound_cost AS bound, 0 AS settled,
+					   0 AS uncertain, 1 AS calls
+				  FROM released r
+				UNION ALL
+				SELECT s.budget, s.bound_cost,
+					   CASE s.state WHEN 'settled' THEN s.settled_cost ELSE 0 END,
+					   CASE s.state WHEN 'uncertain' THEN s.settled_cost ELSE 0 END,
+					   0
+				  FROM settled s) AS x
+		 GROUP BY x.budget)
+	UPDATE agentpay._budget_totals t
+	   SET held = t.held - s.held, settled = t.settled + s.settled,
+		   uncertain = t.uncertain + s.uncertain, calls = t.calls - s.calls
+	  FROM sums s WHERE t.budget = s.budget;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._settle(agentpay._settlement[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._settle(agentpay._settlement[]) IS 'turns holds into what was spent, in the window that they were reserved in';
+
+-- on_exhausted = kill: the switch of the budget's scope, in its own statement.
+CREATE FUNCTION agentpay._engage_for(budget_name text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE agentpay.kill_switches k
+	   SET engaged = true, reason = format('budget %I is exhausted', b.name)
+	  FROM agentpay.budgets b
+	 WHERE b.name = budget_name AND NOT k.engaged
+	   AND (k.scope = b.scope AND k.target = b.target
+			OR b.scope = 'cost_center' AND k.scope = 'agent'
+			   AND k.target IN (SELECT a.name FROM agentpay.agents a
+								 WHERE a.cost_center = b.target))
+$$;
+REVOKE ALL ON FUNCTION agentpay._engage_for(text) FROM PUBLIC;
+
+-- ── views ───────────────────────────────────────────────────────────────────
+-- The totals, less what has left the window since the last reservation.
+CREATE FUNCTION agentpay._budget_use(name text, period text)
+	RETURNS TABLE (settled numeric, held numeric, uncertain numeric,
+				   calls bigint)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(t.settled, 0) - coalesce(g.settled, 0),
+		   coalesce(t.held, 0),
+		   coalesce(t.uncertain, 0) - coalesce(g.uncertain, 0),
+		   coalesce(t.calls, 0) - coalesce(g.calls, 0)
+	  FROM (SELECT 1) AS one
+	  LEFT JOIN agentpay._budget_totals t ON t.budget = $1
+	  LEFT JOIN LATERAL (
+		SELECT count(*) AS calls,
+			   sum(h.settled_cost) FILTER (WHERE h.state = 'settled') AS settled,
+			   sum(h.settled_cost) FILTER (WHERE h.state = 'uncertain')
+				   AS uncertain
+		  FROM agentpay._holds h
+		 WHERE h.budget = $1 AND h.state <> 'held'
+		   AND h.counts_until > t.expired_until
+		   AND h.counts_until <= agentpay._now()) AS g ON true
+$$;
+REVOKE ALL ON FUNCTION agentpay._budget_use(text, text) FROM PUBLIC;
+
+CREATE VIEW agentpay.budget_status AS
+	SELECT b.name, b.scope, b.target, b.period, b.cap_cost, trim_scale(u.settled) AS settled,
+		   trim_scale(u.held) AS held, trim_scale(u.uncertain) AS uncertain,
+		   trim_scale(h.headroom) AS headroom,
+		   round(CASE WHEN b.period = 'transaction' THEN NULL
+				 ELSE greatest(100 * h.used / nullif(b.cap_cost, 0),
+							   100.0 * u.calls / nullif(b.cap_calls, 0)) END, 2)
+			   AS used_percent,
+		   b.cap_calls, u.calls, trim_scale(round(h.burn, 9)) AS burn_per_hour,
+		   CASE WHEN h.burn > 0 AND h.headroom / h.burn < 87600
+				THEN make_interval(secs => (3600 * h.headroom
+											/ h.burn)::double precision) END
+			   AS exhausted_in,
+		   CASE WHEN NOT b.enabled THEN 'disabled'
+				WHEN b.period = 'transaction' THEN 'ok'
+				WHEN x.exhausted_by IS NOT NULL
+					 AND (h.used + x.exhausted_by > b.cap_cost
+						  OR u.calls >= b.cap_calls) THEN 'exhausted'
+				WHEN h.used >= b.cap_cost OR u.calls >= b.cap_calls
+					THEN 'exhausted'
+				WHEN 100 * h.used >= b.alert_percent * b.cap_cost
+					 OR 100 * u.calls >= b.alert_percent * b.cap_calls
+					THEN 'alert'
+				ELSE 'ok' END AS state
+	  FROM agentpay.budgets b
+	 CROSS JOIN LATERAL agentpay._budget_use(b.name, b.period) AS u
+	 CROSS JOIN LATERAL (
+		SELECT u.settled + u.held + u.uncertain AS used,
+			   CASE WHEN b.period <> 'transaction'
+					THEN greatest(b.cap_cost - u.settled - u.held
+								  - u.uncertain, 0) END AS headroom,
+			   (u.settled + u.held + u.uncertain) * 3600 / extract(epoch
+					FROM agentpay._period_length(b.period)) AS burn) AS h
+	  LEFT JOIN agentpay._budget_totals x ON x.budget = b.name;
+REVOKE ALL ON agentpay.budget_status FROM PUBLIC;
+COMMENT ON VIEW agentpay.budget_status IS 'each budget now: what is settled, held and uncertain in its window, and what is left. Per transaction: sums over the payments of 30 days, whose caps are each payment''s own';
+
+CREATE VIEW agentpay.budget_holds AS
+	SELECT h.hold_id, h.budget, h.task_id, h.attempt, h.state, h.bound_cost,
+		   h.settled_cost, h.held_at, h.lease_until, h.counts_until
+	  FROM agentpay._holds h;
+REVOKE ALL ON agentpay.budget_holds FROM PUBLIC;
+COMMENT ON VIEW agentpay.budget_holds IS 'holds that still count: open, settled, or uncertain, until their window passes';
+
+CREATE VIEW agentpay.budget_invariant AS
+	SELECT b.name, s.window_end, b.cap_cost, s.settled, s.held,
+		   s.settled + s.held - b.cap_cost AS excess
+	  FROM agentpay.budgets b
+	 CROSS JOIN LATERAL (
+		SELECT agentpay._now() AS window_end, u.settled + u.uncertain AS settled,
+			   u.held
+		  FROM agentpay._budget_use(b.name, b.period) AS u
+		 WHERE b.period <> 'transaction'
+		UNION ALL
+		SELECT max(h.held_at),
+			   coalesce(sum(h.settled_cost), 0),
+			   coalesce(sum(h.bound_cost) FILTER (WHERE h.state = 'held'), 0)
+		  FROM agentpay._holds h
+		 WHERE b.period = 'transaction' AND h.budget = b.name
+		 GROUP BY h.payment) AS s
+	 WHERE s.settled + s.held > b.cap_cost;
+REVOKE ALL ON agentpay.budget_invariant FROM PUBLIC;
+COMMENT ON VIEW agentpay.budget_invariant IS 'budgets beyond their cap: no row, unless a cap was lowered below what is spent, or a provider charged more than the bound';

@@ -27,6 +27,7 @@ PGDLLEXPORT void agentpay_governor_main(Datum arg);
 
 static void wait_for_work(long timeout_ms);
 static void make_partitions(void *arg);
+static void heal(void *arg);
 
 /* Entry point: runs until the extension is dropped or the server stops. */
 void
@@ -64,6 +65,8 @@ agentpay_governor_main(Datum arg)
 			if (agentpay_worker_run(make_partitions, NULL))
 				partitions_at = GetCurrentTimestamp();
 		}
+		agentpay_worker_report("working", "healing leases");
+		(void) agentpay_worker_run(heal, NULL);
 		agentpay_worker_report("idle", NULL);
 		wait_for_work(TICK_MS);
 	}
@@ -80,4 +83,13 @@ static void
 make_partitions(void *arg)
 {
 	SPI_execute("SELECT agentpay._make_partitions()", false, 0);
+}
+
+/* What a dispatcher that is gone had sent; one that lives looks after it. */
+static void
+heal(void *arg)
+{
+	if (!agentpay_worker_try_lock_dispatch())
+		return;
+	SPI_execute("SELECT agentpay._heal_leases()", false, 0);
 }

@@ -268,6 +268,9 @@ look_at(Database *database, int *probes)
 		start_worker(database, AGENTPAY_WORKER_GOVERNOR);
 		(*probes)++;
 	}
+	if (ready && !database->dispatcher_seen &&
+		may_start(database, AGENTPAY_WORKER_DISPATCHER))
+		start_worker(database, AGENTPAY_WORKER_DISPATCHER);
 }
 
 /*

@@ -37,12 +37,15 @@
 #include "utils/timestamp.h"
 
 #include "base/identity.h"
+#include "base/locks.h"
 #include "base/settings.h"
 #include "base/version.h"
 #include "workers/worker.h"
 
 static int my_slot = -1;
 static uint32 my_generation = 0;
+static int last_sqlstate = 0;
+static char last_message[AGENTPAY_ERROR_LEN];
 
 static void attach(int place, uint32 generation, bool database);
 static void detach(int code, Datum arg);
@@ -214,7 +217,10 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 		StartTransactionCommand();
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "could not connect to SPI");
+		/* SPI asks for an outer one; each statement takes its own beside it */
+		PushActiveSnapshot(GetTransactionSnapshot());
 		step(arg);
+		PopActiveSnapshot();
 		SPI_finish();
 		CommitTransactionCommand();
 		done = true;
@@ -230,6 +236,8 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 		FlushErrorState();
 		AbortCurrentTransaction();
 		agentpay_worker_report_error(error->message);
+		last_sqlstate = error->sqlerrcode;
+		strlcpy(last_message, error->message, sizeof(last_message));
 		FreeErrorData(error);
 		RESUME_INTERRUPTS();
 	}
@@ -237,6 +245,44 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 	MemoryContextSwitchTo(caller);
 	pgstat_report_stat(true);
 	return done;
+}
+
+int
+agentpay_worker_sqlstate(void)
+{
+	return last_sqlstate;
+}
+
+const char *
+agentpay_worker_message(void)
+{
+	return last_message;
+}
+
+static void
+lock_dispatch(void *arg)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_DISPATCHER, (uint64) 0);
+	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+}
+
+bool
+agentpay_worker_try_lock_dispatch(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_DISPATCHER, (uint64) 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) !=
+		   LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+agentpay_worker_lock_dispatch(void)
+{
+	while (!agentpay_worker_run(lock_dispatch, NULL))
+		CHECK_FOR_INTERRUPTS();
 }
 
 static void
@@ -252,11 +298,7 @@ look(void *arg)
 	else if (!agentpay_workers_enabled)
 		*presence = AGENTPAY_DISABLED;
 	else
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
 		*presence = agentpay_identity_held() ? AGENTPAY_HELD : AGENTPAY_READY;
-		PopActiveSnapshot();
-	}
 }
 
 AgentpayPresence

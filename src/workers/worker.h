@@ -44,8 +44,18 @@ extern void agentpay_worker_report_error(const char *message);
  */
 extern bool agentpay_worker_run(void (*step)(void *arg), void *arg);
 
+/* The SQLSTATE of the last step that failed, and its message. */
+extern int agentpay_worker_sqlstate(void);
+extern const char *agentpay_worker_message(void);
+
 /* Looks at the extension and the identity, in a transaction of its own. */
 extern AgentpayPresence agentpay_worker_presence(void);
+
+/* Waits until this is the only dispatcher of its database, to its end. */
+extern void agentpay_worker_lock_dispatch(void);
+
+/* The same to the end of the transaction; false when a dispatcher lives. */
+extern bool agentpay_worker_try_lock_dispatch(void);
 
 /* As a state of stat_workers. */
 extern const char *agentpay_worker_presence_name(AgentpayPresence presence);

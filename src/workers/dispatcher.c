@@ -1,0 +1,240 @@
+/*-------------------------------------------------------------------------
+ * dispatcher.c
+ *		Asks agents about payments: one process per database, any number of
+ *		calls in flight.
+ *
+ * Each turn of the loop: claim tasks, hold their bounds, hand them over to
+ * libcurl, let libcurl work, record what came back; each a short transaction,
+ * and none of them open while it waits.  It waits for its latch (a commit
+ * with new tasks, a kill), for libcurl's descriptor, and for the next timer.
+ *
+ * One dispatcher per database: a heavyweight lock held by the session, whose
+ * holder may heal what others left.  The kill lock is only ever tried, so
+ * that an open kill holds up starts and records, never the loop.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "base/clock.h"
+#include "base/locks.h"
+#include "base/settings.h"
+#include "control/kill_switch.h"
+#include "workers/dispatcher.h"
+#include "workers/worker.h"
+
+/* While the kill lock is taken, or after an error. */
+#define KILL_RETRY_MS 10
+#define RECORD_RETRY_MS 20
+#define ERROR_RETRY_MS 500
+/* How often to look whether the extension is still there, and at switches. */
+#define CHECK_MS 1000
+
+PGDLLEXPORT void agentpay_dispatcher_main(Datum arg);
+
+static void create_dispatcher(Dispatcher *d);
+static void be_the_only_one(void);
+static bool check_presence(Dispatcher *d);
+static bool
+work(Dispatcher *d, bool claim_due, bool *claim_again, long *retry_ms);
+static void wait(Dispatcher *d, long timeout_ms);
+static long timeout_until(TimestampTz now, TimestampTz then, long at_most);
+static void show(Dispatcher *d);
+
+/* Entry point: runs until the extension is dropped or the server stops. */
+void
+agentpay_dispatcher_main(Datum arg)
+{
+	Dispatcher d = {0};
+	TimestampTz checked_at = 0;
+	TimestampTz claimed_at = 0;
+	bool claim_due = true;
+	bool ready = false;
+	bool taken_over = false;
+
+	agentpay_worker_start("agentpay dispatcher", arg);
+	be_the_only_one();
+	create_dispatcher(&d);
+	for (;;)
+	{
+		TimestampTz now;
+		long retry_ms = agentpay_idle_interval_ms;
+		bool again = false;
+
+		if (MyLatch->is_set)
+			claim_due = true;
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		agentpay_worker_reload();
+		now = GetCurrentTimestamp();
+		if (checked_at == 0 ||
+			TimestampDifferenceExceeds(checked_at, now, CHECK_MS))
+		{
+			ready = check_presence(&d);
+			checked_at = now;
+		}
+		if (ready && !taken_over)
+			taken_over = dispatcher_take_over(&d);
+		if (!ready || !taken_over)
+		{
+			wait(&d, CHECK_MS);
+			continue;
+		}
+		if (claimed_at == 0 ||
+			TimestampDifferenceExceeds(claimed_at, now,
+									   agentpay_idle_interval_ms))
+			claim_due = true;
+		if (!work(&d, claim_due, &again, &retry_ms))
+			claim_due = true;
+		else if (claim_due)
+		{
+			claimed_at = now;
+			claim_due = again;
+		}
+		show(&d);
+		wait(&d, again ? 0 : retry_ms);
+	}
+}
+
+static void
+create_dispatcher(Dispatcher *d)
+{
+	AgentpayHttpOptions options = {.max_connections = 0};
+	const char *problem = NULL;
+
+	d->context = AllocSetContextCreate(TopMemoryContext, "agentpay dispatcher",
+									   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(d->context);
+	dlist_init(&d->agents);
+	dlist_init(&d->later);
+	dlist_init(&d->ready);
+	dlist_init(&d->in_flight);
+	dlist_init(&d->done);
+	if (!pg_strong_random(&d->lease, sizeof(d->lease)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+						errmsg("could not generate random values")));
+	d->client = agentpay_http_client_create(&options, &problem);
+	if (d->client == NULL)
+		ereport(FATAL,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start the HTTP client: %s", problem)));
+}
+
+/* Waits until no other dispatcher of this database lives. */
+static void
+be_the_only_one(void)
+{
+	agentpay_worker_report("waiting", "waiting for another dispatcher to end");
+	agentpay_worker_lock_dispatch();
+}
+
+/* Whether there is work to do here at all. */
+static bool
+check_presence(Dispatcher *d)
+{
+	AgentpayPresence presence = agentpay_worker_presence();
+
+	if (presence == AGENTPAY_ABSENT)
+	{
+		agentpay_worker_report("absent", NULL);
+		proc_exit(0);
+	}
+	/* what is in flight is brought home even when nothing new may start */
+	if (presence == AGENTPAY_READY)
+		return true;
+	agentpay_worker_report(agentpay_worker_presence_name(presence), NULL);
+	return d->n_busy > 0 || d->n_done > 0;
+}
+
+/*
+ * One turn.  Sets *again when there is more to do at once, and lowers
+ * *retry_ms to the time after which something is to be tried again.
+ */
+static bool
+work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool claimed = true;
+
+	if (d->kill_seen != agentpay_kill_switch_generation() || claim_due)
+		dispatcher_abort_killed(d);
+	agentpay_http_client_perform(d->client);
+	dispatcher_collect(d);
+	if (!dispatcher_record(d))
+		*retry_ms = Min(*retry_ms, RECORD_RETRY_MS);
+	if (agentpay_workers_enabled && claim_due)
+	{
+		int seen = dispatcher_claim(d);
+
+		claimed = seen >= 0;
+		if (seen < 0)
+			*retry_ms = Min(*retry_ms, seen == DISPATCHER_LOCKED
+										   ? KILL_RETRY_MS
+										   : ERROR_RETRY_MS);
+		*again = seen == DISPATCHER_CLAIM_BATCH;
+	}
+	dispatcher_move_due(d, now);
+	if (agentpay_workers_enabled)
+	{
+		if (!dispatcher_refill(d))
+			*retry_ms = Min(*retry_ms, ERROR_RETRY_MS);
+		if (dlist_is_empty(&d->ready) && dispatcher_prepare(d))
+			*retry_ms = 0;
+	}
+	if (!dispatcher_hand_over(d))
+		*retry_ms = Min(*retry_ms, KILL_RETRY_MS);
+	agentpay_http_client_perform(d->client);
+	dispatcher_collect(d);
+	if (d->n_done > 0 && *retry_ms > RECORD_RETRY_MS)
+		*retry_ms = 0;
+	*retry_ms = timeout_until(now, dispatcher_next_due(d), *retry_ms);
+	return claimed;
+}
+
+static void
+wait(Dispatcher *d, long timeout_ms)
+{
+	long curl_ms = agentpay_http_client_timeout_ms(d->client);
+	int events = WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT |
+				 WL_EXIT_ON_PM_DEATH;
+
+	if (curl_ms >= 0)
+		timeout_ms = Min(timeout_ms, curl_ms);
+	timeout_ms = Min(timeout_ms, CHECK_MS);
+	(void) WaitLatchOrSocket(MyLatch, events,
+							 agentpay_http_client_fd(d->client), timeout_ms,
+							 PG_WAIT_EXTENSION);
+}
+
+static long
+timeout_until(TimestampTz now, TimestampTz then, long at_most)
+{
+	if (then == 0)
+		return at_most;
+	return Min(at_most, TimestampDifferenceMilliseconds(now, then));
+}
+
+/* In stat_workers and pg_stat_activity. */
+static void
+show(Dispatcher *d)
+{
+	AgentpayWorkerSlot *slot = agentpay_worker_slot();
+	int in_flight = agentpay_http_client_in_flight(d->client);
+	char text[64];
+
+	pg_atomic_write_u32(&slot->in_flight, in_flight);
+	if (in_flight == 0)
+	{
+		agentpay_worker_report("idle", NULL);
+		return;
+	}
+	snprintf(text, sizeof(text), "calling agents: %d in flight", in_flight);
+	agentpay_worker_report("calling", text);
+}

@@ -1,0 +1,110 @@
+/*-------------------------------------------------------------------------
+ * dispatcher.h
+ *		What the parts of the dispatcher share; private to workers/.
+ *
+ * All of it lives in one process and one thread.  What is in memory can be
+ * lost at any moment: the tables say what is true (sql/parts/55_dispatch.sql).
+ */
+#ifndef AGENTPAY_DISPATCHER_H
+#define AGENTPAY_DISPATCHER_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "lib/ilist.h"
+#include "lib/stringinfo.h"
+
+#include "agents/answer.h"
+#include "agents/http_client.h"
+
+/* Tasks handled by one transaction. */
+#define DISPATCHER_CLAIM_BATCH 500
+#define DISPATCHER_START_BATCH 256
+#define DISPATCHER_RECORD_BATCH 256
+
+/* Instead of a number of tasks: the kill lock is taken, or an error. */
+#define DISPATCHER_LOCKED (-1)
+#define DISPATCHER_FAILED (-2)
+
+/* An agent that has tasks; never freed, there are few. */
+typedef struct DispatcherAgent
+{
+	dlist_node node; /* in Dispatcher.agents */
+	char *name;
+	dlist_head waiting; /* tasks whose turn has come, oldest first */
+	int n_waiting;		/* with those in Dispatcher.later */
+	bool spilled;		/* more of them wait in _task_work */
+	int64 beyond;		/* the last place in _task_work that was loaded */
+	int busy;			/* prepared or in flight */
+	/* how it is called, as of the last start */
+	bool known;
+	bool killed;
+	char *url;
+	char *secret;		 /* NULL: none */
+	const char *problem; /* why it cannot be called; NULL: it can */
+	int timeout_ms;
+	int max_attempts;
+	int max_in_flight;
+	char **verdicts;
+	int n_verdicts;
+} DispatcherAgent;
+
+typedef struct DispatcherTask
+{
+	dlist_node node; /* in one of the lists below, or an agent's */
+	DispatcherAgent *agent;
+	int64 task_id;
+	TimestampTz created_at; /* by agentpay's clock */
+	TimestampTz run_after;	/* by the system's clock; 0: now */
+	int attempt;
+	char *body; /* from prepare to start */
+	char idempotency_key[37];
+	char sha256[65];
+	TimestampTz called_at; /* by agentpay's clock; 0: not handed over */
+	int in_flight_at_start;
+	AgentpayHttpTransfer *transfer;
+	StringInfoData result; /* JSON of its end, when in done */
+	bool retry;
+	int delay_ms;
+} DispatcherTask;
+
+typedef struct Dispatcher
+{
+	MemoryContext context; /* agents, tasks, results */
+	AgentpayHttpClient *client;
+	int64 lease;
+	dlist_head agents;
+	dlist_head later; /* tasks with run_after, in no order */
+	dlist_head ready; /* sent in the table, not yet handed over */
+	dlist_head in_flight;
+	dlist_head done; /* with a result to record */
+	int n_busy;		 /* ready and in_flight */
+	int n_done;
+	TimestampTz record_after; /* recording failed: not before */
+	uint64 kill_seen;
+} Dispatcher;
+
+/* dispatcher_queue.c: claims, and who is next. */
+extern bool dispatcher_take_over(Dispatcher *d);
+extern int dispatcher_claim(Dispatcher *d); /* tasks seen, or < 0 */
+extern bool dispatcher_refill(Dispatcher *d);
+extern void dispatcher_move_due(Dispatcher *d, TimestampTz now);
+extern TimestampTz dispatcher_next_due(Dispatcher *d);
+extern int dispatcher_pick(Dispatcher *d, DispatcherTask **picked, int max);
+extern void
+dispatcher_wait(Dispatcher *d, DispatcherTask *task, TimestampTz run_after);
+extern DispatcherAgent *dispatcher_agent(Dispatcher *d, const char *name);
+extern void dispatcher_free_task(Dispatcher *d, DispatcherTask *task);
+
+/* dispatcher_start.c: from waiting to in flight. */
+extern bool dispatcher_prepare(Dispatcher *d);	 /* something was picked */
+extern bool dispatcher_hand_over(Dispatcher *d); /* false: not now */
+extern void dispatcher_abort_killed(Dispatcher *d);
+
+/* dispatcher_record.c: from in flight to the tables. */
+extern void dispatcher_collect(Dispatcher *d);
+extern void dispatcher_end_unsent(Dispatcher *d, DispatcherTask *task,
+								  const char *failure, const char *error);
+extern bool dispatcher_record(Dispatcher *d); /* false: not now */
+
+#endif /* AGENTPAY_DISPATCHER_H */

@@ -1,0 +1,404 @@
+/*-------------------------------------------------------------------------
+ * dispatcher_record.c
+ *		From in flight to the tables: what became of each call.
+ *
+ * A result is turned into JSON at once and freed; the JSON waits until a
+ * transaction has recorded it.  The transaction holds the kill lock shared to
+ * its commit: an answer recorded after a kill is stored, not applied.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "agents/protocol_openai.h"
+#include "base/clock.h"
+#include "control/kill_switch.h"
+#include "workers/dispatcher.h"
+#include "workers/worker.h"
+
+/* Waits before another attempt: at random between nothing and this, doubled
+ * each time, or what the agent asked for. */
+#define BACKOFF_FIRST_MS 250
+#define BACKOFF_MAX_MS 10000
+/* After an error of ours. */
+#define RETRY_MS 500
+
+/* What a result means; strings are constants or live as long as the result. */
+typedef struct Reading
+{
+	const char *status;	 /* of the call */
+	const char *failure; /* of the answer, NULL: none */
+	const char *charge;
+	const char *error;
+	bool retryable;
+	char buffer[128];
+} Reading;
+
+typedef struct Record
+{
+	Dispatcher *d;
+	DispatcherTask **tasks;
+	int n;
+	bool locked;
+} Record;
+
+static void
+read_result(const AgentpayHttpResult *result, DispatcherAgent *agent,
+			AgentpayAnswer *answer, Reading *reading);
+static void read_body(const AgentpayHttpResult *result, DispatcherAgent *agent,
+					  AgentpayAnswer *answer, Reading *reading);
+static int backoff_ms(int attempt, int retry_after_ms);
+static void
+write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
+			 const AgentpayHttpResult *result, const AgentpayAnswer *answer);
+static void write_answer(StringInfo json, const AgentpayAnswer *answer);
+static void put_text(StringInfo json, const char *name, const char *value);
+static void finish(Dispatcher *d, DispatcherTask *task);
+static bool
+record_batch(Dispatcher *d, DispatcherTask **tasks, int n, bool *locked);
+static void record(void *arg);
+
+/* Takes every finished call from libcurl. */
+void
+dispatcher_collect(Dispatcher *d)
+{
+	AgentpayHttpResult result;
+	AgentpayHttpTransfer *transfer;
+
+	while ((transfer = agentpay_http_client_next_done(d->client, &result)))
+	{
+		DispatcherTask *task = result.user;
+		AgentpayAnswer answer = {0};
+		Reading reading = {0};
+
+		dlist_delete(&task->node);
+		read_result(&result, task->agent, &answer, &reading);
+		task->retry = reading.retryable &&
+					  task->attempt < task->agent->max_attempts;
+		if (task->retry)
+			task->delay_ms = backoff_ms(task->attempt, result.retry_after_ms);
+		write_result(d, task, &reading, &result, &answer);
+		agentpay_answer_free(&answer);
+		agentpay_http_transfer_free(transfer);
+		task->transfer = NULL;
+		finish(d, task);
+	}
+}
+
+/* What happened, as agent_calls and decisions say it. */
+static void
+read_result(const AgentpayHttpResult *result, DispatcherAgent *agent,
+			AgentpayAnswer *answer, Reading *reading)
+{
+	reading->error = result->problem;
+	switch (result->status)
+	{
+		case AGENTPAY_HTTP_OK:
+			read_body(result, agent, answer, reading);
+			return;
+		case AGENTPAY_HTTP_KILLED:
+			reading->status = reading->failure = "killed";
+			break;
+		case AGENTPAY_HTTP_TIMEOUT:
+			reading->status = reading->failure = "timeout";
+			reading->retryable = !result->sent;
+			break;
+		case AGENTPAY_HTTP_TRUNCATED:
+			reading->status = reading->failure = "truncated";
+			break;
+		case AGENTPAY_HTTP_REFUSED:
+			reading->status = reading->failure = "http_error";
+			break;
+		case AGENTPAY_HTTP_ERROR:
+			if (result->sent)
+			{
+				reading->status = reading->failure = "uncertain";
+				reading->charge = "uncertain";
+				return;
+			}
+			reading->status = reading->failure = "http_error";
+			reading->retryable = true;
+			break;
+	}
+	reading->charge = result->sent ? "bound" : "none";
+}
+
+/* A whole answer came. */
+static void
+read_body(const AgentpayHttpResult *result, DispatcherAgent *agent,
+		  AgentpayAnswer *answer, Reading *reading)
+{
+	int status = result->http_status;
+	char code[65];
+
+	if (status == 200)
+	{
+		agentpay_openai_answer(result->body, result->body_len,
+							   (const char *const *) agent->verdicts,
+							   agent->n_verdicts, answer);
+		reading->status = agentpay_answer_status_name(answer->status);
+		if (answer->status != AGENTPAY_ANSWER_OK)
+			reading->failure = reading->status;
+		reading->charge = answer->usage_valid ? "usage" : "bound";
+		reading->error = answer->problem ? answer->problem : "";
+		return;
+	}
+	agentpay_openai_error_code(result->body, result->body_len, code,
+							   sizeof(code));
+	snprintf(reading->buffer, sizeof(reading->buffer), "HTTP %d%s%s", status,
+			 code[0] ? ": " : "", code);
+	reading->error = reading->buffer;
+	reading->status = reading->failure = status == 429 ? "rate_limited"
+													   : "http_error";
+	reading->retryable = status == 429 || (status >= 500 && status <= 504);
+	/* refused before any work, or perhaps not */
+	reading->charge = (status >= 300 && status < 500) || status == 503
+						  ? "none"
+						  : "bound";
+}
+
+static int
+backoff_ms(int attempt, int retry_after_ms)
+{
+	int most = BACKOFF_FIRST_MS << Min(attempt - 1, 10);
+	int delay = (int) pg_prng_uint64_range(&pg_global_prng_state, 0,
+										   Min(most, BACKOFF_MAX_MS));
+
+	return Max(delay, retry_after_ms);
+}
+
+/* Ends a task that was prepared and is not going to be called. */
+void
+dispatcher_end_unsent(Dispatcher *d, DispatcherTask *task, const char *failure,
+					  const char *error)
+{
+	Reading reading = {.failure = failure,
+					   .charge = "released",
+					   .error = error};
+
+	task->retry = false;
+	write_result(d, task, &reading, NULL, NULL);
+	finish(d, task);
+}
+
+/* One agentpay._attempt_end; result and answer may be NULL. */
+static void
+write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
+			 const AgentpayHttpResult *result, const AgentpayAnswer *answer)
+{
+	MemoryContext old = MemoryContextSwitchTo(d->context);
+	StringInfo json = &task->result;
+
+	initStringInfo(json);
+	appendStringInfo(json,
+					 "{\"task_id\":" INT64_FORMAT
+					 ",\"attempt\":%d,\"final\":%s,\"delay_ms\":%d",
+					 task->task_id, task->attempt,
+					 task->retry ? "false" : "true", task->delay_ms);
+	put_text(json, "status", reading->status);
+	put_text(json, "failure", reading->failure);
+	put_text(json, "charge", reading->charge);
+	put_text(json, "error", reading->error);
+	if (result != NULL)
+	{
+		put_text(json, "called_at", timestamptz_to_str(task->called_at));
+		put_text(json, "request_sha256", task->sha256);
+		appendStringInfo(json,
+						 ",\"in_flight_at_start\":%d,\"latency_ms\":%.3f"
+						 ",\"queued_ms\":%.3f",
+						 task->in_flight_at_start, result->latency_ms,
+						 (task->called_at - task->created_at) / 1000.0);
+		if (result->http_status != 0)
+			appendStringInfo(json, ",\"http_status\":%d", result->http_status);
+		put_text(json, "request_id",
+				 answer != NULL && answer->request_id ? answer->request_id
+				 : result->request_id[0]			  ? result->request_id
+													  : NULL);
+		write_answer(json, answer);
+	}
+	appendStringInfoChar(json, '}');
+	MemoryContextSwitchTo(old);
+}
+
+static void
+write_answer(StringInfo json, const AgentpayAnswer *answer)
+{
+	put_text(json, "response_model", answer->response_model);
+	put_text(json, "finish_reason", answer->finish_reason);
+	if (answer->usage_valid)
+		appendStringInfo(json,
+						 ",\"input_tokens\":" INT64_FORMAT
+						 ",\"cached_tokens\":" INT64_FORMAT
+						 ",\"output_tokens\":" INT64_FORMAT,
+						 answer->input_tokens, answer->cached_tokens,
+						 answer->output_tokens);
+	if (answer->verdict == NULL)
+		return;
+	put_text(json, "verdict", answer->verdict);
+	appendStringInfo(json, ",\"confidence\":%.9g", answer->confidence);
+	if (answer->has_score)
+		appendStringInfo(json, ",\"score\":%.9g", answer->score);
+	appendStringInfoString(json, ",\"reasons\":[");
+	for (int i = 0; i < answer->n_reasons; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(json, ',');
+		escape_json(json, answer->reasons[i]);
+	}
+	appendStringInfoChar(json, ']');
+}
+
+/*
+ * A member, unless value is NULL.  Values are UTF-8; where the database is
+ * not, what is beyond ASCII becomes a question mark.
+ */
+static void
+put_text(StringInfo json, const char *name, const char *value)
+{
+	char *copy;
+
+	if (value == NULL)
+		return;
+	copy = pstrdup(value);
+	if (GetDatabaseEncoding() != PG_UTF8)
+		for (char *c = copy; *c != '\0'; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	appendStringInfo(json, ",\"%s\":", name);
+	escape_json(json, copy);
+	pfree(copy);
+}
+
+/* The task, in no list, has its result. */
+static void
+finish(Dispatcher *d, DispatcherTask *task)
+{
+	dlist_push_tail(&d->done, &task->node);
+	d->n_done++;
+	task->agent->busy--;
+	d->n_busy--;
+}
+
+/* Records what is done; false when it has to be tried again. */
+bool
+dispatcher_record(Dispatcher *d)
+{
+	if (d->n_done > 0 && GetCurrentTimestamp() < d->record_after)
+		return false;
+	while (d->n_done > 0)
+	{
+		DispatcherTask *tasks[DISPATCHER_RECORD_BATCH];
+		int n = 0;
+		bool locked = true;
+		dlist_iter iter;
+
+		dlist_foreach(iter, &d->done)
+		{
+			if (n == DISPATCHER_RECORD_BATCH)
+				break;
+			tasks[n++] = dlist_container(DispatcherTask, node, iter.cur);
+		}
+		agentpay_worker_report("working", "recording answers");
+		if (record_batch(d, tasks, n, &locked))
+			continue;
+		if (!locked)
+			return false;
+		d->record_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  RETRY_MS);
+		if (n == 1)
+			return false;
+		/* one of them spoils the batch: each for itself, in the end */
+		for (int i = 0; i < n; i++)
+		{
+			if (record_batch(d, &tasks[i], 1, &locked))
+				continue;
+			if (!locked)
+				return false;
+			dlist_delete(&tasks[i]->node);
+			dlist_push_tail(&d->done, &tasks[i]->node);
+		}
+		return d->n_done == 0;
+	}
+	return true;
+}
+
+/* Records and disposes of the tasks; on false they are where they were. */
+static bool
+record_batch(Dispatcher *d, DispatcherTask **tasks, int n, bool *locked)
+{
+	Record r = {.d = d, .tasks = tasks, .n = n};
+	bool done = agentpay_worker_run(record, &r);
+
+	*locked = r.locked;
+	if (!done || !r.locked)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		DispatcherTask *task = tasks[i];
+
+		dlist_delete(&task->node);
+		d->n_done--;
+		if (!task->retry)
+		{
+			dispatcher_free_task(d, task);
+			continue;
+		}
+		pfree(task->result.data);
+		task->result.data = NULL;
+		task->called_at = 0;
+		dispatcher_wait(d, task,
+						TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													task->delay_ms));
+	}
+	return true;
+}
+
+static void
+record(void *arg)
+{
+	Record *r = arg;
+	Oid types[2] = {INT8OID, JSONBOID};
+	Datum args[2];
+	StringInfoData json;
+
+	r->locked = agentpay_kill_switch_try_share();
+	if (!r->locked)
+		return;
+	initStringInfo(&json);
+	for (int i = 0; i < r->n; i++)
+	{
+		appendStringInfoChar(&json, i == 0 ? '[' : ',');
+		appendBinaryStringInfo(&json, r->tasks[i]->result.data,
+							   r->tasks[i]->result.len);
+	}
+	appendStringInfoChar(&json, ']');
+	args[0] = Int64GetDatum(r->d->lease);
+	args[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+	if (SPI_execute_with_args("SELECT * FROM agentpay._record($1, $2)", 2,
+							  types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not record answers");
+	/* which of them go on: a kill ends a task that was to be tried again */
+	for (int i = 0; i < r->n; i++)
+	{
+		bool again = false;
+
+		for (uint64 k = 0; k < SPI_processed && !again; k++)
+		{
+			bool isnull;
+
+			again = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[k],
+												SPI_tuptable->tupdesc, 1,
+												&isnull)) ==
+					r->tasks[i]->task_id;
+		}
+		r->tasks[i]->retry = again;
+	}
+}

@@ -1,0 +1,541 @@
+/*-------------------------------------------------------------------------
+ * dispatcher_start.c
+ *		From waiting to in flight, and off again when a switch is engaged.
+ *
+ * Two transactions.  The first marks a batch as sent and holds its bounds;
+ * once it is committed, a crash cannot forget what may have been spent.  The
+ * second holds the kill lock shared around {read the switches, hand over to
+ * libcurl}, and nothing else; nothing goes out on the wire before it ends.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "executor/spi.h"
+#include "storage/fd.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "agents/protocol_openai.h"
+#include "base/clock.h"
+#include "base/settings.h"
+#include "control/kill_switch.h"
+#include "workers/dispatcher.h"
+#include "workers/worker.h"
+
+/* A body of a byte a second is as dead as none. */
+#define LOW_SPEED_BYTES 8
+#define LOW_SPEED_SECONDS 30
+
+typedef struct Batch
+{
+	Dispatcher *d;
+	DispatcherTask **tasks;
+	int n;
+	char *action; /* of each task, the first letter of _prepare's */
+	List *engage; /* budgets whose switch is to be engaged */
+	const char *problem;
+	bool locked; /* the kill lock was free */
+} Batch;
+
+static void prepare(void *arg);
+static void read_prepared(Batch *batch, HeapTuple row, TupleDesc desc);
+static void apply_prepared(Batch *batch);
+static void prepare_each(Batch *batch);
+static void put_back(Batch *batch);
+static void give_up(void *arg);
+static void engage(void *arg);
+static void hand_over(void *arg);
+static ArrayType *busy_agents(Dispatcher *d);
+static void read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc);
+static void forget_connection(DispatcherAgent *agent);
+static char *read_secret(const char *reference, const char **problem);
+static void start(Dispatcher *d, DispatcherTask *task);
+static const char *start_call(Dispatcher *d, DispatcherTask *task);
+static void hash_body(DispatcherTask *task, size_t len);
+static void find_killed(void *arg);
+
+/* Picks tasks and makes them ready; false when there was nothing to pick. */
+bool
+dispatcher_prepare(Dispatcher *d)
+{
+	DispatcherTask *picked[DISPATCHER_START_BATCH];
+	char action[DISPATCHER_START_BATCH];
+	Batch batch = {.d = d, .tasks = picked, .action = action};
+
+	batch.n = dispatcher_pick(d, picked, DISPATCHER_START_BATCH);
+	if (batch.n == 0)
+		return false;
+	agentpay_worker_report("working", "reserving budgets");
+	memset(action, 0, batch.n);
+	if (agentpay_worker_run(prepare, &batch))
+		apply_prepared(&batch);
+	else
+		prepare_each(&batch);
+	return true;
+}
+
+static void
+prepare(void *arg)
+{
+	Batch *batch = arg;
+	Oid types[2] = {INT8OID, INT8ARRAYOID};
+	Datum *ids = palloc(sizeof(Datum) * batch->n);
+	Datum args[2];
+
+	for (int i = 0; i < batch->n; i++)
+		ids[i] = Int64GetDatum(batch->tasks[i]->task_id);
+	args[0] = Int64GetDatum(batch->d->lease);
+	args[1] = PointerGetDatum(construct_array(ids, batch->n, INT8OID,
+											  sizeof(int64), FLOAT8PASSBYVAL,
+											  TYPALIGN_DOUBLE));
+	if (SPI_execute_with_args("SELECT * FROM agentpay._prepare($1, $2)", 2,
+							  types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not prepare tasks");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		read_prepared(batch, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+}
+
+/* Notes a row of _prepare() with its task; it counts once committed. */
+static void
+read_prepared(Batch *batch, HeapTuple row, TupleDesc desc)
+{
+	bool isnull;
+	int64 task_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	char *budget = SPI_getvalue(row, desc, 3);
+	MemoryContext old;
+	int i = 0;
+
+	while (i < batch->n && batch->tasks[i]->task_id != task_id)
+		i++;
+	if (i == batch->n)
+		return;
+	batch->action[i] = SPI_getvalue(row, desc, 2)[0];
+	old = MemoryContextSwitchTo(batch->d->context);
+	if (budget != NULL)
+		batch->engage = list_append_unique(batch->engage,
+										   makeString(pstrdup(budget)));
+	if (batch->action[i] == 's' && SPI_getbinval(row, desc, 4, &isnull) != 0)
+	{
+		DispatcherTask *task = batch->tasks[i];
+
+		task->attempt = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
+		if (!isnull)
+		{
+			task->body = SPI_getvalue(row, desc, 5);
+			task->body = MemoryContextStrdup(batch->d->context, task->body);
+			strlcpy(task->idempotency_key, SPI_getvalue(row, desc, 8),
+					sizeof(task->idempotency_key));
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* The transaction has committed: each task goes where it belongs. */
+static void
+apply_prepared(Batch *batch)
+{
+	Dispatcher *d = batch->d;
+	ListCell *lc;
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		DispatcherTask *task = batch->tasks[i];
+
+		if (task->body != NULL)
+		{
+			dlist_push_tail(&d->ready, &task->node);
+			continue;
+		}
+		task->agent->busy--;
+		d->n_busy--;
+		if (batch->action[i] == 'w')
+			dispatcher_wait(d, task,
+							TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														1000));
+		else
+			dispatcher_free_task(d, task);
+	}
+	foreach(lc, batch->engage)
+		(void) agentpay_worker_run(engage, strVal(lfirst(lc)));
+	list_free_deep(batch->engage);
+}
+
+/*
+ * The batch failed.  One by one, then; a task that fails for what it is, not
+ * for the state of the world, is given up.
+ */
+static void
+prepare_each(Batch *all)
+{
+	for (int i = 0; i < all->n; i++)
+	{
+		char action = 0;
+		Batch one = {.d = all->d, .tasks = &all->tasks[i], .n = 1};
+
+		one.action = &action;
+		if (all->tasks[i]->body != NULL)
+			pfree(all->tasks[i]->body);
+		all->tasks[i]->body = NULL;
+		if (agentpay_worker_run(prepare, &one))
+		{
+			apply_prepared(&one);
+			continue;
+		}
+		if (all->tasks[i]->body != NULL)
+			pfree(all->tasks[i]->body);
+		all->tasks[i]->body = NULL;
+		one.problem = agentpay_worker_message();
+		switch (ERRCODE_TO_CATEGORY(agentpay_worker_sqlstate()))
+		{
+			case MAKE_SQLSTATE('2', '2', '0', '0', '0'):
+			case MAKE_SQLSTATE('2', '3', '0', '0', '0'):
+			case MAKE_SQLSTATE('0', 'A', '0', '0', '0'):
+			case MAKE_SQLSTATE('5', '4', '0', '0', '0'):
+				if (agentpay_worker_run(give_up, &one))
+				{
+					action = 'e';
+					apply_prepared(&one);
+					continue;
+				}
+				break;
+			default:
+				break;
+		}
+		put_back(&one);
+	}
+}
+
+static void
+put_back(Batch *batch)
+{
+	DispatcherTask *task = batch->tasks[0];
+
+	task->agent->busy--;
+	batch->d->n_busy--;
+	dispatcher_wait(batch->d, task,
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+}
+
+static void
+give_up(void *arg)
+{
+	Batch *batch = arg;
+	Oid types[3] = {INT8OID, INT8OID, TEXTOID};
+	Datum args[3] = {Int64GetDatum(batch->d->lease),
+					 Int64GetDatum(batch->tasks[0]->task_id),
+					 CStringGetTextDatum(batch->problem)};
+
+	SPI_execute_with_args("SELECT agentpay._give_up($1, $2, $3)", 3, types,
+						  args, NULL, false, 0);
+}
+
+static void
+engage(void *arg)
+{
+	Oid types[1] = {TEXTOID};
+	Datum args[1] = {CStringGetTextDatum((char *) arg)};
+
+	SPI_execute_with_args("SELECT agentpay._engage_for($1)", 1, types, args,
+						  NULL, false, 0);
+}
+
+/* Starts what is ready; false when the kill lock is not free. */
+bool
+dispatcher_hand_over(Dispatcher *d)
+{
+	Batch batch = {.d = d};
+
+	if (dlist_is_empty(&d->ready))
+		return true;
+	agentpay_worker_report("working", "starting calls");
+	return agentpay_worker_run(hand_over, &batch) && batch.locked;
+}
+
+static void
+hand_over(void *arg)
+{
+	Batch *batch = arg;
+	Dispatcher *d = batch->d;
+	Oid types[1] = {TEXTARRAYOID};
+	Datum args[1];
+	dlist_mutable_iter iter;
+	dlist_iter agents;
+
+	batch->locked = agentpay_kill_switch_try_share();
+	if (!batch->locked)
+		return;
+	dlist_foreach(agents, &d->agents)
+		dlist_container(DispatcherAgent, node, agents.cur)->known = false;
+	args[0] = PointerGetDatum(busy_agents(d));
+	if (SPI_execute_with_args("SELECT * FROM agentpay._connections($1)", 1,
+							  types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read agents");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		read_connection(d, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+
+	dlist_foreach_modify(iter, &d->ready)
+	{
+		DispatcherTask *task = dlist_container(DispatcherTask, node, iter.cur);
+
+		dlist_delete(&task->node);
+		start(d, task);
+	}
+}
+
+static ArrayType *
+busy_agents(Dispatcher *d)
+{
+	Datum *names;
+	int n = 0;
+	int size = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &d->agents)
+		size++;
+	names = palloc(sizeof(Datum) * Max(size, 1));
+	dlist_foreach(iter, &d->agents)
+	{
+		DispatcherAgent *agent = dlist_container(DispatcherAgent, node,
+												 iter.cur);
+
+		if (agent->busy > 0)
+			names[n++] = CStringGetTextDatum(agent->name);
+	}
+	return construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* Keeps a row of _connections() with its agent. */
+static void
+read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
+{
+	DispatcherAgent *agent = dispatcher_agent(d, SPI_getvalue(row, desc, 1));
+	char *endpoint = SPI_getvalue(row, desc, 3);
+	char *secret = SPI_getvalue(row, desc, 4);
+	bool isnull;
+	Datum verdicts;
+	MemoryContext old;
+
+	forget_connection(agent);
+	old = MemoryContextSwitchTo(d->context);
+	agent->timeout_ms = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
+	agent->max_attempts = DatumGetInt32(SPI_getbinval(row, desc, 6, &isnull));
+	agent->max_in_flight = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
+	verdicts = SPI_getbinval(row, desc, 8, &isnull);
+	if (!isnull)
+	{
+		Datum *values;
+
+		deconstruct_array(DatumGetArrayTypeP(verdicts), TEXTOID, -1, false,
+						  TYPALIGN_INT, &values, NULL, &agent->n_verdicts);
+		agent->verdicts = palloc(sizeof(char *) * Max(agent->n_verdicts, 1));
+		for (int i = 0; i < agent->n_verdicts; i++)
+			agent->verdicts[i] = TextDatumGetCString(values[i]);
+		pfree(values);
+	}
+	agent->killed = DatumGetBool(SPI_getbinval(row, desc, 9, &isnull));
+	if (endpoint != NULL)
+	{
+		char *url = agentpay_openai_url(endpoint);
+
+		agent->url = url ? pstrdup(url) : NULL;
+		free(url);
+	}
+	if (agent->url == NULL)
+		agent->problem = "the agent has no endpoint";
+	if (secret != NULL)
+		agent->secret = read_secret(secret, &agent->problem);
+	agent->known = true;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+forget_connection(DispatcherAgent *agent)
+{
+	if (agent->secret)
+	{
+		explicit_bzero(agent->secret, strlen(agent->secret));
+		pfree(agent->secret);
+	}
+	if (agent->url)
+		pfree(agent->url);
+	for (int i = 0; i < agent->n_verdicts; i++)
+		pfree(agent->verdicts[i]);
+	if (agent->verdicts)
+		pfree(agent->verdicts);
+	agent->secret = NULL;
+	agent->url = NULL;
+	agent->verdicts = NULL;
+	agent->n_verdicts = 0;
+	agent->problem = NULL;
+}
+
+/* The key that env:NAME or file:/path refers to, without its last newline. */
+static char *
+read_secret(const char *reference, const char **problem)
+{
+	char buffer[AGENTPAY_OPENAI_MAX_SECRET + 2];
+	size_t len = 0;
+	char *secret;
+
+	if (strncmp(reference, "env:", 4) == 0)
+	{
+		const char *value = getenv(reference + 4);
+
+		if (value != NULL)
+			len = strlcpy(buffer, value, sizeof(buffer));
+	}
+	else if (strncmp(reference, "file:", 5) == 0)
+	{
+		FILE *file = AllocateFile(reference + 5, "r");
+
+		if (file != NULL)
+		{
+			len = fread(buffer, 1, sizeof(buffer) - 1, file);
+			FreeFile(file);
+		}
+	}
+	if (len == 0 || len >= sizeof(buffer) - 1)
+	{
+		*problem = len == 0 ? "its secret could not be read"
+							: "its secret is too long";
+		explicit_bzero(buffer, sizeof(buffer));
+		return NULL;
+	}
+	buffer[len] = '\0';
+	while (len > 0 && (buffer[len - 1] == '\n' || buffer[len - 1] == '\r'))
+		buffer[--len] = '\0';
+	secret = pstrdup(buffer);
+	explicit_bzero(buffer, sizeof(buffer));
+	return secret;
+}
+
+/* Hands a task over, or ends it without a call.  It is in no list. */
+static void
+start(Dispatcher *d, DispatcherTask *task)
+{
+	DispatcherAgent *agent = task->agent;
+	const char *problem;
+
+	if (!agent->known)
+		problem = "the agent was removed";
+	else if (agent->killed)
+	{
+		dispatcher_end_unsent(d, task, "killed", "a switch is engaged");
+		return;
+	}
+	else
+		problem = agent->problem ? agent->problem : start_call(d, task);
+	if (problem != NULL)
+	{
+		agentpay_worker_report_error(problem);
+		dispatcher_end_unsent(d, task, "skipped", problem);
+		return;
+	}
+	dlist_push_tail(&d->in_flight, &task->node);
+	pg_atomic_fetch_add_u64(&agentpay_worker_slot()->calls, 1);
+}
+
+/* NULL when libcurl has it; otherwise why not. */
+static const char *
+start_call(Dispatcher *d, DispatcherTask *task)
+{
+	DispatcherAgent *agent = task->agent;
+	char authorization[AGENTPAY_OPENAI_MAX_SECRET + 8];
+	AgentpayHttpHeader headers[AGENTPAY_OPENAI_HEADERS];
+	const char *problem = NULL;
+	AgentpayHttpRequest request = {
+		.url = agent->url,
+		.headers = headers,
+		.body = task->body,
+		.body_len = strlen(task->body),
+		.timeout_ms = agent->timeout_ms,
+		.connect_timeout_ms = Min(agentpay_connect_timeout_ms,
+								  agent->timeout_ms),
+		.low_speed_bytes = LOW_SPEED_BYTES,
+		.low_speed_seconds = LOW_SPEED_SECONDS,
+		.response_limit_bytes = (size_t) agentpay_response_limit_kb * 1024,
+		.user = task,
+	};
+
+	hash_body(task, request.body_len);
+	request.n_headers = agentpay_openai_headers(agent->secret,
+												task->idempotency_key,
+												authorization, headers,
+												&problem);
+	if (request.n_headers >= 0)
+		task->transfer = agentpay_http_client_start(d->client, &request,
+													&problem);
+	explicit_bzero(authorization, sizeof(authorization));
+	pfree(task->body);
+	task->body = NULL;
+	if (task->transfer == NULL)
+		return problem ? problem : "the call could not be started";
+	task->called_at = agentpay_clock_now();
+	task->in_flight_at_start = agentpay_http_client_in_flight(d->client);
+	return NULL;
+}
+
+/* Keeps the SHA-256 of the exact bytes that are sent, in hexadecimal. */
+static void
+hash_body(DispatcherTask *task, size_t len)
+{
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+
+	if (context == NULL || pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, (uint8 *) task->body, len) < 0 ||
+		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute SHA-256");
+	pg_cryptohash_free(context);
+	hex_encode((char *) digest, sizeof(digest), task->sha256);
+	task->sha256[64] = '\0';
+}
+
+/*
+ * Aborts the calls that a switch stops.  A kill wakes the dispatcher at its
+ * commit, so this comes at once.
+ */
+void
+dispatcher_abort_killed(Dispatcher *d)
+{
+	uint64 generation = agentpay_kill_switch_generation();
+	dlist_iter iter;
+
+	if (!dlist_is_empty(&d->in_flight))
+	{
+		agentpay_worker_report("working", "looking at the kill switches");
+		if (!agentpay_worker_run(find_killed, d))
+			return;
+		dlist_foreach(iter, &d->in_flight)
+		{
+			DispatcherTask *task = dlist_container(DispatcherTask, node,
+												   iter.cur);
+
+			if (task->agent->killed)
+				agentpay_http_client_abort(d->client, task->transfer);
+		}
+	}
+	d->kill_seen = generation;
+}
+
+static void
+find_killed(void *arg)
+{
+	Dispatcher *d = arg;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &d->agents)
+		dlist_container(DispatcherAgent, node, iter.cur)->killed = false;
+	if (SPI_execute("SELECT a FROM unnest(agentpay._killed_agents()) AS a",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read kill switches");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		dispatcher_agent(d, SPI_getvalue(SPI_tuptable->vals[i],
+										 SPI_tuptable->tupdesc, 1))
+			->killed = true;
+}
