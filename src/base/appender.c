@@ -55,19 +55,19 @@ struct AgentpayAppender
 {
 	MemoryContext context;
 	AgentpayLog log;
-	Oid			parent;
-	int			columns;		/* of the parent; xid is the last one */
-	EState	   *estate;
+	Oid parent;
+	int columns; /* of the parent; xid is the last one */
+	EState *estate;
 	/* the open leaf; NULL before the first row */
 	ResultRelInfo *leaf;
-	TimestampTz leaf_from;		/* inclusive */
-	TimestampTz leaf_until;		/* exclusive */
-	TupleTableSlot *parent_slot;	/* only when the leaf's columns differ */
+	TimestampTz leaf_from;		 /* inclusive */
+	TimestampTz leaf_until;		 /* exclusive */
+	TupleTableSlot *parent_slot; /* only when the leaf's columns differ */
 	TupleConversionMap *map;
 	TupleTableSlot **slots;
-	int			slot_count;		/* made so far */
-	int			used;
-	Size		bytes;
+	int slot_count; /* made so far */
+	int used;
+	Size bytes;
 };
 
 static const char *const log_names[AGENTPAY_LOG_COUNT] = {
@@ -92,7 +92,7 @@ PG_FUNCTION_INFO_V1(agentpay_sql_append);
 Oid
 agentpay_relation(const char *name)
 {
-	Oid			schema = get_namespace_oid("agentpay", true);
+	Oid schema = get_namespace_oid("agentpay", true);
 
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 }
@@ -100,7 +100,7 @@ agentpay_relation(const char *name)
 Oid
 agentpay_log_relation(AgentpayLog log)
 {
-	Oid			relid = agentpay_relation(log_names[log]);
+	Oid relid = agentpay_relation(log_names[log]);
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
@@ -117,10 +117,10 @@ agentpay_appender_open(AgentpayLog log)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "agentpay appender",
 												  ALLOCSET_DEFAULT_SIZES);
-	AgentpayAppender *appender = MemoryContextAllocZero(context,
-														sizeof(AgentpayAppender));
+	AgentpayAppender *appender =
+		MemoryContextAllocZero(context, sizeof(AgentpayAppender));
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Relation	parent;
+	Relation parent;
 
 	appender->context = context;
 	appender->log = log;
@@ -136,20 +136,20 @@ agentpay_appender_open(AgentpayLog log)
 
 /* Adds one row; it reaches the leaf at the latest in close(). */
 void
-agentpay_appender_put(AgentpayAppender *appender, TimestampTz at,
-					  Datum *values, bool *nulls)
+agentpay_appender_put(AgentpayAppender *appender, TimestampTz at, Datum *values,
+					  bool *nulls)
 {
 	TupleTableSlot *slot;
 	MemoryContext old = MemoryContextSwitchTo(appender->context);
 
-	if (appender->leaf == NULL ||
-		at < appender->leaf_from || at >= appender->leaf_until)
+	if (appender->leaf == NULL || at < appender->leaf_from ||
+		at >= appender->leaf_until)
 		open_leaf(appender, at);
 
 	if (nulls[appender->columns - 1])
 	{
-		values[appender->columns - 1] =
-			FullTransactionIdGetDatum(GetTopFullTransactionId());
+		values[appender->columns - 1] = FullTransactionIdGetDatum(
+			GetTopFullTransactionId());
 		nulls[appender->columns - 1] = false;
 	}
 
@@ -187,10 +187,10 @@ agentpay_append(AgentpayLog log, TimestampTz at, Datum *values, bool *nulls)
 static void
 open_leaf(AgentpayAppender *appender, TimestampTz at)
 {
-	Oid			leaf_oid;
-	Relation	leaf;
-	TupleDesc	parent_desc;
-	Relation	parent;
+	Oid leaf_oid;
+	Relation leaf;
+	TupleDesc parent_desc;
+	Relation parent;
 
 	close_leaf(appender);
 	if (!find_leaf(appender, at, &leaf_oid))
@@ -200,8 +200,7 @@ open_leaf(AgentpayAppender *appender, TimestampTz at)
 			ereport(ERROR,
 					(errcode(ERRCODE_CHECK_VIOLATION),
 					 errmsg("agentpay.%s has no partition for %s",
-							log_names[appender->log],
-							timestamptz_to_str(at)),
+							log_names[appender->log], timestamptz_to_str(at)),
 					 errhint("SELECT agentpay._make_partitions();")));
 	}
 
@@ -213,9 +212,11 @@ open_leaf(AgentpayAppender *appender, TimestampTz at)
 	parent = table_open(appender->parent, NoLock);
 	parent_desc = RelationGetDescr(parent);
 	appender->map = convert_tuples_by_name(parent_desc, RelationGetDescr(leaf));
-	appender->parent_slot = appender->map == NULL ? NULL :
-		MakeSingleTupleTableSlot(CreateTupleDescCopy(parent_desc),
-								 &TTSOpsVirtual);
+	appender->parent_slot =
+		appender->map == NULL
+			? NULL
+			: MakeSingleTupleTableSlot(CreateTupleDescCopy(parent_desc),
+									   &TTSOpsVirtual);
 	table_close(parent, NoLock);
 }
 
@@ -223,28 +224,27 @@ open_leaf(AgentpayAppender *appender, TimestampTz at)
 static bool
 find_leaf(AgentpayAppender *appender, TimestampTz at, Oid *leaf)
 {
-	Relation	parent = table_open(appender->parent, NoLock);
+	Relation parent = table_open(appender->parent, NoLock);
 	PartitionKey key = RelationGetPartitionKey(parent);
 	PartitionDesc desc = RelationGetPartitionDesc(parent, true);
-	Datum		value = TimestampTzGetDatum(at);
-	bool		found = false;
+	Datum value = TimestampTzGetDatum(at);
+	bool found = false;
 
 	if (desc->nparts > 0)
 	{
 		PartitionBoundInfo bounds = desc->boundinfo;
-		bool		equal;
-		int			lower = partition_range_datum_bsearch(key->partsupfunc,
-														  key->partcollation,
-														  bounds, 1, &value,
-														  &equal);
-		int			part = bounds->indexes[lower + 1];
+		bool equal;
+		int lower = partition_range_datum_bsearch(key->partsupfunc,
+												  key->partcollation, bounds, 1,
+												  &value, &equal);
+		int part = bounds->indexes[lower + 1];
 
 		if (part >= 0)
 		{
 			*leaf = desc->oids[part];
 			appender->leaf_from = DatumGetTimestampTz(bounds->datums[lower][0]);
-			appender->leaf_until =
-				DatumGetTimestampTz(bounds->datums[lower + 1][0]);
+			appender->leaf_until = DatumGetTimestampTz(
+				bounds->datums[lower + 1][0]);
 			found = true;
 		}
 	}
@@ -256,15 +256,15 @@ find_leaf(AgentpayAppender *appender, TimestampTz at, Oid *leaf)
 static void
 make_partition(AgentpayLog log, TimestampTz at)
 {
-	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
-	Datum		args[2] = {CStringGetTextDatum(log_names[log]),
-	TimestampTzGetDatum(at)};
+	Oid types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum args[2] = {CStringGetTextDatum(log_names[log]),
+					 TimestampTzGetDatum(at)};
 	AgentpayOwnerState saved;
 
 	agentpay_owner_enter(&saved);
 	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute_with_args("SELECT agentpay._make_partition($1, $2)",
-							  2, types, args, NULL, false, 0) != SPI_OK_SELECT)
+		SPI_execute_with_args("SELECT agentpay._make_partition($1, $2)", 2,
+							  types, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not make a partition of agentpay.%s",
 			 log_names[log]);
 	SPI_finish();
@@ -274,7 +274,7 @@ make_partition(AgentpayLog log, TimestampTz at)
 static void
 close_leaf(AgentpayAppender *appender)
 {
-	Relation	leaf;
+	Relation leaf;
 
 	if (appender->leaf == NULL)
 		return;
@@ -295,17 +295,17 @@ close_leaf(AgentpayAppender *appender)
 static void
 flush(AgentpayAppender *appender)
 {
-	EState	   *estate = appender->estate;
+	EState *estate = appender->estate;
 	ResultRelInfo *leaf = appender->leaf;
 	MemoryContext old;
-	CommandId	command = GetCurrentCommandId(true);
+	CommandId command = GetCurrentCommandId(true);
 
 	if (appender->used == 0)
 		return;
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	if (appender->used == 1)
-		table_tuple_insert(leaf->ri_RelationDesc, appender->slots[0],
-						   command, 0, NULL);
+		table_tuple_insert(leaf->ri_RelationDesc, appender->slots[0], command,
+						   0, NULL);
 	else
 		table_multi_insert(leaf->ri_RelationDesc, appender->slots,
 						   appender->used, command, 0, NULL);
@@ -335,11 +335,11 @@ next_slot(AgentpayAppender *appender)
 
 /* Copies the row into the slot, so that the caller may free its values. */
 static void
-fill_slot(AgentpayAppender *appender, TupleTableSlot *slot,
-		  Datum *values, bool *nulls)
+fill_slot(AgentpayAppender *appender, TupleTableSlot *slot, Datum *values,
+		  bool *nulls)
 {
 	TupleTableSlot *target = appender->map ? appender->parent_slot : slot;
-	int			columns = appender->columns;
+	int columns = appender->columns;
 
 	Assert(target->tts_tupleDescriptor->natts == columns);
 	ExecClearTuple(target);
@@ -360,12 +360,12 @@ Datum
 agentpay_sql_append(PG_FUNCTION_ARGS)
 {
 	HeapTupleHeader record = PG_GETARG_HEAPTUPLEHEADER(0);
-	Oid			type = HeapTupleHeaderGetTypeId(record);
-	Oid			relid = get_typ_typrelid(type);
-	TupleDesc	desc;
+	Oid type = HeapTupleHeaderGetTypeId(record);
+	Oid relid = get_typ_typrelid(type);
+	TupleDesc desc;
 	HeapTupleData tuple;
-	Datum		values[MaxTupleAttributeNumber];
-	bool		nulls[MaxTupleAttributeNumber];
+	Datum values[MaxTupleAttributeNumber];
+	bool nulls[MaxTupleAttributeNumber];
 
 	for (int log = 0; log < AGENTPAY_LOG_COUNT; log++)
 	{
@@ -376,12 +376,11 @@ agentpay_sql_append(PG_FUNCTION_ARGS)
 		tuple.t_data = record;
 		heap_deform_tuple(&tuple, desc, values, nulls);
 		if (nulls[TIME_COLUMN])
-			ereport(ERROR,
-					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("a row of agentpay.%s needs its time",
-							log_names[log])));
-		agentpay_append(log, DatumGetTimestampTz(values[TIME_COLUMN]),
-						values, nulls);
+			ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+							errmsg("a row of agentpay.%s needs its time",
+								   log_names[log])));
+		agentpay_append(log, DatumGetTimestampTz(values[TIME_COLUMN]), values,
+						nulls);
 		ReleaseTupleDesc(desc);
 		PG_RETURN_VOID();
 	}

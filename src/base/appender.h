@@ -38,13 +38,13 @@ extern void agentpay_appender_put(AgentpayAppender *appender, TimestampTz at,
 extern void agentpay_appender_close(AgentpayAppender *appender);
 
 /* One row: open, put, close. */
-extern void agentpay_append(AgentpayLog log, TimestampTz at,
-							Datum *values, bool *nulls);
+extern void
+agentpay_append(AgentpayLog log, TimestampTz at, Datum *values, bool *nulls);
 
 /* The parent table of a log, or an error when the extension is not there. */
-extern Oid	agentpay_log_relation(AgentpayLog log);
+extern Oid agentpay_log_relation(AgentpayLog log);
 
 /* A relation of the schema agentpay by name; InvalidOid when missing. */
-extern Oid	agentpay_relation(const char *name);
+extern Oid agentpay_relation(const char *name);
 
-#endif							/* AGENTPAY_APPENDER_H */
+#endif /* AGENTPAY_APPENDER_H */

@@ -17,9 +17,9 @@
 Datum
 agentpay_arguments_text(FunctionCallInfo fcinfo, int arg, bool *isnull)
 {
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, arg);
-	Oid			output;
-	bool		is_varlena;
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, arg);
+	Oid output;
+	bool is_varlena;
 
 	*isnull = PG_ARGISNULL(arg);
 	if (*isnull)
@@ -27,6 +27,6 @@ agentpay_arguments_text(FunctionCallInfo fcinfo, int arg, bool *isnull)
 	if (!OidIsValid(type))
 		elog(ERROR, "could not determine the type of argument %d", arg + 1);
 	getTypeOutputInfo(type, &output, &is_varlena);
-	return CStringGetTextDatum(OidOutputFunctionCall(output,
-													 PG_GETARG_DATUM(arg)));
+	return CStringGetTextDatum(
+		OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
 }

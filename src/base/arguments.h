@@ -14,7 +14,7 @@
  * The argument's text form, by its type's output function; a literal without
  * a type will do.  Returns a text datum, or sets *isnull.
  */
-extern Datum agentpay_arguments_text(FunctionCallInfo fcinfo, int arg,
-									 bool *isnull);
+extern Datum
+agentpay_arguments_text(FunctionCallInfo fcinfo, int arg, bool *isnull);
 
-#endif							/* AGENTPAY_ARGUMENTS_H */
+#endif /* AGENTPAY_ARGUMENTS_H */

@@ -31,7 +31,7 @@ TimestampTz
 agentpay_clock_now(void)
 {
 	return GetCurrentTimestamp() +
-		(int64) agentpay_clock_offset_s * USECS_PER_SEC;
+		   (int64) agentpay_clock_offset_s * USECS_PER_SEC;
 }
 
 /*
@@ -41,10 +41,10 @@ agentpay_clock_now(void)
 void
 agentpay_uuid_v7(TimestampTz at, pg_uuid_t *out)
 {
-	int64		unix_us = at + UNIX_TO_POSTGRES_US;
-	uint64		ms = (uint64) unix_us / 1000;
-	uint64		fraction = ((uint64) unix_us % 1000) * 4096 / 1000;
-	uint64		high = pg_hton64((ms << 16) | (7 << 12) | fraction);
+	int64 unix_us = at + UNIX_TO_POSTGRES_US;
+	uint64 ms = (uint64) unix_us / 1000;
+	uint64 fraction = ((uint64) unix_us % 1000) * 4096 / 1000;
+	uint64 high = pg_hton64((ms << 16) | (7 << 12) | fraction);
 
 	memcpy(out->data, &high, sizeof(high));
 	take_entropy(out->data + 8, 8);
@@ -56,15 +56,14 @@ static void
 take_entropy(unsigned char *out, int len)
 {
 	static unsigned char pool[ENTROPY_BYTES];
-	static int	used = ENTROPY_BYTES;
-	static int	owner_pid = 0;
+	static int used = ENTROPY_BYTES;
+	static int owner_pid = 0;
 
 	if (used >= ENTROPY_BYTES || owner_pid != MyProcPid)
 	{
 		if (!pg_strong_random(pool, ENTROPY_BYTES))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+							errmsg("could not generate random values")));
 		used = 0;
 		owner_pid = MyProcPid;
 	}
@@ -83,7 +82,7 @@ agentpay_sql_now(PG_FUNCTION_ARGS)
 Datum
 agentpay_sql_uuid_v7(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
 
 	agentpay_uuid_v7(agentpay_clock_now(), id);
 	PG_RETURN_UUID_P(id);

@@ -17,4 +17,4 @@ extern TimestampTz agentpay_clock_now(void);
 /* A UUID of version 7 (RFC 9562) for that moment. */
 extern void agentpay_uuid_v7(TimestampTz at, pg_uuid_t *out);
 
-#endif							/* AGENTPAY_CLOCK_H */
+#endif /* AGENTPAY_CLOCK_H */

@@ -50,11 +50,11 @@
 /* A database whose DROP was interrupted (PostgreSQL 15.4 and later). */
 #define AGENTPAY_DATCONNLIMIT_INVALID (-2)
 
-#define AGENTPAY_UTILITY_ARGS \
+#define AGENTPAY_UTILITY_ARGS                                       \
 	PlannedStmt *pstmt, const char *queryString, bool readOnlyTree, \
-		ProcessUtilityContext context, ParamListInfo params, \
+		ProcessUtilityContext context, ParamListInfo params,        \
 		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc
 #define AGENTPAY_UTILITY_PASS \
 	pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc
 
-#endif							/* AGENTPAY_COMPAT_H */
+#endif /* AGENTPAY_COMPAT_H */

@@ -10,10 +10,11 @@
 #include "utils/elog.h"
 
 /* a log is append-only: UPDATE, DELETE, TRUNCATE, DROP, DETACH, direct write */
-#define ERRCODE_AGENTPAY_APPEND_ONLY MAKE_SQLSTATE('A','P','0','0','1')
+#define ERRCODE_AGENTPAY_APPEND_ONLY MAKE_SQLSTATE('A', 'P', '0', '0', '1')
 /* a column that was read changed after scoring, and the setting says error */
-#define ERRCODE_AGENTPAY_CHANGED_AFTER_SCORING MAKE_SQLSTATE('A','P','0','0','2')
+#define ERRCODE_AGENTPAY_CHANGED_AFTER_SCORING \
+	MAKE_SQLSTATE('A', 'P', '0', '0', '2')
 /* the database is a copy and waits for adopt() */
-#define ERRCODE_AGENTPAY_HELD MAKE_SQLSTATE('A','P','0','0','3')
+#define ERRCODE_AGENTPAY_HELD MAKE_SQLSTATE('A', 'P', '0', '0', '3')
 
-#endif							/* AGENTPAY_ERRORS_H */
+#endif /* AGENTPAY_ERRORS_H */

@@ -36,11 +36,11 @@ PG_FUNCTION_INFO_V1(agentpay_sql_restoring);
 bool
 agentpay_identity_held(void)
 {
-	Oid			relid = agentpay_relation("_identity");
-	Relation	identity;
+	Oid relid = agentpay_relation("_identity");
+	Relation identity;
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		held = true;
+	HeapTuple tuple;
+	bool held = true;
 
 	if (!OidIsValid(relid))
 		return true;
@@ -49,12 +49,11 @@ agentpay_identity_held(void)
 	scan = systable_beginscan(identity, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		bool		isnull;
-		Datum		cluster = heap_getattr(tuple, SYSTEM_IDENTIFIER,
-										   RelationGetDescr(identity), &isnull);
-		Datum		database = heap_getattr(tuple, DATABASE_OID,
-											RelationGetDescr(identity),
-											&isnull);
+		bool isnull;
+		Datum cluster = heap_getattr(tuple, SYSTEM_IDENTIFIER,
+									 RelationGetDescr(identity), &isnull);
+		Datum database = heap_getattr(tuple, DATABASE_OID,
+									  RelationGetDescr(identity), &isnull);
 
 		if ((uint64) DatumGetInt64(cluster) == GetSystemIdentifier() &&
 			DatumGetObjectId(database) == MyDatabaseId)

@@ -14,4 +14,4 @@ extern bool agentpay_identity_held(void);
 /* From the first restored log until adopt(). */
 extern bool agentpay_identity_restoring(void);
 
-#endif							/* AGENTPAY_IDENTITY_H */
+#endif /* AGENTPAY_IDENTITY_H */

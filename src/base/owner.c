@@ -20,9 +20,9 @@
 Oid
 agentpay_owner(void)
 {
-	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME,
-										CStringGetDatum("agentpay"));
-	Oid			owner;
+	HeapTuple tuple = SearchSysCache1(NAMESPACENAME,
+									  CStringGetDatum("agentpay"));
+	Oid owner;
 
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;
@@ -34,7 +34,7 @@ agentpay_owner(void)
 void
 agentpay_owner_enter(AgentpayOwnerState *saved)
 {
-	Oid			owner = agentpay_owner();
+	Oid owner = agentpay_owner();
 
 	if (!OidIsValid(owner))
 		ereport(ERROR,
@@ -43,12 +43,10 @@ agentpay_owner_enter(AgentpayOwnerState *saved)
 				 errhint("Run CREATE EXTENSION agentpay in this database.")));
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
 	saved->guc_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(owner,
-						   saved->security_context |
-						   SECURITY_LOCAL_USERID_CHANGE);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	SetUserIdAndSecContext(owner, saved->security_context |
+									  SECURITY_LOCAL_USERID_CHANGE);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 void

@@ -11,9 +11,9 @@
 
 typedef struct AgentpayOwnerState
 {
-	Oid			user;
-	int			security_context;
-	int			guc_level;
+	Oid user;
+	int security_context;
+	int guc_level;
 } AgentpayOwnerState;
 
 /* An error in between is undone by the transaction's abort. */
@@ -21,6 +21,6 @@ extern void agentpay_owner_enter(AgentpayOwnerState *saved);
 extern void agentpay_owner_leave(const AgentpayOwnerState *saved);
 
 /* The extension's owner; InvalidOid when the extension is not there. */
-extern Oid	agentpay_owner(void);
+extern Oid agentpay_owner(void);
 
-#endif							/* AGENTPAY_OWNER_H */
+#endif /* AGENTPAY_OWNER_H */

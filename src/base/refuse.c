@@ -20,19 +20,17 @@ PG_FUNCTION_INFO_V1(agentpay_sql_refuse);
 Datum
 agentpay_sql_refuse(PG_FUNCTION_ARGS)
 {
-	char	   *state = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *message = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char	   *detail = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	char	   *hint = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	char *state = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *message = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char *detail = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char *hint = text_to_cstring(PG_GETARG_TEXT_PP(3));
 
 	if (strlen(state) != 5)
 		elog(ERROR, "invalid SQLSTATE \"%s\"", state);
 	error_context_stack = NULL;
-	ereport(ERROR,
-			(errcode(MAKE_SQLSTATE(state[0], state[1], state[2], state[3],
-								   state[4])),
-			 errmsg("%s", message),
-			 errdetail("%s", detail),
-			 errhint("%s", hint)));
-	PG_RETURN_VOID();			/* not reached */
+	ereport(ERROR, (errcode(MAKE_SQLSTATE(state[0], state[1], state[2],
+										  state[3], state[4])),
+					errmsg("%s", message), errdetail("%s", detail),
+					errhint("%s", hint)));
+	PG_RETURN_VOID(); /* not reached */
 }

@@ -11,21 +11,20 @@
 
 #include "base/settings.h"
 
-bool		agentpay_workers_enabled = true;
-int			agentpay_recheck_interval_s = 60;
-int			agentpay_idle_interval_ms = 5000;
-int			agentpay_max_in_flight = 256;
-int			agentpay_connect_timeout_ms = 1000;
-int			agentpay_response_limit_kb = 1024;
-int			agentpay_clock_offset_s = 0;
-int			agentpay_changed_after_scoring = AGENTPAY_CHANGED_RECORD;
-char	   *agentpay_expression_schemas = NULL;
+bool agentpay_workers_enabled = true;
+int agentpay_recheck_interval_s = 60;
+int agentpay_idle_interval_ms = 5000;
+int agentpay_max_in_flight = 256;
+int agentpay_connect_timeout_ms = 1000;
+int agentpay_response_limit_kb = 1024;
+int agentpay_clock_offset_s = 0;
+int agentpay_changed_after_scoring = AGENTPAY_CHANGED_RECORD;
+char *agentpay_expression_schemas = NULL;
 
 static const struct config_enum_entry changed_actions[] = {
 	{"record", AGENTPAY_CHANGED_RECORD, false},
 	{"error", AGENTPAY_CHANGED_ERROR, false},
-	{NULL, 0, false}
-};
+	{NULL, 0, false}};
 
 static void define_worker_settings(void);
 static void define_scoring_settings(void);
@@ -42,33 +41,33 @@ agentpay_settings_define(void)
 static void
 define_worker_settings(void)
 {
-	DefineCustomBoolVariable("agentpay.workers_enabled",
-							 "Whether agentpay's workers run.",
-							 "Off stops every dispatcher and governor; payments are still scored by the rules.",
-							 &agentpay_workers_enabled, true,
-							 PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("agentpay.recheck_interval",
-							"How often the launcher looks for databases that have agentpay.",
-							NULL, &agentpay_recheck_interval_s, 60, 1, 3600,
-							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-	DefineCustomIntVariable("agentpay.idle_interval",
-							"How often an idle dispatcher looks for tasks that nothing woke it for.",
-							"COMMIT PREPARED wakes nobody.",
-							&agentpay_idle_interval_ms, 5000, 10, 600000,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"agentpay.workers_enabled", "Whether agentpay's workers run.",
+		"Off stops every dispatcher and governor; payments are still scored by the rules.",
+		&agentpay_workers_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"agentpay.recheck_interval",
+		"How often the launcher looks for databases that have agentpay.", NULL,
+		&agentpay_recheck_interval_s, 60, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL,
+		NULL, NULL);
+	DefineCustomIntVariable(
+		"agentpay.idle_interval",
+		"How often an idle dispatcher looks for tasks that nothing woke it for.",
+		"COMMIT PREPARED wakes nobody.", &agentpay_idle_interval_ms, 5000, 10,
+		600000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("agentpay.max_in_flight",
-							"Calls in flight at once per dispatcher.",
-							NULL, &agentpay_max_in_flight, 256, 1, 10000,
-							PGC_SIGHUP, 0, NULL, NULL, NULL);
+							"Calls in flight at once per dispatcher.", NULL,
+							&agentpay_max_in_flight, 256, 1, 10000, PGC_SIGHUP,
+							0, NULL, NULL, NULL);
 	DefineCustomIntVariable("agentpay.connect_timeout",
-							"Longest wait for a connection to an agent.",
-							NULL, &agentpay_connect_timeout_ms, 1000, 1, 60000,
+							"Longest wait for a connection to an agent.", NULL,
+							&agentpay_connect_timeout_ms, 1000, 1, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("agentpay.response_limit",
-							"Largest body of an agent's answer.",
-							"A longer body is cut off, and the call fails as truncated.",
-							&agentpay_response_limit_kb, 1024, 1, 65536,
-							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"agentpay.response_limit", "Largest body of an agent's answer.",
+		"A longer body is cut off, and the call fails as truncated.",
+		&agentpay_response_limit_kb, 1024, 1, 65536, PGC_SIGHUP, GUC_UNIT_KB,
+		NULL, NULL, NULL);
 }
 
 static void
@@ -76,20 +75,19 @@ define_scoring_settings(void)
 {
 	DefineCustomIntVariable("agentpay.clock_offset",
 							"Seconds added to agentpay's clock, for tests.",
-							NULL, &agentpay_clock_offset_s, 0,
-							INT_MIN, INT_MAX,
-							PGC_SUSET, GUC_UNIT_S | GUC_NOT_IN_SAMPLE,
-							NULL, NULL, NULL);
-	DefineCustomEnumVariable("agentpay.changed_after_scoring",
-							 "What happens when a column that was read is changed by a later trigger.",
-							 "record: the decision says so; error: the statement fails.",
-							 &agentpay_changed_after_scoring,
-							 AGENTPAY_CHANGED_RECORD, changed_actions,
-							 PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("agentpay.expression_schemas",
-							   "Schemas whose functions rules may call, beside the built-in list.",
-							   "Functions there run as the owner of the table, restricted.",
-							   &agentpay_expression_schemas, "",
-							   PGC_SUSET, GUC_LIST_INPUT,
-							   NULL, NULL, NULL);
+							NULL, &agentpay_clock_offset_s, 0, INT_MIN, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S | GUC_NOT_IN_SAMPLE, NULL,
+							NULL, NULL);
+	DefineCustomEnumVariable(
+		"agentpay.changed_after_scoring",
+		"What happens when a column that was read is changed by a later trigger.",
+		"record: the decision says so; error: the statement fails.",
+		&agentpay_changed_after_scoring, AGENTPAY_CHANGED_RECORD,
+		changed_actions, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"agentpay.expression_schemas",
+		"Schemas whose functions rules may call, beside the built-in list.",
+		"Functions there run as the owner of the table, restricted.",
+		&agentpay_expression_schemas, "", PGC_SUSET, GUC_LIST_INPUT, NULL, NULL,
+		NULL);
 }

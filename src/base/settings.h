@@ -16,15 +16,15 @@ typedef enum AgentpayChangedAction
 } AgentpayChangedAction;
 
 extern bool agentpay_workers_enabled;	/* agentpay.workers_enabled, sighup */
-extern int	agentpay_recheck_interval_s;	/* launcher's slow timer */
-extern int	agentpay_idle_interval_ms;	/* dispatcher's slow timer */
-extern int	agentpay_max_in_flight; /* calls in flight per dispatcher */
-extern int	agentpay_connect_timeout_ms;
-extern int	agentpay_response_limit_kb; /* body cap of an answer */
-extern int	agentpay_clock_offset_s;	/* developer: the mock clock */
-extern int	agentpay_changed_after_scoring; /* AgentpayChangedAction */
-extern char *agentpay_expression_schemas;	/* functions rules may call */
+extern int agentpay_recheck_interval_s; /* launcher's slow timer */
+extern int agentpay_idle_interval_ms;	/* dispatcher's slow timer */
+extern int agentpay_max_in_flight;		/* calls in flight per dispatcher */
+extern int agentpay_connect_timeout_ms;
+extern int agentpay_response_limit_kb;	   /* body cap of an answer */
+extern int agentpay_clock_offset_s;		   /* developer: the mock clock */
+extern int agentpay_changed_after_scoring; /* AgentpayChangedAction */
+extern char *agentpay_expression_schemas;  /* functions rules may call */
 
 extern void agentpay_settings_define(void);
 
-#endif							/* AGENTPAY_SETTINGS_H */
+#endif /* AGENTPAY_SETTINGS_H */

@@ -42,27 +42,26 @@
 #include "evidence/guard.h"
 
 /* Above zero while our own code, or DROP EXTENSION, works on the logs. */
-static int	lifted = 0;
+static int lifted = 0;
 
-static const char *const guarded_tables[] = {
-	"decisions", "agent_calls", "outcomes", "governance_log", "_tasks",
-	"agent_versions"
-};
+static const char *const guarded_tables[] = {"decisions", "agent_calls",
+											 "outcomes",  "governance_log",
+											 "_tasks",	  "agent_versions"};
 
 static bool check_utility(Node *parsetree);
 static void lift(void);
 static void restore(void);
-static void check_access(ObjectAccessType access, Oid class_id,
-						 Oid object_id, int sub_id, void *arg);
+static void check_access(ObjectAccessType access, Oid class_id, Oid object_id,
+						 int sub_id, void *arg);
 static bool is_log(Oid relid);
 static bool is_guarded_parent(Oid relid);
-static Oid	named_log(RangeVar *name);
-static Oid	inherited_log(CreateStmt *stmt);
+static Oid named_log(RangeVar *name);
+static Oid inherited_log(CreateStmt *stmt);
 static void refuse(Oid relid, const char *what);
 static void check_alter_table(AlterTableStmt *stmt);
 static const char *refused_command(AlterTableCmd *cmd);
 static bool drops_agentpay(DropStmt *stmt);
-static Oid	trigger_relation(Oid trigger_id);
+static Oid trigger_relation(Oid trigger_id);
 static bool own_script(void);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_make_partition);
@@ -81,7 +80,7 @@ const AgentpayGuard agentpay_guard = {
 static bool
 check_utility(Node *parsetree)
 {
-	Oid			log = InvalidOid;
+	Oid log = InvalidOid;
 	const char *what = NULL;
 
 	if (lifted > 0)
@@ -141,7 +140,7 @@ static void
 check_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 			 void *arg)
 {
-	Oid			relid = InvalidOid;
+	Oid relid = InvalidOid;
 
 	if (lifted > 0 || access != OAT_DROP)
 		return;
@@ -149,16 +148,16 @@ check_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 		relid = object_id;
 	else if (class_id == TriggerRelationId)
 		relid = trigger_relation(object_id);
-	if (OidIsValid(relid) && is_log(relid) &&
-		!own_script() && !agentpay_identity_held())
+	if (OidIsValid(relid) && is_log(relid) && !own_script() &&
+		!agentpay_identity_held())
 		refuse(relid, sub_id != 0 ? "DROP COLUMN" : "DROP");
 }
 
 void
 agentpay_guard_make_partition(const char *log, TimestampTz at)
 {
-	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
-	Datum		args[2] = {CStringGetTextDatum(log), TimestampTzGetDatum(at)};
+	Oid types[2] = {TEXTOID, TIMESTAMPTZOID};
+	Datum args[2] = {CStringGetTextDatum(log), TimestampTzGetDatum(at)};
 	AgentpayOwnerState saved;
 
 	agentpay_owner_enter(&saved);
@@ -166,9 +165,8 @@ agentpay_guard_make_partition(const char *log, TimestampTz at)
 	PG_TRY();
 	{
 		if (SPI_connect() != SPI_OK_CONNECT ||
-			SPI_execute_with_args("SELECT agentpay._build_partition($1, $2)",
-								  2, types, args, NULL,
-								  false, 0) != SPI_OK_SELECT)
+			SPI_execute_with_args("SELECT agentpay._build_partition($1, $2)", 2,
+								  types, args, NULL, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not make a partition of agentpay.%s", log);
 		SPI_finish();
 	}
@@ -196,14 +194,14 @@ is_log(Oid relid)
 	if (is_guarded_parent(relid))
 		return true;
 	return get_rel_relispartition(relid) &&
-		is_guarded_parent(get_partition_parent(relid, true));
+		   is_guarded_parent(get_partition_parent(relid, true));
 }
 
 static bool
 is_guarded_parent(Oid relid)
 {
-	char		kind = get_rel_relkind(relid);
-	char	   *name;
+	char kind = get_rel_relkind(relid);
+	char *name;
 
 	if (kind != RELKIND_PARTITIONED_TABLE && kind != RELKIND_RELATION)
 		return false;
@@ -221,7 +219,7 @@ is_guarded_parent(Oid relid)
 static Oid
 named_log(RangeVar *name)
 {
-	Oid			relid;
+	Oid relid;
 
 	if (name == NULL)
 		return InvalidOid;
@@ -233,11 +231,11 @@ named_log(RangeVar *name)
 static Oid
 inherited_log(CreateStmt *stmt)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	foreach(lc, stmt->inhRelations)
 	{
-		Oid			log = named_log(lfirst_node(RangeVar, lc));
+		Oid log = named_log(lfirst_node(RangeVar, lc));
 
 		if (OidIsValid(log))
 			return log;
@@ -248,19 +246,22 @@ inherited_log(CreateStmt *stmt)
 static void
 refuse(Oid relid, const char *what)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_AGENTPAY_APPEND_ONLY),
-			 errmsg("agentpay.%s is append-only: %s refused",
-					get_rel_name(relid), what),
-			 errdetail("What was recorded is evidence: nobody changes it, and only agentpay adds to it."),
-			 errhint("DROP EXTENSION agentpay removes everything, evidence included.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_AGENTPAY_APPEND_ONLY),
+		 errmsg("agentpay.%s is append-only: %s refused", get_rel_name(relid),
+				what),
+		 errdetail(
+			 "What was recorded is evidence: nobody changes it, and only agentpay adds to it."),
+		 errhint(
+			 "DROP EXTENSION agentpay removes everything, evidence included.")));
 }
 
 static void
 check_alter_table(AlterTableStmt *stmt)
 {
-	Oid			log = named_log(stmt->relation);
-	ListCell   *lc;
+	Oid log = named_log(stmt->relation);
+	ListCell *lc;
 
 	if (!OidIsValid(log) || own_script())
 		return;
@@ -319,7 +320,7 @@ refused_command(AlterTableCmd *cmd)
 static bool
 drops_agentpay(DropStmt *stmt)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (stmt->removeType != OBJECT_EXTENSION)
 		return false;
@@ -335,16 +336,15 @@ drops_agentpay(DropStmt *stmt)
 static Oid
 trigger_relation(Oid trigger_id)
 {
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	Relation triggers = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			relid = InvalidOid;
+	HeapTuple tuple;
+	Oid relid = InvalidOid;
 
 	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(trigger_id));
-	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1,
-							  &key);
+	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		relid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
@@ -358,5 +358,5 @@ static bool
 own_script(void)
 {
 	return creating_extension &&
-		CurrentExtensionObject == get_extension_oid("agentpay", true);
+		   CurrentExtensionObject == get_extension_oid("agentpay", true);
 }

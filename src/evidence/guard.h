@@ -22,4 +22,4 @@ extern const AgentpayGuard agentpay_guard;
  */
 extern void agentpay_guard_make_partition(const char *log, TimestampTz at);
 
-#endif							/* AGENTPAY_GUARD_H */
+#endif /* AGENTPAY_GUARD_H */

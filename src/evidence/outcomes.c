@@ -25,18 +25,18 @@ PG_FUNCTION_INFO_V1(agentpay_sql_record_outcome);
 Datum
 agentpay_sql_record_outcome(PG_FUNCTION_ARGS)
 {
-	Oid			types[ARGUMENTS] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	NUMERICOID, TIMESTAMPTZOID};
-	Datum		values[ARGUMENTS];
-	char		nulls[ARGUMENTS + 1];
-	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-	bool		isnull;
+	Oid types[ARGUMENTS] = {TEXTOID, TEXTOID,	 TEXTOID,
+							TEXTOID, NUMERICOID, TIMESTAMPTZOID};
+	Datum values[ARGUMENTS];
+	char nulls[ARGUMENTS + 1];
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
+	bool isnull;
 
 	for (int i = 0; i < ARGUMENTS; i++)
 	{
 		isnull = PG_ARGISNULL(i);
-		values[i] = i == ROW_ID ?
-			agentpay_arguments_text(fcinfo, i, &isnull) : PG_GETARG_DATUM(i);
+		values[i] = i == ROW_ID ? agentpay_arguments_text(fcinfo, i, &isnull)
+								: PG_GETARG_DATUM(i);
 		nulls[i] = isnull ? 'n' : ' ';
 	}
 	nulls[ARGUMENTS] = '\0';
@@ -44,12 +44,13 @@ agentpay_sql_record_outcome(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT ||
 		SPI_execute_with_args("SELECT agentpay._record_outcome"
 							  "($1, $2, $3, $4, $5, $6)",
-							  ARGUMENTS, types, values, nulls,
-							  false, 1) != SPI_OK_SELECT)
+							  ARGUMENTS, types, values, nulls, false,
+							  1) != SPI_OK_SELECT)
 		elog(ERROR, "could not record an outcome");
-	memcpy(id, DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0],
-										   SPI_tuptable->tupdesc, 1,
-										   &isnull)), sizeof(pg_uuid_t));
+	memcpy(id,
+		   DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull)),
+		   sizeof(pg_uuid_t));
 	SPI_finish();
 	PG_RETURN_UUID_P(id);
 }
