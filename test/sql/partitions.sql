@@ -54,7 +54,9 @@ SELECT count(*) AS indexes_of_parents FROM pg_index x
 SAVEPOINT s;
 SELECT agentpay._make_partition('decisions', 'infinity');
 ROLLBACK TO s;
+\set VERBOSITY sqlstate
 SELECT agentpay._make_partition('verdicts', '2031-01-01');
+\set VERBOSITY default
 ROLLBACK TO s;
 CREATE TABLE agentpay.decisions_2031_07 (x int);
 SELECT agentpay._make_partition('decisions', '2031-07-01');
