@@ -23,6 +23,12 @@ die() {
 	exit 1
 }
 
+# /var/tmp is everybody's: nobody else may have made it.
+mkdir -p "$state" 2>/dev/null || true
+if [ ! -d "$state" ] || [ -L "$state" ] || [ "$(stat -c %u "$state")" != "$uid" ]; then
+	die "$state is not a directory of ours; set AGENTPAY_STATE to another"
+fi
+
 # The PostgreSQL that a flavor is made of: a major version of Debian's, or the
 # prefix of one built from source.
 case $flavor in

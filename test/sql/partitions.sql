@@ -54,9 +54,12 @@ SELECT count(*) AS indexes_of_parents FROM pg_index x
 SAVEPOINT s;
 SELECT agentpay._make_partition('decisions', 'infinity');
 ROLLBACK TO s;
-\set VERBOSITY sqlstate
-SELECT agentpay._make_partition('verdicts', '2031-01-01');
-\set VERBOSITY default
+-- the error is PostgreSQL's own, and differs between its versions
+DO $$ BEGIN
+	PERFORM agentpay._make_partition('verdicts', '2031-01-01');
+EXCEPTION WHEN invalid_object_definition OR wrong_object_type THEN
+	RAISE WARNING 'refused';
+END $$;
 ROLLBACK TO s;
 CREATE TABLE agentpay.decisions_2031_07 (x int);
 SELECT agentpay._make_partition('decisions', '2031-07-01');
