@@ -16,13 +16,13 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 
-#define AGENTPAY_LOCK_KILL			0xA601	/* field4; K of the design */
-#define AGENTPAY_LOCK_BUDGET		0xA602	/* key: hash of the name */
-#define AGENTPAY_LOCK_IDEMPOTENCY	0xA603	/* key: hash of point and key */
-#define AGENTPAY_LOCK_DISPATCHER	0xA604	/* key 0: one dispatcher a database */
+#define AGENTPAY_LOCK_KILL 0xA601		 /* field4; K of the design */
+#define AGENTPAY_LOCK_BUDGET 0xA602		 /* key: hash of the name */
+#define AGENTPAY_LOCK_IDEMPOTENCY 0xA603 /* key: hash of point and key */
+#define AGENTPAY_LOCK_DISPATCHER 0xA604	 /* key 0: one dispatcher a database */
 
-#define SET_LOCKTAG_AGENTPAY(tag, space, key) \
+#define SET_LOCKTAG_AGENTPAY(tag, space, key)                       \
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) ((key) >> 32), \
 						 (uint32) (key), (space))
 
-#endif							/* AGENTPAY_LOCKS_H */
+#endif /* AGENTPAY_LOCKS_H */
