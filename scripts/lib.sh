@@ -1,6 +1,10 @@
 # What the scripts share; sourced by bash. See README.md for the variables.
 set -euo pipefail
 
+# A make of our own starts afresh: PostgreSQL makes its generated headers only
+# at the top level.
+unset MAKELEVEL MAKEFLAGS MFLAGS
+
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 flavor=${AGENTPAY_FLAVOR:-15}
 uid=$(id -u)
