@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ * expression.h
+ *		SQL expressions in rules, features and invoke_when: parsed, checked
+ *		against an allow-list, planned and run by PostgreSQL's own executor.
+ *
+ * Columns are Vars of the relation that the expression was compiled for, so
+ * that each partition has its own; features, models, score and verdict are
+ * Params, whose values the caller sets before it evaluates.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_EXPRESSION_H
+#define AGENTPAY_EXPRESSION_H
+
+#include "postgres.h"
+
+#include "nodes/bitmapset.h"
+#include "nodes/execnodes.h"
+#include "nodes/params.h"
+
+typedef enum AgentpayUsage
+{
+	AGENTPAY_USAGE_RULE,	/* columns, features, in_list(), model() */
+	AGENTPAY_USAGE_FEATURE, /* columns only: value and filter of a feature */
+	AGENTPAY_USAGE_INVOKE	/* as a rule, and score and verdict */
+} AgentpayUsage;
+
+/*
+ * What an expression may name.  The parameters, in this order: the features,
+ * score (numeric), verdict (text), the models (both float8).
+ */
+typedef struct AgentpayScope
+{
+	Oid relation; /* the leaf whose rows it reads */
+	AgentpayUsage usage;
+	int n_features;
+	const char **features;
+	int n_models;
+	const char **models;
+	const char *time_zone; /* the point's */
+	Oid owner;			   /* of the point's table: runs foreign functions */
+} AgentpayScope;
+
+/* Indexes into the parameters' values. */
+#define AGENTPAY_PARAM_SCORE(scope) ((scope)->n_features)
+#define AGENTPAY_PARAM_VERDICT(scope) ((scope)->n_features + 1)
+#define AGENTPAY_PARAM_MODEL(scope, model) ((scope)->n_features + 2 + (model))
+#define AGENTPAY_PARAM_COUNT(scope) \
+	((scope)->n_features + 2 + (scope)->n_models)
+
+typedef struct AgentpayExpression
+{
+	ExprState *state;
+	Oid type;
+	bool foreign_functions; /* calls into agentpay.expression_schemas */
+	Bitmapset *columns;		/* attribute numbers of the relation read */
+	Bitmapset *params;		/* indexes of the parameters read */
+	struct CachedExpression *plan;
+} AgentpayExpression;
+
+/* Parameters of a scope, all NULL, in the current memory context. */
+extern ParamListInfo agentpay_expression_params(const AgentpayScope *scope);
+
+/*
+ * Compiles text to a value of type wanted (InvalidOid: whatever it gives), in
+ * the current memory context.  params is what it will read; NULL to check
+ * only.  Errors point into text (internal position) and name what is allowed.
+ * Releases nothing of its own on error but memory.
+ */
+extern AgentpayExpression *
+agentpay_expression_compile(const AgentpayScope *scope, const char *text,
+							Oid wanted, ParamListInfo params);
+extern void agentpay_expression_free(AgentpayExpression *expression);
+
+/* Whether a function or type that it uses changed: compile it again. */
+extern bool agentpay_expression_stale(const AgentpayExpression *expression);
+
+/* On the row in econtext->ecxt_scantuple; memory: per tuple. */
+extern Datum agentpay_expression_eval(AgentpayExpression *expression,
+									  ExprContext *econtext, bool *isnull);
+
+/*
+ * The settings that expressions see: the point's time zone, ISO dates, the
+ * same digits everywhere; and, with foreign, the table's owner in a security
+ * restricted operation.  Around each compile and each row.  After an error the caller
+ * leaves, too.
+ */
+typedef struct AgentpayExpressionState
+{
+	void *time_zone;
+	int date_style;
+	int date_order;
+	int interval_style;
+	int float_digits;
+	Oid user;
+	int security_context;
+	bool switched;
+} AgentpayExpressionState;
+
+extern void agentpay_expression_enter(const AgentpayScope *scope, bool foreign,
+									  AgentpayExpressionState *saved);
+extern void agentpay_expression_leave(const AgentpayExpressionState *saved);
+
+#endif /* AGENTPAY_EXPRESSION_H */
