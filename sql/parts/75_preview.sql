@@ -45,7 +45,8 @@ BEGIN
 							 f.name), '')
 	  INTO features FROM agentpay.features f WHERE f.point = p.point;
 	PERFORM set_config('timezone', p.time_zone, true);
-	EXECUTE format('SELECT (%s)::boolean FROM (SELECT r.*,'
+	-- on a line of its own: it may end in a comment
+	EXECUTE format(E'SELECT (%s\n)::boolean FROM (SELECT r.*,'
 		' $3 AS score, $4 AS verdict%s FROM %s r WHERE r.%I::text = $1)'
 		' AS payment', invoke_when, features, p.table_name, p.id_column)
 	   INTO STRICT holds
