@@ -27,6 +27,15 @@
 	ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL)
 #endif
 
+/* PostgreSQL 18 added an argument for statistics to index_beginscan(). */
+#if PG_VERSION_NUM >= 180000
+#define AGENTPAY_INDEX_BEGINSCAN(heap, index, snapshot, keys) \
+	index_beginscan(heap, index, snapshot, NULL, keys, 0)
+#else
+#define AGENTPAY_INDEX_BEGINSCAN(heap, index, snapshot, keys) \
+	index_beginscan(heap, index, snapshot, keys, 0)
+#endif
+
 /* PostgreSQL 16 made one function of pg_*_ownercheck(). */
 #if PG_VERSION_NUM >= 160000
 #define AGENTPAY_DATABASE_OWNERCHECK(database, role) \

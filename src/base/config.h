@@ -105,6 +105,8 @@ typedef struct AgentpayAgentConfig
 	char *model; /* builtin: a name in models */
 	char *invoke_when;
 	double sample_percent;
+	int n_fields; /* columns and features that are sent */
+	char **fields;
 } AgentpayAgentConfig;
 
 typedef struct AgentpayPolicyConfig

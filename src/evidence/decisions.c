@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ * decisions.c
+ *		Finds the decision on record about a row.
+ *
+ * Reads the leaves of agentpay.decisions, the newest first, by their index on
+ * (point, row_id), without SQL: the INSERT path asks for rows that repeat an
+ * idempotency key.
+ *
+ * Locking: AccessShareLock on each leaf that is read, kept to the end of the
+ * transaction.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/appender.h"
+#include "base/compat.h"
+#include "evidence/decisions.h"
+
+static char *verdict_in_leaf(Oid leaf_oid, Datum point, Datum row_id);
+static Oid row_index(Relation leaf);
+static AttrNumber column(Relation leaf, const char *name);
+
+char *
+agentpay_decisions_verdict(const char *point, const char *row_id)
+{
+	Datum point_text = CStringGetTextDatum(point);
+	Datum row_id_text = CStringGetTextDatum(row_id);
+	List *leaves =
+		find_inheritance_children(agentpay_log_relation(AGENTPAY_LOG_DECISIONS),
+								  AccessShareLock);
+	char *verdict = NULL;
+
+	/* by oid, so that the newest come last */
+	for (int i = list_length(leaves) - 1; i >= 0 && verdict == NULL; i--)
+		verdict = verdict_in_leaf(list_nth_oid(leaves, i), point_text,
+								  row_id_text);
+	return verdict;
+}
+
+static char *
+verdict_in_leaf(Oid leaf_oid, Datum point, Datum row_id)
+{
+	Relation leaf = table_open(leaf_oid, NoLock);
+	Oid index_oid = row_index(leaf);
+	AttrNumber kind = column(leaf, "kind");
+	AttrNumber verdict = column(leaf, "verdict");
+	Relation index;
+	IndexScanDesc scan;
+	ScanKeyData keys[2];
+	TupleTableSlot *slot;
+	char *found = NULL;
+
+	if (!OidIsValid(index_oid))
+	{
+		table_close(leaf, NoLock);
+		return NULL;
+	}
+	index = index_open(index_oid, AccessShareLock);
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, TEXTOID,
+						   index->rd_indcollation[0], F_TEXTEQ, point);
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, TEXTOID,
+						   index->rd_indcollation[1], F_TEXTEQ, row_id);
+	slot = table_slot_create(leaf, NULL);
+	scan = AGENTPAY_INDEX_BEGINSCAN(leaf, index, SnapshotSelf, 2);
+	index_rescan(scan, keys, 2, NULL, 0);
+	while (found == NULL &&
+		   index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		bool isnull;
+		Datum value = slot_getattr(slot, kind, &isnull);
+
+		if (strcmp(TextDatumGetCString(value), "rules") != 0)
+			continue;
+		value = slot_getattr(slot, verdict, &isnull);
+		found = TextDatumGetCString(value);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(leaf, NoLock);
+	return found;
+}
+
+/* The leaf's index on (point, row_id). */
+static Oid
+row_index(Relation leaf)
+{
+	List *indexes = RelationGetIndexList(leaf);
+	AttrNumber point = column(leaf, "point");
+	AttrNumber row_id = column(leaf, "row_id");
+	Oid found = InvalidOid;
+	ListCell *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (index->rd_index->indisvalid && index->rd_index->indnkeyatts == 2 &&
+			index->rd_index->indkey.values[0] == point &&
+			index->rd_index->indkey.values[1] == row_id)
+			found = RelationGetRelid(index);
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return found;
+}
+
+static AttrNumber
+column(Relation leaf, const char *name)
+{
+	AttrNumber attno = get_attnum(RelationGetRelid(leaf), name);
+
+	if (attno == InvalidAttrNumber)
+		elog(ERROR, "column \"%s\" is missing in %s", name,
+			 RelationGetRelationName(leaf));
+	return attno;
+}
