@@ -31,7 +31,7 @@ COMMENT ON FUNCTION
 -- ── shared helpers ──────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._refuse(state text, message text, detail text,
 	hint text) RETURNS void
-	LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+	LANGUAGE C VOLATILE PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_refuse';
 REVOKE ALL ON FUNCTION agentpay._refuse(text, text, text, text) FROM PUBLIC;
 
@@ -138,7 +138,8 @@ BEGIN
 						FROM agentpay.decision_points p),
 					 'There is no point yet.'),
 			format('SELECT agentpay.attach(''your_table'', point => %L, role => ''fraud'', id => ''id'', occurred_at => ''created_at'');',
-				   point_name));
+				   CASE WHEN point_name ~ '^[a-z][a-z0-9_]{0,47}$'
+				   THEN point_name ELSE 'fraud' END));
 	END IF;
 	RETURN found_point;
 END$$;
@@ -160,8 +161,14 @@ BEGIN
 			'Verdicts are ' || (
 				SELECT string_agg(v.verdict, ', ' ORDER BY v.rank, v.verdict)
 				  FROM agentpay.verdicts v WHERE v.point = point_name) || '.',
-			format('INSERT INTO agentpay.verdicts (point, verdict, rank, positive) VALUES (%L, %L, …, …);',
-				   point_name, verdict_name));
+			format('Use %L, for example; a new one is made by INSERT INTO agentpay.verdicts (point, verdict, rank, positive) VALUES (%L, %L, %s, true);', (
+				SELECT v.verdict FROM agentpay.verdicts v
+				 WHERE v.point = point_name
+				 ORDER BY v.rank DESC NULLS LAST, v.verdict LIMIT 1),
+				point_name, CASE WHEN verdict_name ~ '^[a-z][a-z0-9_]{0,47}$'
+				THEN verdict_name ELSE 'step_up' END, (
+				SELECT coalesce((max(v.rank) + 1)::text, 'NULL')
+				  FROM agentpay.verdicts v WHERE v.point = point_name)));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_verdict(text, text, text) FROM PUBLIC;
@@ -190,7 +197,12 @@ BEGIN
 				 || string_agg(a.attname, ', ' ORDER BY a.attnum) || '.'
 			   FROM pg_attribute a WHERE a.attrelid = relation
 				AND a.attnum > 0 AND NOT a.attisdropped),
-			format('ALTER TABLE %s ADD COLUMN %I …;', relation, column_name));
+			CASE WHEN column_name IS NULL THEN 'Name one of them.'
+			ELSE format('Name one of them, or ALTER TABLE %s ADD COLUMN %I %s;',
+						relation, column_name, CASE what
+						WHEN 'amount' THEN 'numeric' WHEN 'score' THEN 'numeric'
+						WHEN 'occurred_at' THEN 'timestamptz'
+						WHEN 'reasons' THEN 'text[]' ELSE 'text' END) END);
 	END IF;
 	IF is_generated THEN
 		PERFORM agentpay._refuse('0A000',
@@ -258,19 +270,27 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_column(regclass, text, text, text)
 	FROM PUBLIC;
 
-CREATE FUNCTION agentpay._check_table(relation regclass) RETURNS void
+-- What stands on it: 'a point' or 'a data policy'.
+CREATE FUNCTION agentpay._check_table(relation regclass, what text)
+	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	problem text;
-	hint text := 'Attach an ordinary or a partitioned table.';
+	hint text := 'Name an ordinary or a partitioned table.';
 	c pg_class;
 BEGIN
 	SELECT * INTO c FROM pg_class WHERE oid = relation;
-	IF NOT FOUND THEN
-		problem := 'it does not exist';
-		hint := format('UPDATE agentpay.decision_points SET enabled = false WHERE table_name = %s;', relation::oid);
+	IF relation IS NULL THEN
+		problem := 'there is no name';
+	ELSIF NOT FOUND THEN
+		problem := 'there is no such table';
+		hint := coalesce((
+			SELECT format('SELECT agentpay.detach(%L);', p.point)
+			  FROM agentpay.decision_points p
+			 WHERE what = 'a point' AND p.table_name = relation
+			   AND p.enabled LIMIT 1), hint);
 	ELSIF c.relnamespace IN ('pg_catalog'::regnamespace,
 							 'agentpay'::regnamespace)
 		OR c.relnamespace = to_regnamespace('information_schema') THEN
@@ -283,20 +303,22 @@ BEGIN
 		problem := 'it is a temporary table';
 	ELSIF c.relispartition THEN
 		problem := 'it is a partition';
-		hint := format('SELECT agentpay.attach(%L, …);',
-					   pg_partition_root(relation)::text);
+		hint := format('Name %s, the table that it is a partition of.',
+					   pg_partition_root(relation));
 	ELSIF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relation) THEN
 		problem := 'it inherits from another table';
 		hint := 'Use partitioning instead of inheritance.';
 	END IF;
 	IF problem IS NOT NULL THEN
 		PERFORM agentpay._refuse('42809',
-			format('%s cannot be scored: %s', relation, problem),
-			'A point stands on one ordinary or partitioned table.',
+			format('%s cannot have %s: %s', coalesce(relation::text, 'a table'),
+				   what, problem),
+			format('%s%s stands on one ordinary or partitioned table.',
+				   upper(left(what, 1)), substr(what, 2)),
 			hint);
 	END IF;
 END$$;
-REVOKE ALL ON FUNCTION agentpay._check_table(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._check_table(regclass, text) FROM PUBLIC;
 
 -- Whether the column alone is unique there, at once and for every row.
 CREATE FUNCTION agentpay._is_unique(relation regclass, column_name text)
@@ -414,6 +436,26 @@ BEGIN
 					   p.idempotency_column));
 		END IF;
 	END IF;
+	SELECT c.col INTO shared FROM (VALUES (p.outcome_column),
+				(p.score_column), (p.reasons_column)) AS c (col)
+	 WHERE c.col IN (p.id_column, p.occurred_at_column, p.amount_column,
+			p.currency_column, p.subject_column, p.idempotency_column)
+		OR 1 < (SELECT count(*) FROM unnest(ARRAY[p.outcome_column,
+					p.score_column, p.reasons_column]) AS w
+				 WHERE w = c.col)
+		OR EXISTS (SELECT FROM pg_partitioned_table t
+					 JOIN pg_attribute a ON a.attrelid = t.partrelid
+					  AND a.attnum = ANY (t.partattrs)
+					WHERE t.partrelid = p.table_name AND a.attname = c.col)
+	 LIMIT 1;
+	IF FOUND THEN
+		PERFORM agentpay._refuse('42701',
+			format('column "%s" of %s cannot receive a result', shared,
+				   p.table_name),
+			'It has another part in the point, or rows are partitioned by it.',
+			format('ALTER TABLE %s ADD COLUMN %I text; and name that one.',
+				   p.table_name, p.point || '_outcome'));
+	END IF;
 	SELECT format('column "%s" is written by point "%s"', mine.col, o.point)
 	  INTO shared
 	  FROM agentpay.decision_points o,
@@ -425,13 +467,53 @@ BEGIN
 	   AND theirs.col = mine.col;
 	IF shared IS NOT NULL THEN
 		PERFORM agentpay._refuse('42701', 'two points cannot write one column',
-			initcap(left(shared, 1)) || substr(shared, 2) || '.',
+			upper(left(shared, 1)) || substr(shared, 2) || '.',
 			format('ALTER TABLE %s ADD COLUMN %I text; and name that one.',
 				   p.table_name, p.point || '_outcome'));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION
 	agentpay._check_point_columns(agentpay.decision_points) FROM PUBLIC;
+
+-- Every verdict must fit into the column that receives it.
+CREATE FUNCTION agentpay._check_outcome_fits(p agentpay.decision_points,
+	verdict_names text[]) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	verdict_name text;
+	column_type record;
+BEGIN
+	SELECT t.oid, t.typtype, a.atttypmod INTO column_type
+	  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+	 WHERE a.attrelid = p.table_name AND a.attname = p.outcome_column;
+	FOREACH verdict_name IN ARRAY verdict_names LOOP
+		IF column_type.typtype = 'e' AND NOT EXISTS (
+			SELECT FROM pg_enum e WHERE e.enumtypid = column_type.oid
+			   AND e.enumlabel = verdict_name) THEN
+			PERFORM agentpay._refuse('22023',
+				format('outcome: type %s has no value %L',
+					   column_type.oid::regtype, verdict_name),
+				format('Column "%s" of %s receives the verdicts of point "%s".',
+					   p.outcome_column, p.table_name, p.point),
+				format('ALTER TYPE %s ADD VALUE %L;',
+					   column_type.oid::regtype, verdict_name));
+		ELSIF column_type.oid IN ('varchar'::regtype, 'bpchar'::regtype)
+			AND column_type.atttypmod - 4 < length(verdict_name)
+			AND column_type.atttypmod > 0 THEN
+			PERFORM agentpay._refuse('22001',
+				format('outcome: column "%s" of %s is too short for %L',
+					   p.outcome_column, p.table_name, verdict_name),
+				format('It receives the verdicts of point "%s", and has room for %s characters.', p.point,
+					   column_type.atttypmod - 4),
+				format('ALTER TABLE %s ALTER COLUMN %I TYPE text;',
+					   p.table_name, p.outcome_column));
+		END IF;
+	END LOOP;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_outcome_fits(agentpay.decision_points,
+	text[]) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._check_point_settings(p agentpay.decision_points)
 	RETURNS void
@@ -449,14 +531,20 @@ BEGIN
 			'Roles are fraud, routing, reconciliation and dispute.',
 			'Use role => ''fraud'', for example.');
 	END IF;
-	IF p.currency IS NOT NULL AND p.currency !~ '^[A-Z]{3}$'
-	   OR p.base_currency !~ '^[A-Z]{3}$' THEN
-		PERFORM agentpay._refuse('23514', format('not a currency code: %L',
-				CASE WHEN p.base_currency !~ '^[A-Z]{3}$'
-				THEN p.base_currency ELSE p.currency END),
-			'Currencies have three capital letters, by ISO 4217.',
-			format(mend, 'base_currency = ''USD'''));
+	IF p.environment IS NULL
+	   OR p.environment NOT IN ('production', 'synthetic') THEN
+		PERFORM agentpay._refuse('23514', format('unknown environment: %s',
+				coalesce(quote_literal(p.environment), 'NULL')),
+			'It is production or synthetic.',
+			format(mend, 'environment = ''production'''));
 	END IF;
+	PERFORM agentpay._refuse('23514',
+			format('%s is not a currency code: %L', c.what, c.code),
+			'Currencies have three capital letters, by ISO 4217.',
+			format(mend, c.what || ' = ''USD'''))
+	   FROM (VALUES ('base_currency', p.base_currency),
+					('currency', p.currency)) AS c (what, code)
+	  WHERE c.code !~ '^[A-Z]{3}$';
 	IF p.amount_column IS NOT NULL
 	   AND (p.currency_column IS NULL) = (p.currency IS NULL) THEN
 		PERFORM agentpay._refuse('23514', 'an amount needs its currency',
@@ -478,13 +566,15 @@ BEGIN
 		format(mend, 'audit_sample_percent = 0'));
 	PERFORM agentpay._check_range('decide_within_ms', p.decide_within_ms, 1,
 		3600000, format(mend, 'decide_within_ms = 3000'));
-	IF NOT isfinite(p.label_maturity) OR NOT isfinite(p.case_due)
-	   OR p.label_maturity < '0' OR p.case_due < '0' THEN
-		PERFORM agentpay._refuse('22023',
-			'label_maturity and case_due cannot be negative or infinite',
-			format('They are %s and %s.', p.label_maturity, p.case_due),
-			format(mend, 'label_maturity = ''90 days'', case_due = ''24 hours'''));
-	END IF;
+	PERFORM agentpay._refuse('22023',
+			format('%s is out of range: %s', i.what, i.value),
+			'It lies between 0 and 3660 days.',
+			format(mend, format('%s = %L', i.what, i.example)))
+	   FROM (VALUES ('label_maturity', p.label_maturity, '90 days'),
+					('case_due', p.case_due, '24 hours'))
+			AS i (what, value, example)
+	  WHERE NOT isfinite(i.value)
+		 OR i.value NOT BETWEEN interval '0' AND interval '3660 days';
 	IF p.explore_percent <> 0 OR p.explore_max_amount IS NOT NULL THEN
 		PERFORM agentpay._refuse_later('exploring declines',
 			format(mend, 'explore_percent = 0, explore_max_amount = NULL'));
@@ -530,20 +620,47 @@ BEGIN
 	END IF;
 	-- a detached point may outlive its table
 	IF NEW.enabled THEN
-		PERFORM agentpay._check_table(NEW.table_name);
+		PERFORM agentpay._check_table(NEW.table_name, 'a point');
 		PERFORM agentpay._check_point_settings(NEW);
 		PERFORM agentpay._check_point_columns(NEW);
+		PERFORM agentpay._check_outcome_fits(NEW, coalesce((
+			SELECT array_agg(v.verdict ORDER BY v.rank, v.verdict)
+			  FROM agentpay.verdicts v WHERE v.point = NEW.point), '{}'));
 	END IF;
 	RETURN NEW;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_decision_points() FROM PUBLIC;
 
 -- ── verdicts ────────────────────────────────────────────────────────────────
+-- What still names a verdict: rules and rulesets that may yet decide, agents.
+CREATE FUNCTION agentpay._verdict_user(point_name text, verdict_name text)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('rule "%s" of version %s', r.code, r.version)
+	  FROM agentpay.rules r JOIN agentpay.rulesets s USING (point, version)
+	 WHERE r.point = point_name AND r.verdict = verdict_name
+	   AND s.state <> 'retired'
+	UNION ALL
+	SELECT format('version %s of the rules', s.version)
+	  FROM agentpay.rulesets s
+	 WHERE s.point = point_name AND s.state <> 'retired'
+	   AND (s.thresholds ? verdict_name OR s.on_error = verdict_name)
+	UNION ALL
+	SELECT format('agent "%s"', a.name) FROM agentpay.agents a
+	 WHERE a.point = point_name
+	   AND a.options -> 'thresholds' ? verdict_name
+	 LIMIT 1
+$$;
+REVOKE ALL ON FUNCTION agentpay._verdict_user(text, text) FROM PUBLIC;
+
 CREATE FUNCTION agentpay._check_verdicts() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	p agentpay.decision_points;
 	ranked boolean;
 	user_of text;
 BEGIN
@@ -556,22 +673,27 @@ BEGIN
 						WHERE p.point = OLD.point) THEN
 			RETURN OLD;
 		END IF;
-		SELECT format('rule "%s" of version %s', r.code, r.version)
-		  INTO user_of FROM agentpay.rules r
-		 WHERE r.point = OLD.point AND r.verdict = OLD.verdict LIMIT 1;
+		user_of := agentpay._verdict_user(OLD.point, OLD.verdict);
 		IF user_of IS NOT NULL OR OLD.is_default THEN
 			PERFORM agentpay._refuse('55000', format(
 					'verdict "%s" of point "%s" cannot be deleted',
 					OLD.verdict, OLD.point),
 				coalesce('It is used by ' || user_of,
 						 'It is the default verdict') || '.',
-				format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = …;',
-					   OLD.point));
+				CASE WHEN user_of IS NULL
+				THEN format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = %L; first.',
+					   OLD.point, (SELECT v.verdict FROM agentpay.verdicts v
+									WHERE v.point = OLD.point
+									  AND v.verdict <> OLD.verdict
+									ORDER BY v.rank, v.verdict LIMIT 1))
+				ELSE format('Take it out there first; active rules change by SELECT agentpay.draft(%L); and SELECT agentpay.activate(%1$L);', OLD.point)
+				END);
 		END IF;
 		RETURN OLD;
 	END IF;
 
-	ranked := (agentpay._point(NEW.point)).role IN ('fraud', 'reconciliation');
+	p := agentpay._point(NEW.point);
+	ranked := p.role IN ('fraud', 'reconciliation');
 	PERFORM agentpay._check_name('verdict', OLD.verdict, NEW.verdict);
 	IF ranked <> (NEW.rank IS NOT NULL) OR NEW.rank < 0 THEN
 		PERFORM agentpay._refuse('23514', format(
@@ -583,13 +705,29 @@ BEGIN
 				SELECT coalesce(max(v.rank) + 1, 0) FROM agentpay.verdicts v
 				 WHERE v.point = NEW.point)) ELSE 'Use rank = NULL.' END);
 	END IF;
+	PERFORM agentpay._check_range('rank', NEW.rank, 0, 1000,
+								  'Ranks count up from 0, the loosest.');
+	IF OLD.rank <> NEW.rank
+	   AND agentpay._verdict_user(NEW.point, NEW.verdict) IS NOT NULL THEN
+		PERFORM agentpay._refuse('55000', format(
+				'rank of verdict "%s" of point "%s" cannot change',
+				NEW.verdict, NEW.point),
+			format('It is used by %s, which may mean another order.',
+				   agentpay._verdict_user(NEW.point, NEW.verdict)),
+			format('INSERT INTO agentpay.verdicts (point, verdict, rank, positive) VALUES (%L, %L, %s, true); and use that one.',
+				   NEW.point, left(NEW.verdict, 46) || '_2', NEW.rank));
+	END IF;
 	IF OLD.is_default AND NOT NEW.is_default AND pg_trigger_depth() = 1 THEN
 		PERFORM agentpay._refuse('23514',
 			format('point "%s" needs a default verdict', NEW.point),
 			'It is given when no rule matches.',
-			format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = …;',
-				   NEW.point));
+			format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = %L; does both.',
+				   NEW.point, (SELECT v.verdict FROM agentpay.verdicts v
+								WHERE v.point = NEW.point
+								  AND v.verdict <> NEW.verdict
+								ORDER BY v.rank, v.verdict LIMIT 1)));
 	END IF;
+	PERFORM agentpay._check_outcome_fits(p, ARRAY[NEW.verdict]);
 	IF NEW.is_default AND OLD.is_default IS DISTINCT FROM true THEN
 		UPDATE agentpay.verdicts v SET is_default = false
 		 WHERE v.point = NEW.point AND v.is_default

@@ -167,14 +167,19 @@ DECLARE
 	column_name text;
 	columns text;
 BEGIN
-	IF cardinality(f.key) = 0 OR f.key IS NULL
+	IF array_ndims(f.key) IS DISTINCT FROM 1
 	   OR array_position(f.key, NULL) IS NOT NULL
 	   OR cardinality(f.key) <> (SELECT count(DISTINCT k)
 								   FROM unnest(f.key) AS k) THEN
 		PERFORM agentpay._refuse('22023',
 			format('feature "%s" needs a key of distinct columns', f.name),
 			'A window looks at the rows that share the key.',
-			'Use key ''{card_id}'', for example.');
+			format('Use key ''{%s}'', for example.', coalesce(p.subject_column,
+				   (SELECT a.attname FROM pg_attribute a
+					 WHERE a.attrelid = p.table_name AND a.attnum > 0
+					   AND NOT a.attisdropped AND a.attgenerated = ''
+					   AND a.attname NOT IN (p.id_column, p.occurred_at_column)
+					 ORDER BY a.attnum LIMIT 1))));
 	END IF;
 	FOREACH column_name IN ARRAY f.key LOOP
 		PERFORM agentpay._column_type(p.table_name, column_name, 'key');
@@ -300,6 +305,8 @@ BEGIN
 			WHEN t.rank IS NULL THEN 'The point''s verdicts have no order.'
 			WHEN t.rank = 0 THEN 'It is the loosest verdict, which needs none.'
 			WHEN jsonb_typeof(t.value) <> 'number' THEN 'It must be a number.'
+			WHEN abs((t.value #>> '{}')::numeric) > 1e9
+			THEN 'It is at most 1000000000.'
 			WHEN (t.value #>> '{}')::numeric <= last
 			THEN 'A stricter verdict needs a higher threshold.' END;
 		IF problem IS NOT NULL THEN
@@ -377,8 +384,11 @@ BEGIN
 				after.version, after.point, before.state,
 				coalesce(after.state, 'NULL')),
 			'A version becomes active, and retires when another does.',
-			format('SELECT agentpay.revert(%L, reason => ''…'');',
-				   after.point));
+			CASE WHEN before.state = 'active'
+			THEN format('SELECT agentpay.revert(%L, reason => ''…'');',
+						after.point)
+			ELSE format('SELECT agentpay.activate(%L, %s);', after.point,
+						after.version) END);
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_ruleset_state(agentpay.rulesets,
@@ -407,11 +417,14 @@ BEGIN
 	s.version := coalesce(s.version, (
 		SELECT coalesce(max(o.version), 0) + 1 FROM agentpay.rulesets o
 		 WHERE o.point = s.point));
+	PERFORM agentpay._check_range('version', s.version, 1, 1000000,
+		'Leave version out: it is the next one then.');
 	IF s.state IS DISTINCT FROM 'draft' OR s.activated_at IS NOT NULL THEN
-		PERFORM agentpay._refuse('55000',
-			format('a ruleset begins as a draft, not as %L', s.state),
+		PERFORM agentpay._refuse('55000', CASE WHEN s.activated_at IS NULL
+			THEN format('a ruleset begins as a draft, not as %L', s.state)
+			ELSE 'activated_at of a draft is NULL' END,
 			'Its rules are checked when it becomes active.',
-			format('SELECT agentpay.activate(%L, %s);', s.point, s.version));
+			format('INSERT it as a draft, and its rules; then SELECT agentpay.activate(%L, %s);', s.point, s.version));
 	END IF;
 	RETURN s;
 END$$;
@@ -440,7 +453,16 @@ BEGIN
 	IF (OLD.point, OLD.version, OLD.created_by, OLD.created_at)
 	   IS DISTINCT FROM
 	   (NEW.point, NEW.version, NEW.created_by, NEW.created_at)
-	   OR OLD.state <> 'draft'
+	   OR OLD.state = NEW.state
+	   AND OLD.activated_at IS DISTINCT FROM NEW.activated_at THEN
+		PERFORM agentpay._refuse('55000', format(
+				'point, version, author and times of version %s of point "%s" cannot change',
+				OLD.version, OLD.point),
+			'They are the record of who made it, and when it decided.',
+			format('SELECT agentpay.draft(%L, from_version => %s);',
+				   OLD.point, OLD.version));
+	END IF;
+	IF OLD.state <> 'draft'
 	   AND (OLD.mode, OLD.thresholds, OLD.on_error, OLD.description)
 		   IS DISTINCT FROM
 		   (NEW.mode, NEW.thresholds, NEW.on_error, NEW.description) THEN
@@ -448,8 +470,13 @@ BEGIN
 	END IF;
 	PERFORM agentpay._check_ruleset(NEW);
 	PERFORM agentpay._check_ruleset_state(OLD, NEW);
-	IF NEW.state = 'active' THEN
-		NEW.activated_at := coalesce(NEW.activated_at, agentpay._now());
+	-- revert() leaves the time as it was; nobody else chooses one
+	IF NEW.state = 'active' AND OLD.state <> 'active'
+	   AND (NEW.activated_at IS NULL
+			OR NEW.activated_at IS DISTINCT FROM OLD.activated_at) THEN
+		NEW.activated_at := agentpay._now();
+	ELSE
+		NEW.activated_at := OLD.activated_at;
 	END IF;
 	RETURN NEW;
 END$$;
@@ -552,7 +579,8 @@ BEGIN
 	 WHERE o.point = NEW.point AND o.version = NEW.version;
 	IF NOT FOUND THEN
 		PERFORM agentpay._refuse('23503',
-			format('point "%s" has no version %s', NEW.point, NEW.version),
+			format('point "%s" has no version %s', NEW.point,
+				   coalesce(NEW.version::text, 'NULL')),
 			'A rule belongs to a version; left out, it is the draft.',
 			format('SELECT agentpay.draft(%L);', NEW.point));
 	END IF;
@@ -623,7 +651,8 @@ BEGIN
 						  || string_agg(l.name, ', ' ORDER BY l.name) || '.'
 						FROM agentpay.lists l), 'There is no list yet.'),
 			format('INSERT INTO agentpay.lists (name) VALUES (%L);',
-				   NEW.list));
+				   CASE WHEN NEW.list ~ '^[a-z][a-z0-9_]{0,47}$' THEN NEW.list
+				   ELSE 'my_list' END));
 	END IF;
 	IF NOT isfinite(NEW.expires_at) THEN
 		PERFORM agentpay._refuse('22008', format(
@@ -665,7 +694,7 @@ BEGIN
 				coalesce(quote_literal(m.kind), 'NULL')),
 			'The kind is logistic.', mend);
 	END IF;
-	IF coalesce(cardinality(m.features), 0) = 0
+	IF array_ndims(m.features) IS DISTINCT FROM 1
 	   OR array_position(m.features, NULL) IS NOT NULL THEN
 		PERFORM agentpay._refuse('22023',
 			format('model "%s" needs features', m.name),

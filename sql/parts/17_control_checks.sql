@@ -16,7 +16,7 @@ BEGIN
 		PERFORM agentpay._refuse('22023', format('%s %s', what,
 				CASE value WHEN '' THEN 'is empty'
 				ELSE 'contains a space or a control character' END),
-			CASE value WHEN '' THEN 'NULL means that there is none.'
+			CASE value WHEN '' THEN 'It has at least one character.'
 			ELSE format('It is the one at position %s.', regexp_instr(value,
 				'[\u0001-\u0020\u007f-\u00a0\u2028\u2029]')) END, mend);
 	END IF;
@@ -74,6 +74,12 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_allowed_endpoints() FROM PUBLIC;
 
 -- ── agents ──────────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._openai_option_problem(options text) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_openai_option_problem';
+REVOKE ALL ON FUNCTION agentpay._openai_option_problem(text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._openai_option_problem(text) IS 'what the protocol would not send; NULL: nothing';
+
 CREATE FUNCTION agentpay._check_agent_later(a agentpay.agents, mend text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
@@ -173,6 +179,11 @@ AS $$
 DECLARE
 	inputs text[];
 	unknown text;
+	example text := format('model = %L', CASE a.protocol WHEN 'builtin'
+		THEN coalesce((SELECT m.name FROM agentpay.models m WHERE m.active
+						ORDER BY m.name LIMIT 1), 'fraud_model')
+		ELSE 'gpt-5-mini' END);
+	thresholds constant text := 'options = ''{"thresholds": {"review": 0.3, "decline": 0.7}}''';
 BEGIN
 	IF a.model IS NULL THEN
 		PERFORM agentpay._refuse('23514',
@@ -180,10 +191,9 @@ BEGIN
 			CASE a.protocol WHEN 'builtin'
 			THEN 'It is the name of a row of agentpay.models.'
 			ELSE 'It is the provider''s name of the model.' END,
-			format(mend, 'model = ''…'''));
+			format(mend, example));
 	END IF;
-	PERFORM agentpay._check_plain('model', a.model,
-								  format(mend, 'model = ''…'''));
+	PERFORM agentpay._check_plain('model', a.model, format(mend, example));
 	IF a.protocol <> 'builtin' THEN
 		RETURN;
 	END IF;
@@ -207,8 +217,10 @@ BEGIN
 				   a.model, a.point));
 	END IF;
 	PERFORM agentpay._check_thresholds(a.point,
-		coalesce(a.options -> 'thresholds', '{}'),
-		format(mend, 'options = ''{"thresholds": {"review": 0.3, "decline": 0.7}}'''));
+		coalesce(a.options -> 'thresholds', '{}'), format(mend, thresholds));
+	PERFORM agentpay._check_range(format('threshold of verdict "%s"', t.key),
+			t.value::text::numeric, 0, 1, format(mend, thresholds))
+	   FROM jsonb_each(coalesce(a.options -> 'thresholds', '{}')) AS t;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_agent_model(agentpay.agents,
 	agentpay.decision_points, text) FROM PUBLIC;
@@ -240,7 +252,7 @@ DECLARE
 	field text;
 	missing text;
 BEGIN
-	FOREACH field IN ARRAY a.fields LOOP
+	FOREACH field IN ARRAY coalesce(a.fields, '{}') LOOP
 		IF field IS NULL OR NOT agentpay._is_known(p, field) THEN
 			PERFORM agentpay._refuse('42703', format(
 					'unknown field of agent "%s": %s', a.name,
@@ -259,8 +271,14 @@ BEGIN
 					'field "%s" of agent "%s" has no data policy', field,
 					a.name),
 				format('Nothing leaves the database that no policy names: column "%s" of %s has none.', missing, p.table_name),
-				format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES (%L, %L, ''financial'', ''pass'');',
-					   p.table_name::text, missing));
+				format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES (%L, %L, %s);',
+					   p.table_name::text, missing,
+					   CASE WHEN (SELECT t.typcategory IN ('N', 'B', 'D', 'T')
+									FROM pg_type t
+								   WHERE t.oid = agentpay._column_type(
+										 p.table_name, missing, 'field'))
+					   THEN '''financial'', ''pass'''
+					   ELSE '''pii'', ''mask''' END));
 		END IF;
 	END LOOP;
 END$$;
@@ -299,7 +317,7 @@ BEGIN
 			'Without them its cost cannot be bounded. A price of 0 is said, not assumed.',
 			format(mend, 'price_input_per_million = 0.15, price_output_per_million = 0.60'));
 	END IF;
-	IF coalesce(cardinality(a.rollout_steps), 0) = 0
+	IF array_ndims(a.rollout_steps) IS DISTINCT FROM 1
 	   OR EXISTS (SELECT FROM (SELECT s, lag(s, 1, 0) OVER (ORDER BY o) AS last
 								 FROM unnest(a.rollout_steps)
 									  WITH ORDINALITY AS u (s, o)) AS steps
@@ -320,15 +338,15 @@ CREATE FUNCTION agentpay._check_agent_options(a agentpay.agents, mend text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	temperature jsonb := a.options -> 'temperature';
+	problem text;
 BEGIN
-	IF jsonb_typeof(a.options) IS DISTINCT FROM 'object'
-	   OR jsonb_typeof(a.processor) IS DISTINCT FROM 'object' THEN
-		PERFORM agentpay._refuse('22023',
-			'options and processor must be JSON objects',
-			'They hold settings by name.',
-			format(mend, 'options = ''{}'', processor = ''{}'''));
-	END IF;
+	PERFORM agentpay._refuse('22023',
+			format('%s of agent "%s" must be a JSON object', j.what, a.name),
+			'It holds settings by name.',
+			format(mend, format('%s = ''{}''', j.what)))
+	   FROM (VALUES ('options', a.options), ('processor', a.processor))
+			AS j (what, value)
+	  WHERE jsonb_typeof(j.value) IS DISTINCT FROM 'object';
 	IF EXISTS (SELECT FROM jsonb_path_query(a.options,
 									'strict $.** ? (@.type() == "string")') AS v
 				WHERE v #>> '{}' ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]')
@@ -338,13 +356,25 @@ BEGIN
 			'It could add a header to a request.',
 			format(mend, 'options = ''{}'''));
 	END IF;
-	IF temperature IS NOT NULL AND (jsonb_typeof(temperature) <> 'number'
-		OR NOT coalesce(jsonb_path_match(temperature, '$ >= 0 && $ <= 2'),
-						false)) THEN
+	problem := CASE a.protocol
+		WHEN 'openai' THEN agentpay._openai_option_problem(a.options::text)
+		WHEN 'builtin' THEN (SELECT format('option %s is not known', to_jsonb(k))
+							   FROM jsonb_object_keys(a.options) AS k
+							  WHERE k <> 'thresholds' LIMIT 1) END;
+	IF problem IS NOT NULL THEN
 		PERFORM agentpay._refuse('22023',
-			format('temperature is out of range: %s', temperature),
-			'It lies between 0 and 2.',
-			format(mend, 'options = ''{"temperature": 0}'''));
+			format('options of agent "%s" do not fit protocol %s', a.name,
+				   a.protocol),
+			format('%s%s.', upper(left(problem, 1)), substr(problem, 2)),
+			format(mend, CASE a.protocol WHEN 'builtin'
+				   THEN 'options = ''{"thresholds": {"review": 0.3, "decline": 0.7}}'''
+				   ELSE 'options = ''{"temperature": 0}''' END));
+	END IF;
+	IF btrim(a.prompt, E' \t\r\n') = '' THEN
+		PERFORM agentpay._refuse('22023',
+			format('the prompt of agent "%s" is empty', a.name),
+			'NULL means the prompt of the point''s role.',
+			format(mend, 'prompt = NULL'));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_agent_options(agentpay.agents, text)
@@ -556,7 +586,7 @@ BEGIN
 	IF agentpay._restoring() THEN
 		RETURN NEW;
 	END IF;
-	PERFORM agentpay._check_table(NEW.table_name);
+	PERFORM agentpay._check_table(NEW.table_name, 'a data policy');
 	PERFORM agentpay._column_type(NEW.table_name, NEW.column_name,
 								  'column_name');
 	mend := format('Use %%s for column "%s" of %s.', NEW.column_name,
@@ -718,15 +748,25 @@ BEGIN
 	   OR (OLD.scope, OLD.target) <> (NEW.scope, NEW.target) THEN
 		PERFORM agentpay._refuse('55000',
 			'rows of agentpay.kill_switches come and go with points and agents',
-			'Scopes are all, role, point and agent.',
-			format('UPDATE agentpay.kill_switches SET engaged = true WHERE scope = %L AND target = %L RETURNING *;',
-				   coalesce(NEW.scope, OLD.scope),
-				   coalesce(NEW.target, OLD.target)));
+			'They are ' || (
+				SELECT string_agg(concat_ws(' ', k.scope,
+						nullif(k.target, '*')), ', ' ORDER BY k.scope, k.target)
+				  FROM agentpay.kill_switches k) || '.',
+			(SELECT format('UPDATE agentpay.kill_switches SET engaged = true WHERE scope = %L AND target = %L RETURNING *;',
+						   k.scope, k.target)
+			   FROM agentpay.kill_switches k
+			  WHERE (k.scope, k.target) IN (('all', '*'),
+					(OLD.scope, OLD.target), (NEW.scope, NEW.target))
+			  ORDER BY k.scope = 'all' LIMIT 1));
 	END IF;
-	IF TG_OP <> 'DELETE' AND (OLD.engaged, OLD.reason)
-							 IS DISTINCT FROM (NEW.engaged, NEW.reason) THEN
+	IF TG_OP = 'INSERT' OR TG_OP = 'UPDATE'
+	   AND (OLD.engaged, OLD.reason)
+		   IS DISTINCT FROM (NEW.engaged, NEW.reason) THEN
 		NEW.changed_by := session_user;
 		NEW.changed_at := agentpay._now();
+	ELSIF TG_OP = 'UPDATE' THEN
+		NEW.changed_by := OLD.changed_by;
+		NEW.changed_at := OLD.changed_at;
 	END IF;
 	RETURN coalesce(NEW, OLD);
 END$$;

@@ -28,6 +28,36 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._govern_change() FROM PUBLIC;
 
+-- After the checks, which say more: what they let pass and left empty.
+CREATE FUNCTION agentpay._refuse_null() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	missing text;
+	default_value text;
+BEGIN
+	SELECT a.attname, pg_get_expr(d.adbin, d.adrelid)
+	  INTO missing, default_value
+	  FROM jsonb_each(to_jsonb(NEW)) AS c
+	  JOIN pg_attribute a ON a.attrelid = TG_RELID AND a.attname = c.key
+	   AND a.attnotnull
+	  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	 WHERE c.value = 'null' ORDER BY a.attnum LIMIT 1;
+	IF FOUND AND NOT agentpay._restoring() THEN
+		PERFORM agentpay._refuse('23502',
+			format('%s of agentpay.%I cannot be NULL', missing, TG_TABLE_NAME),
+			coalesce(format('Left out, it is %s.', default_value),
+					 'It has no default.'),
+			CASE WHEN default_value IS NULL
+			THEN format('Give a value for %s.', missing)
+			ELSE format('Leave %s out of the INSERT, or SET %1$s = DEFAULT.',
+						missing) END);
+	END IF;
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._refuse_null() FROM PUBLIC;
+
 -- TRUNCATE has no rows to record, and would go around the checks of DELETE.
 CREATE FUNCTION agentpay._refuse_truncate() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -66,6 +96,9 @@ BEGIN
 	LOOP
 		EXECUTE format('CREATE TRIGGER agentpay_check BEFORE %3$s'
 			' ON agentpay.%1$I FOR EACH ROW EXECUTE FUNCTION agentpay.%2$I();'
+			' CREATE TRIGGER agentpay_check_null BEFORE INSERT OR UPDATE'
+			' ON agentpay.%1$I FOR EACH ROW'
+			' EXECUTE FUNCTION agentpay._refuse_null();'
 			' CREATE TRIGGER agentpay_govern AFTER INSERT OR UPDATE OR DELETE'
 			' ON agentpay.%1$I FOR EACH ROW'
 			' EXECUTE FUNCTION agentpay._govern_change(%4$L, %5$s);'
@@ -99,7 +132,7 @@ BEGIN
 		  JOIN pg_class c ON c.oid = g.tgrelid
 		 WHERE c.relnamespace = 'agentpay'::regnamespace
 		   AND NOT g.tgisinternal AND g.tgfoid <> 0 AND c.relkind = 'r'
-		   AND g.tgname IN ('agentpay_check', 'agentpay_govern',
+		   AND g.tgname IN ('agentpay_check', 'agentpay_check_null', 'agentpay_govern',
 			'agentpay_changed', 'agentpay_truncate', 'agentpay_version',
 			'agentpay_switch', 'agentpay_caps')
 	LOOP

@@ -426,7 +426,8 @@ COMMENT ON FUNCTION agentpay._govern(text, text, text, text, jsonb, jsonb)
 
 -- ── adoption ────────────────────────────────────────────────────────────────
 -- Every row once more through the checks that a restore skips: an UPDATE that
--- changes nothing fires them, and is neither recorded nor a new version.
+-- changes nothing fires them, and is neither recorded nor a new version.  What
+-- is retired or detached is not, since its table may have gone on without it.
 CREATE FUNCTION agentpay._check_configuration() RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -434,16 +435,22 @@ AS $$
 BEGIN
 	UPDATE agentpay.decision_points SET point = point;
 	UPDATE agentpay.verdicts SET verdict = verdict;
-	UPDATE agentpay.features SET name = name;
-	UPDATE agentpay.rulesets SET version = version;
-	UPDATE agentpay.rules SET code = code;
+	UPDATE agentpay.features f SET name = f.name
+	  FROM agentpay.decision_points p WHERE p.point = f.point AND p.enabled;
+	UPDATE agentpay.rulesets SET version = version WHERE state <> 'retired';
+	UPDATE agentpay.rules r SET code = r.code
+	  FROM agentpay.rulesets s, agentpay.decision_points p
+	 WHERE (s.point, s.version) = (r.point, r.version)
+	   AND s.state <> 'retired' AND p.point = r.point AND p.enabled;
 	UPDATE agentpay.lists SET name = name;
 	UPDATE agentpay.list_entries SET value = value;
 	UPDATE agentpay.models SET name = name;
 	UPDATE agentpay.allowed_endpoints SET origin = origin;
-	UPDATE agentpay.data_policies SET treatment = treatment;
+	UPDATE agentpay.data_policies d SET treatment = d.treatment
+	  FROM pg_class c WHERE c.oid = d.table_name;
 	UPDATE agentpay.budgets SET name = name;
-	UPDATE agentpay.agents SET name = name;
+	UPDATE agentpay.agents a SET name = a.name
+	  FROM agentpay.decision_points p WHERE p.point = a.point AND p.enabled;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_configuration() FROM PUBLIC;
 

@@ -11,26 +11,37 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+static char *text_argument(FunctionCallInfo fcinfo, int i);
+
 PG_FUNCTION_INFO_V1(agentpay_sql_refuse);
 
 /*
  * agentpay._refuse(state, message, detail, hint): raises the error.  Whoever
- * catches it restores the context stack that it had.
+ * catches it restores the context stack that it had.  Not strict: a NULL, as
+ * string_agg() makes it of no rows, must not let through what was refused.
  */
 Datum
 agentpay_sql_refuse(PG_FUNCTION_ARGS)
 {
-	char *state = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char *message = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char *detail = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	char *hint = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	char *state = text_argument(fcinfo, 0);
+	char *message = text_argument(fcinfo, 1);
+	char *detail = text_argument(fcinfo, 2);
+	char *hint = text_argument(fcinfo, 3);
 
-	if (strlen(state) != 5)
-		elog(ERROR, "invalid SQLSTATE \"%s\"", state);
+	if (state == NULL || strlen(state) != 5)
+		elog(ERROR, "invalid SQLSTATE \"%s\"", state != NULL ? state : "");
 	error_context_stack = NULL;
 	ereport(ERROR, (errcode(MAKE_SQLSTATE(state[0], state[1], state[2],
 										  state[3], state[4])),
-					errmsg("%s", message), errdetail("%s", detail),
-					errhint("%s", hint)));
+					errmsg("%s", message != NULL ? message : "refused"),
+					detail != NULL ? errdetail("%s", detail) : 0,
+					hint != NULL ? errhint("%s", hint) : 0));
 	PG_RETURN_VOID(); /* not reached */
+}
+
+/* The argument in palloc'd memory; NULL for NULL. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int i)
+{
+	return PG_ARGISNULL(i) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(i));
 }
