@@ -1,0 +1,17 @@
+INSERT INTO public.payments (payment_id, created_at, card_id, amount, currency,
+	country, card_country, category, channel, card_age_days, outcome,
+	risk_score, reasons)
+SELECT payment_id, created_at, card_id, amount, currency, country,
+	   card_country, category, channel, card_age_days, verdict, score, reasons
+  FROM bench.input;
+INSERT INTO bench.decisions (decision_id, decided_at, point, row_id,
+	occurred_at, amount, currency, base_amount, kind, authority, verdict,
+	propensity, score, reasons, ruleset_version, inputs, xid)
+SELECT agentpay._uuid_v7(), clock_timestamp(), 'fraud', payment_id::text,
+	   created_at, amount, currency, amount, 'rules', 'live', verdict,
+	   CASE verdict WHEN 'approve' THEN 1 ELSE 0 END, score, reasons, 1,
+	   jsonb_build_object('amount', amount, 'card_age_days', card_age_days,
+		   'card_country', card_country, 'category', category,
+		   'channel', channel, 'country', country, 'created_at', created_at),
+	   pg_current_xact_id()
+  FROM bench.input;
