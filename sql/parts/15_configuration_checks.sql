@@ -197,7 +197,8 @@ BEGIN
 				 || string_agg(a.attname, ', ' ORDER BY a.attnum) || '.'
 			   FROM pg_attribute a WHERE a.attrelid = relation
 				AND a.attnum > 0 AND NOT a.attisdropped),
-			CASE WHEN column_name IS NULL THEN 'Name one of them.'
+			CASE WHEN column_name IS NULL OR what = 'id'
+			THEN 'Name one of them.'
 			ELSE format('Name one of them, or ALTER TABLE %s ADD COLUMN %I %s;',
 						relation, column_name, CASE what
 						WHEN 'amount' THEN 'numeric' WHEN 'score' THEN 'numeric'
@@ -669,8 +670,8 @@ BEGIN
 	END IF;
 	IF TG_OP = 'DELETE' THEN
 		-- with its point, it goes
-		IF NOT EXISTS (SELECT FROM agentpay.decision_points p
-						WHERE p.point = OLD.point) THEN
+		IF NOT EXISTS (SELECT FROM agentpay.decision_points o
+						WHERE o.point = OLD.point) THEN
 			RETURN OLD;
 		END IF;
 		user_of := agentpay._verdict_user(OLD.point, OLD.verdict);
@@ -681,12 +682,12 @@ BEGIN
 				coalesce('It is used by ' || user_of,
 						 'It is the default verdict') || '.',
 				CASE WHEN user_of IS NULL
-				THEN format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = %L; first.',
+				THEN format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = %L;',
 					   OLD.point, (SELECT v.verdict FROM agentpay.verdicts v
 									WHERE v.point = OLD.point
 									  AND v.verdict <> OLD.verdict
 									ORDER BY v.rank, v.verdict LIMIT 1))
-				ELSE format('Take it out there first; active rules change by SELECT agentpay.draft(%L); and SELECT agentpay.activate(%1$L);', OLD.point)
+				ELSE format('Take it out there first; rules that are active change by SELECT agentpay.draft(%1$L); and SELECT agentpay.activate(%1$L);', OLD.point)
 				END);
 		END IF;
 		RETURN OLD;
@@ -720,8 +721,8 @@ BEGIN
 	IF OLD.is_default AND NOT NEW.is_default AND pg_trigger_depth() = 1 THEN
 		PERFORM agentpay._refuse('23514',
 			format('point "%s" needs a default verdict', NEW.point),
-			'It is given when no rule matches.',
-			format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = %L; does both.',
+			'It is given when no rule matches. Making another verdict the default takes it from this one.',
+			format('UPDATE agentpay.verdicts SET is_default = true WHERE point = %L AND verdict = %L;',
 				   NEW.point, (SELECT v.verdict FROM agentpay.verdicts v
 								WHERE v.point = NEW.point
 								  AND v.verdict <> NEW.verdict

@@ -119,8 +119,9 @@ BEGIN
 		PERFORM agentpay._refuse('23514', format(
 				'feature "%s" of kind %s %s over and aggregate', f.name, f.kind,
 				CASE f.kind WHEN 'window' THEN 'needs' ELSE 'takes no' END),
-			'A window is an aggregate over a time.',
-			'Use kind ''window'', aggregate ''count'', over ''1 hour''.');
+			'A window is an aggregate over a time.', CASE f.kind
+			WHEN 'window' THEN 'Use aggregate ''count'', over ''1 hour''.'
+			ELSE 'Leave both out.' END);
 	ELSIF f.aggregate IS NOT NULL AND f.aggregate <> ALL ('{count,sum,avg,min,max,stddev,count_distinct,rate}') THEN
 		PERFORM agentpay._refuse('23514',
 			format('unknown aggregate: %L', f.aggregate),
@@ -129,8 +130,9 @@ BEGIN
 	ELSIF f.aggregate IS NOT NULL
 		AND (f.aggregate = 'count') <> (f.value IS NULL) THEN
 		PERFORM agentpay._refuse('23514', format(
-				'aggregate %s of feature "%s" %s a value', f.aggregate, f.name,
-				CASE f.aggregate WHEN 'count' THEN 'takes no' ELSE 'needs' END),
+				'aggregate %s of feature "%s" %s value', f.aggregate, f.name,
+				CASE f.aggregate WHEN 'count' THEN 'takes no'
+				ELSE 'needs a' END),
 			'count counts rows; every other aggregate is of an expression.',
 			CASE f.aggregate WHEN 'count'
 			THEN 'Use filter to count some rows only.'
@@ -329,9 +331,12 @@ DECLARE
 	mend text := format('UPDATE agentpay.rulesets SET %%s WHERE point = %L AND version = %s;',
 						s.point, s.version);
 	highest int;
+	example jsonb;
 BEGIN
 	SELECT max(v.rank) INTO highest FROM agentpay.verdicts v
 	 WHERE v.point = s.point;
+	SELECT jsonb_object_agg(v.verdict, 100 * v.rank / highest) INTO example
+	  FROM agentpay.verdicts v WHERE v.point = s.point AND v.rank > 0;
 	IF s.mode IS NULL OR s.mode NOT IN ('score', 'first_match') THEN
 		PERFORM agentpay._refuse('23514', format('unknown mode: %s',
 				coalesce(quote_literal(s.mode), 'NULL')),
@@ -344,7 +349,7 @@ BEGIN
 			format(mend, 'mode = ''first_match'''));
 	END IF;
 	PERFORM agentpay._check_thresholds(s.point, s.thresholds,
-									   format(mend, 'thresholds = ''{}'''));
+		format(mend, format('thresholds = %L', coalesce(example, '{}'))));
 	PERFORM agentpay._check_verdict(s.point, s.on_error, 'on_error');
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_ruleset(agentpay.rulesets) FROM PUBLIC;
@@ -745,8 +750,12 @@ BEGIN
 					'version %s of model "%s" cannot be deleted',
 					OLD.version, OLD.name),
 				format('It is active, and used by %s.', user_of),
-				format('UPDATE agentpay.models SET active = true WHERE name = %L AND version = …;',
-					   OLD.name));
+				coalesce((
+					SELECT format('UPDATE agentpay.models SET active = true WHERE name = %L AND version = %s;',
+								  m.name, max(m.version))
+					  FROM agentpay.models m
+					 WHERE m.name = OLD.name AND m.version <> OLD.version
+					 GROUP BY m.name), 'Take it out there first.'));
 		END IF;
 		RETURN OLD;
 	END IF;

@@ -66,7 +66,7 @@ BEGIN
 		PERFORM agentpay._check_origin('origin', NEW.origin,
 			format('INSERT INTO agentpay.allowed_endpoints (origin) VALUES (%L);',
 				   coalesce('https://' || substring(lower(NEW.origin)
-						FROM '^(?:[a-z]+://)?(?:[^@/]*@)?([a-z0-9._-]+(?::[0-9]{2,4}(?![0-9]))?)'),
+						FROM '^(?:[a-z]+://)?(?:[^@/]*@)?([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]{2,4}(?![0-9]))?)'),
 					'https://api.example.com')));
 	END IF;
 	RETURN NEW;
@@ -452,9 +452,13 @@ BEGIN
 		PERFORM agentpay._refuse('55000', format(
 				'agent "%s" has no cap on its cost per %s', a.name, missing),
 			'An agent that is not built in leaves off only with a cap on cost per hour and one per transaction in scope.',
-			format('INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES (%L, ''agent'', %L, %L, %s);',
-				   a.name || '_' || missing, a.name, missing,
-				   CASE missing WHEN 'hour' THEN 5 ELSE 0.05 END));
+			format('INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES (%L, %L, %L, %L, %s);',
+				   left(s.target, 30) || '_' || missing, s.scope, s.target,
+				   missing, CASE missing WHEN 'hour' THEN 5 ELSE 0.05 END))
+		  -- the budget of an agent comes after it
+		  FROM (SELECT 'agent' AS scope, o.name AS target
+				  FROM agentpay.agents o WHERE o.name = a.name
+				UNION ALL SELECT 'point', a.point) AS s LIMIT 1;
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_caps(agentpay.agents) FROM PUBLIC;
@@ -748,16 +752,17 @@ BEGIN
 	   OR (OLD.scope, OLD.target) <> (NEW.scope, NEW.target) THEN
 		PERFORM agentpay._refuse('55000',
 			'rows of agentpay.kill_switches come and go with points and agents',
-			'They are ' || (
+			'Switches are ' || (
 				SELECT string_agg(concat_ws(' ', k.scope,
 						nullif(k.target, '*')), ', ' ORDER BY k.scope, k.target)
 				  FROM agentpay.kill_switches k) || '.',
-			(SELECT format('UPDATE agentpay.kill_switches SET engaged = true WHERE scope = %L AND target = %L RETURNING *;',
-						   k.scope, k.target)
-			   FROM agentpay.kill_switches k
-			  WHERE (k.scope, k.target) IN (('all', '*'),
-					(OLD.scope, OLD.target), (NEW.scope, NEW.target))
-			  ORDER BY k.scope = 'all' LIMIT 1));
+			coalesce((
+				SELECT format('UPDATE agentpay.kill_switches SET engaged = true WHERE scope = %L AND target = %L RETURNING *;',
+							  k.scope, k.target)
+				  FROM agentpay.kill_switches k
+				 WHERE (k.scope, k.target) IN ((OLD.scope, OLD.target),
+						(NEW.scope, NEW.target)) LIMIT 1),
+				'SELECT scope, target, engaged FROM agentpay.kill_switches;'));
 	END IF;
 	IF TG_OP = 'INSERT' OR TG_OP = 'UPDATE'
 	   AND (OLD.engaged, OLD.reason)

@@ -47,7 +47,7 @@ BEGIN
 	IF FOUND AND NOT agentpay._restoring() THEN
 		PERFORM agentpay._refuse('23502',
 			format('%s of agentpay.%I cannot be NULL', missing, TG_TABLE_NAME),
-			coalesce(format('Left out, it is %s.', default_value),
+			coalesce('Left out, it is ' || default_value || '.',
 					 'It has no default.'),
 			CASE WHEN default_value IS NULL
 			THEN format('Give a value for %s.', missing)

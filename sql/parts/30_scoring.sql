@@ -94,7 +94,7 @@ BEGIN
 			PERFORM agentpay._refuse('55000',
 				format('point "%s" has other verdicts already', point_name),
 				format('They are %s.', array_to_string(present, ', ')),
-				format('INSERT INTO agentpay.verdicts (point, verdict, rank, positive) VALUES (%L, …);', point_name));
+				'Leave verdicts out; INSERT and DELETE in agentpay.verdicts change them.');
 		END IF;
 		RETURN;
 	END IF;
@@ -134,8 +134,13 @@ DECLARE
 BEGIN
 	PERFORM agentpay._refuse_held();
 	IF NOT has_column AND attach.currency !~ '^[A-Z]{3}$' THEN
-		PERFORM agentpay._column_type(attach.table_name, attach.currency,
-									  'currency');
+		PERFORM agentpay._refuse('42703', format(
+				'currency: %L is neither a column of %s nor a currency code',
+				attach.currency, attach.table_name),
+			'A code has three capital letters, by ISO 4217.',
+			format('Use currency => %L, for example, for all rows.',
+				   CASE WHEN attach.currency ~ '^[A-Za-z]{3}$'
+				   THEN upper(attach.currency) ELSE 'USD' END));
 	END IF;
 	INSERT INTO agentpay.decision_points (point, table_name, role, id_column,
 		occurred_at_column, amount_column, currency_column, currency,
@@ -249,8 +254,12 @@ AS $$
 					s.version, s.state), ', ' ORDER BY s.version) || '.'
 					FROM agentpay.rulesets s WHERE s.point = point_name),
 				 'It has no rules yet.'),
-		format('INSERT INTO agentpay.rules (point, code, condition, score) VALUES (%L, ''LARGE_AMOUNT'', ''amount > 1000'', 60);',
-			   point_name))
+		-- a rule makes the draft
+		(SELECT format('INSERT INTO agentpay.rules (point, code, condition, verdict) VALUES (%L, ''FIRST_RULE'', ''false'', %L);',
+					   point_name, v.verdict)
+		   FROM agentpay.verdicts v WHERE v.point = point_name
+		  ORDER BY v.rank DESC NULLS LAST, v.is_default DESC, v.verdict
+		  LIMIT 1))
 $$;
 REVOKE ALL ON FUNCTION agentpay._refuse_version(text, int) FROM PUBLIC;
 
