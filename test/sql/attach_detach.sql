@@ -201,6 +201,7 @@ REVOKE ALL ON agentpay.kill_switches FROM t_attach_detach;
 REVOKE ALL ON SCHEMA agentpay FROM t_attach_detach;
 
 -- clean up
+DELETE FROM agentpay.models WHERE name = 't_attach_detach';
 SELECT agentpay.detach(point) FROM agentpay.decision_points WHERE point LIKE 't\_attach\_detach%' AND enabled;
 DROP SCHEMA t_attach_detach CASCADE;
 DROP ROLE t_attach_detach;
