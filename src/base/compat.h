@@ -45,6 +45,15 @@
 	pg_database_ownercheck(database, role)
 #endif
 
+/* PostgreSQL 16 made one function of pg_*_aclcheck(). */
+#if PG_VERSION_NUM >= 160000
+#define AGENTPAY_FUNCTION_ACLCHECK(function, role) \
+	object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE)
+#else
+#define AGENTPAY_FUNCTION_ACLCHECK(function, role) \
+	pg_proc_aclcheck(function, role, ACL_EXECUTE)
+#endif
+
 /* PostgreSQL 18 took execute_once from ExecutorRun(). */
 #if PG_VERSION_NUM >= 180000
 #define AGENTPAY_RUN_ARGS \
@@ -54,6 +63,13 @@
 #define AGENTPAY_RUN_ARGS \
 	QueryDesc *query, ScanDirection direction, uint64 count, bool once
 #define AGENTPAY_RUN_PASS query, direction, count, once
+#endif
+
+/* PostgreSQL 18 caches abbreviations of the session's time zone. */
+#if PG_VERSION_NUM >= 180000
+#define AGENTPAY_TIME_ZONE_CHANGED() ClearTimeZoneAbbrevCache()
+#else
+#define AGENTPAY_TIME_ZONE_CHANGED() ((void) 0)
 #endif
 
 /* A database whose DROP was interrupted (PostgreSQL 15.4 and later). */

@@ -36,6 +36,8 @@ typedef struct AgentpayScope
 	const char **features;
 	int n_models;
 	const char **models;
+	int n_lists;
+	const char **lists;	   /* NULL: in_list() says so when it runs */
 	const char *time_zone; /* the point's */
 	Oid owner;			   /* of the point's table: runs foreign functions */
 } AgentpayScope;
@@ -55,6 +57,8 @@ typedef struct AgentpayExpression
 	Bitmapset *columns;		/* attribute numbers of the relation read */
 	Bitmapset *params;		/* indexes of the parameters read */
 	struct CachedExpression *plan;
+	ParamListInfo values;  /* what it was compiled with */
+	MemoryContext context; /* holds all of it */
 } AgentpayExpression;
 
 /* Parameters of a scope, all NULL, in the current memory context. */
@@ -69,12 +73,17 @@ extern ParamListInfo agentpay_expression_params(const AgentpayScope *scope);
 extern AgentpayExpression *
 agentpay_expression_compile(const AgentpayScope *scope, const char *text,
 							Oid wanted, ParamListInfo params);
+
+/* Deleting the memory context that it was compiled in frees it, too. */
 extern void agentpay_expression_free(AgentpayExpression *expression);
 
 /* Whether a function or type that it uses changed: compile it again. */
 extern bool agentpay_expression_stale(const AgentpayExpression *expression);
 
-/* On the row in econtext->ecxt_scantuple; memory: per tuple. */
+/*
+ * On the row in econtext->ecxt_scantuple, with the values given to compile;
+ * the result is in the per-tuple memory.
+ */
 extern Datum agentpay_expression_eval(AgentpayExpression *expression,
 									  ExprContext *econtext, bool *isnull);
 
@@ -91,9 +100,13 @@ typedef struct AgentpayExpressionState
 	int date_order;
 	int interval_style;
 	int float_digits;
+	bool standard_strings;
+	bool null_equals;
+	bool array_nulls;
+	bool switched; /* the next three are set */
 	Oid user;
 	int security_context;
-	bool switched;
+	int guc_level;
 } AgentpayExpressionState;
 
 extern void agentpay_expression_enter(const AgentpayScope *scope, bool foreign,

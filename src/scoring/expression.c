@@ -1,0 +1,280 @@
+/*-------------------------------------------------------------------------
+ * expression.c
+ *		Compiling and running the SQL expressions of rules, features and
+ *		invoke_when.
+ *
+ * The text is parsed as the extension's owner, whose search_path is pinned,
+ * so that neither the session's path nor its rights change what it means;
+ * expression_parse.c and expression_allow.c refuse whatever could run code of
+ * others meanwhile.  The planner folds constants, which calls functions: as
+ * the session's user for built-in ones, as the table's owner in a security
+ * restricted operation for those of agentpay.expression_schemas.
+ *
+ * Locking: AccessShareLock on the relation while it is parsed, kept to the
+ * end of the transaction.  Rows are evaluated without any.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_expr.h"
+#include "parser/parser.h"
+#include "pgtime.h"
+#include "utils/array.h"
+#include "utils/float.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "base/owner.h"
+#include "catalog/pg_type.h"
+#include "scoring/expression.h"
+#include "scoring/expression_internal.h"
+
+static void
+build(AgentpayExpression *expression, AgentpayExpressionParse *parse);
+static void plan(AgentpayExpression *expression, AgentpayExpressionParse *parse,
+				 Node *node);
+static void release_plan(void *arg);
+static void point_into_text(void *arg);
+
+/* Parameters of a scope, all NULL. */
+ParamListInfo
+agentpay_expression_params(const AgentpayScope *scope)
+{
+	ParamListInfo params = makeParamList(AGENTPAY_PARAM_COUNT(scope));
+
+	for (int i = 0; i < params->numParams; i++)
+	{
+		params->params[i].isnull = true;
+		params->params[i].ptype = FLOAT8OID;
+	}
+	params->params[AGENTPAY_PARAM_SCORE(scope)].ptype = NUMERICOID;
+	params->params[AGENTPAY_PARAM_VERDICT(scope)].ptype = TEXTOID;
+	return params;
+}
+
+/*
+ * Returns the expression in a memory context of its own, a child of the
+ * current one.
+ */
+AgentpayExpression *
+agentpay_expression_compile(const AgentpayScope *scope, const char *text,
+							Oid wanted, ParamListInfo params)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agentpay expression",
+												  ALLOCSET_SMALL_SIZES);
+	AgentpayExpression *expression =
+		MemoryContextAllocZero(context, sizeof(AgentpayExpression));
+	AgentpayExpressionParse parse = {0};
+	ErrorContextCallback callback;
+
+	expression->context = context;
+	expression->values = params;
+	parse.scope = scope;
+	parse.text = text;
+	parse.wanted = wanted;
+	parse.checking = params == NULL;
+	callback.callback = point_into_text;
+	callback.arg = unconstify(char *, text);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	PG_TRY();
+	{
+		build(expression, &parse);
+	}
+	PG_CATCH();
+	{
+		if (parse.entered)
+			agentpay_expression_leave(&parse.saved);
+		MemoryContextDelete(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	error_context_stack = callback.previous;
+	return expression;
+}
+
+void
+agentpay_expression_free(AgentpayExpression *expression)
+{
+	MemoryContextDelete(expression->context);
+}
+
+bool
+agentpay_expression_stale(const AgentpayExpression *expression)
+{
+	return !expression->plan->is_valid;
+}
+
+Datum
+agentpay_expression_eval(AgentpayExpression *expression, ExprContext *econtext,
+						 bool *isnull)
+{
+	econtext->ecxt_param_list_info = expression->values;
+	return ExecEvalExprSwitchContext(expression->state, econtext, isnull);
+}
+
+/*
+ * The settings are changed behind the GUC machinery, which would cost more
+ * than most expressions; nothing in between looks at them but expressions.
+ */
+void
+agentpay_expression_enter(const AgentpayScope *scope, bool foreign,
+						  AgentpayExpressionState *saved)
+{
+	pg_tz *zone = pg_tzset(scope->time_zone);
+
+	if (zone == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unknown time zone: \"%s\"", scope->time_zone),
+						errdetail("Expressions see the point's time zone."),
+						errhint("SELECT name FROM pg_timezone_names; lists "
+								"what there is.")));
+	saved->time_zone = session_timezone;
+	saved->date_style = DateStyle;
+	saved->date_order = DateOrder;
+	saved->interval_style = IntervalStyle;
+	saved->float_digits = extra_float_digits;
+	saved->standard_strings = standard_conforming_strings;
+	saved->null_equals = Transform_null_equals;
+	saved->array_nulls = Array_nulls;
+	saved->switched = false;
+	if (foreign)
+	{
+		GetUserIdAndSecContext(&saved->user, &saved->security_context);
+		saved->guc_level = NewGUCNestLevel();
+		saved->switched = true;
+		(void) set_config_option("search_path", "pg_catalog, pg_temp",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+		SetUserIdAndSecContext(scope->owner, saved->security_context |
+												 SECURITY_LOCAL_USERID_CHANGE |
+												 SECURITY_RESTRICTED_OPERATION);
+	}
+	session_timezone = zone;
+	DateStyle = USE_ISO_DATES;
+	DateOrder = DATEORDER_YMD;
+	IntervalStyle = INTSTYLE_POSTGRES;
+	extra_float_digits = 1;
+	standard_conforming_strings = true;
+	Transform_null_equals = false;
+	Array_nulls = true;
+	AGENTPAY_TIME_ZONE_CHANGED();
+}
+
+/*
+ * After an error this may run before or after the abort of the
+ * subtransaction, which has then dropped the level of settings itself.
+ */
+void
+agentpay_expression_leave(const AgentpayExpressionState *saved)
+{
+	session_timezone = saved->time_zone;
+	DateStyle = saved->date_style;
+	DateOrder = saved->date_order;
+	IntervalStyle = saved->interval_style;
+	extra_float_digits = saved->float_digits;
+	standard_conforming_strings = saved->standard_strings;
+	Transform_null_equals = saved->null_equals;
+	Array_nulls = saved->array_nulls;
+	AGENTPAY_TIME_ZONE_CHANGED();
+	if (saved->switched)
+	{
+		int level = NewGUCNestLevel();
+
+		AtEOXact_GUC(false, Min(level, saved->guc_level));
+		SetUserIdAndSecContext(saved->user, saved->security_context);
+	}
+}
+
+/* Parses in memory that is gone afterwards; fills the expression. */
+static void
+build(AgentpayExpression *expression, AgentpayExpressionParse *parse)
+{
+	MemoryContext work = AllocSetContextCreate(expression->context,
+											   "agentpay expression parse",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(work);
+	AgentpayOwnerState owner;
+	Relation relation;
+	Node *node;
+
+	agentpay_owner_enter(&owner);
+	relation = table_open(parse->scope->relation, AccessShareLock);
+	node = agentpay_expression_parse(parse, relation);
+	agentpay_expression_allow(parse, node);
+	table_close(relation, NoLock);
+	agentpay_owner_leave(&owner);
+
+	MemoryContextSwitchTo(expression->context);
+	expression->type = exprType(node);
+	expression->foreign_functions = parse->foreign_functions;
+	expression->columns = bms_copy(parse->columns);
+	expression->params = bms_copy(parse->params);
+	MemoryContextSwitchTo(work);
+	plan(expression, parse, node);
+
+	/*
+	 * As the owner again: the executor asks for the right to call in_list().
+	 * That of foreign functions was asked for in the name of the table's
+	 * owner.
+	 */
+	MemoryContextSwitchTo(expression->context);
+	agentpay_owner_enter(&owner);
+	expression->state = ExecInitExprWithParams((Expr *) expression->plan->expr,
+											   expression->values);
+	agentpay_owner_leave(&owner);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
+}
+
+/* The plan lives outside our memory, so its release is tied to that. */
+static void
+plan(AgentpayExpression *expression, AgentpayExpressionParse *parse, Node *node)
+{
+	MemoryContextCallback *callback =
+		MemoryContextAllocZero(expression->context,
+							   sizeof(MemoryContextCallback));
+
+	if (expression->foreign_functions)
+	{
+		agentpay_expression_enter(parse->scope, true, &parse->saved);
+		parse->entered = true;
+		expression->plan = GetCachedExpression(node);
+		agentpay_expression_leave(&parse->saved);
+		parse->entered = false;
+	}
+	else
+		expression->plan = GetCachedExpression(node);
+	callback->func = release_plan;
+	callback->arg = expression->plan;
+	MemoryContextRegisterResetCallback(expression->context, callback);
+}
+
+static void
+release_plan(void *arg)
+{
+	FreeCachedExpression(arg);
+}
+
+/* Makes a position in the statement one in the expression's own text. */
+static void
+point_into_text(void *arg)
+{
+	int position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+	}
+	if (getinternalerrposition() >= 0)
+		internalerrquery((const char *) arg);
+}

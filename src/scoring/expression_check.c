@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ * expression_check.c
+ *		agentpay._check_expression(): compiles an expression when somebody
+ *		writes it, with the names that its point has then.
+ *
+ * Reads the configuration through SPI, as the extension's owner, since this
+ * is not on the way of a payment; the session's cached configuration holds
+ * enabled points only.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "access/relation.h"
+
+#include "base/owner.h"
+#include "scoring/expression.h"
+#include "scoring/expression_internal.h"
+
+PG_FUNCTION_INFO_V1(agentpay_check_expression);
+
+static void read_scope(AgentpayScope *scope, const char *point);
+static const char **
+read_names(const char *query, const char *argument, int *n_names);
+static Oid type_named(const char *name);
+static AgentpayUsage usage_named(const char *name);
+static ArrayType *
+names_read(const AgentpayScope *scope, const AgentpayExpression *expression);
+
+/*
+ * agentpay._check_expression(table_name, point, expression, expression_type,
+ * usage): the columns and features that it reads, sorted; an error when it
+ * does not compile.
+ */
+Datum
+agentpay_check_expression(PG_FUNCTION_ARGS)
+{
+	char *point = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char *source = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	Oid wanted = type_named(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	ErrorContextCallback *context = error_context_stack;
+	AgentpayScope scope = {0};
+	AgentpayExpressionState saved;
+	AgentpayExpression *expression;
+	ArrayType *result = NULL;
+
+	scope.relation = PG_GETARG_OID(0);
+	scope.usage = usage_named(text_to_cstring(PG_GETARG_TEXT_PP(4)));
+	read_scope(&scope, point);
+	agentpay_expression_enter(&scope, false, &saved);
+	PG_TRY();
+	{
+		/* Without the text of the statements that led here. */
+		error_context_stack = NULL;
+		expression = agentpay_expression_compile(&scope, source, wanted, NULL);
+		result = names_read(&scope, expression);
+		agentpay_expression_free(expression);
+	}
+	PG_FINALLY();
+	{
+		agentpay_expression_leave(&saved);
+	}
+	PG_END_TRY();
+	error_context_stack = context;
+	PG_RETURN_ARRAYTYPE_P(result);
+}
+
+/* What an expression of that point may name. */
+static void
+read_scope(AgentpayScope *scope, const char *point)
+{
+	Relation relation = relation_open(scope->relation, AccessShareLock);
+	AgentpayOwnerState owner;
+	const char **zones;
+	int n_zones;
+
+	scope->owner = relation->rd_rel->relowner;
+	relation_close(relation, NoLock);
+	agentpay_owner_enter(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	zones = read_names("SELECT time_zone FROM agentpay.decision_points"
+					   " WHERE point = $1",
+					   point, &n_zones);
+	scope->time_zone = n_zones == 1 ? zones[0] : "UTC";
+	scope->features = read_names("SELECT name FROM agentpay.features"
+								 " WHERE point = $1 ORDER BY name",
+								 point, &scope->n_features);
+	scope->models = read_names("SELECT name FROM agentpay.models"
+							   " WHERE active ORDER BY name",
+							   NULL, &scope->n_models);
+	scope->lists = read_names("SELECT name FROM agentpay.lists", NULL,
+							  &scope->n_lists);
+	SPI_finish();
+	agentpay_owner_leave(&owner);
+}
+
+/* The query's first column, as strings in the memory of SPI's caller. */
+static const char **
+read_names(const char *query, const char *argument, int *n_names)
+{
+	Oid type = TEXTOID;
+	Datum value = argument ? CStringGetTextDatum(argument) : (Datum) 0;
+	int result = SPI_execute_with_args(query, argument ? 1 : 0, &type, &value,
+									   NULL, true, 0);
+	const char **names;
+
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not read the configuration: %s",
+			 SPI_result_code_string(result));
+	*n_names = (int) SPI_processed;
+	names = SPI_palloc(sizeof(char *) * (*n_names + 1));
+	for (int i = 0; i < *n_names; i++)
+	{
+		char *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+								  1);
+		char *copy = SPI_palloc(strlen(name) + 1);
+
+		strcpy(copy, name);
+		names[i] = copy;
+	}
+	return names;
+}
+
+static Oid
+type_named(const char *name)
+{
+	if (strcmp(name, "boolean") == 0)
+		return BOOLOID;
+	if (strcmp(name, "double precision") == 0)
+		return FLOAT8OID;
+	if (strcmp(name, "any") == 0)
+		return InvalidOid;
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("unknown type of expression: \"%s\"", name),
+					errhint("Use boolean, double precision or any.")));
+}
+
+static AgentpayUsage
+usage_named(const char *name)
+{
+	if (strcmp(name, "rule") == 0)
+		return AGENTPAY_USAGE_RULE;
+	if (strcmp(name, "feature") == 0)
+		return AGENTPAY_USAGE_FEATURE;
+	if (strcmp(name, "invoke") == 0)
+		return AGENTPAY_USAGE_INVOKE;
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("unknown use of an expression: \"%s\"", name),
+					errhint("Use rule, feature or invoke.")));
+}
+
+static int
+compare_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* Columns and features, each once; score, verdict and models are neither. */
+static ArrayType *
+names_read(const AgentpayScope *scope, const AgentpayExpression *expression)
+{
+	int n = 0;
+	int member = -1;
+	const char **names = palloc(sizeof(char *) *
+								(bms_num_members(expression->columns) +
+								 bms_num_members(expression->params) + 1));
+	Datum *values;
+
+	while ((member = bms_next_member(expression->columns, member)) >= 0)
+		names[n++] = get_attname(scope->relation, member, false);
+	member = -1;
+	while ((member = bms_next_member(expression->params, member)) >= 0)
+	{
+		if (member < scope->n_features)
+			names[n++] = scope->features[member];
+	}
+	qsort(names, n, sizeof(char *), compare_text);
+	values = palloc(sizeof(Datum) * (n + 1));
+	for (int i = 0; i < n; i++)
+		values[i] = CStringGetTextDatum(names[i]);
+	return construct_array(values, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
