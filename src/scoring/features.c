@@ -1,0 +1,442 @@
+/*-------------------------------------------------------------------------
+ * features.c
+ *		What a row's past says: exact windows over rows with the same key.
+ *
+ * velocity.c finds the rows, aggregate.c makes a number of them; here is what
+ * a feature means: which rows, which of them pass the filter, what each one
+ * is worth, and whether the row itself is among them.
+ *
+ *	window		rows with the same key in (t - delay - over, t - delay], and,
+ *				when delay is 0 and include_current is set, the row itself,
+ *				which is not in the table yet
+ *	since_last	seconds since the latest such row up to t - delay, at most;
+ *				the row itself is none
+ *
+ * A row one of whose keys is NULL has no others beside itself.
+ *
+ * Expressions are compiled for each leaf, since attribute numbers differ, when
+ * it is first read.  Whatever belongs to a leaf lives with it: a change of the
+ * table drops it all at once (velocity_source.c).
+ *
+ * Locking: as velocity.c.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "scoring/aggregate.h"
+#include "scoring/expression.h"
+#include "scoring/features.h"
+#include "scoring/velocity.h"
+
+/* A feature's expressions over one leaf's rows. */
+typedef struct LeafExpressions
+{
+	AgentpayExpression *value;	/* NULL for count and since_last */
+	AgentpayExpression *filter; /* or NULL */
+} LeafExpressions;
+
+struct AgentpayFeature
+{
+	MemoryContext context;
+	AgentpayFeatureConfig config; /* a copy */
+	char *time_zone;
+	Oid owner;			 /* of the point's table */
+	bool counts_itself;	 /* the row is in its own window */
+	LeafExpressions row; /* over the row itself */
+	AgentpayVelocity *velocity;
+	AgentpayAggregator *aggregator; /* of a window */
+	Bitmapset *columns;
+	/* while it reads */
+	ExprContext *econtext;
+	TimestampTz latest; /* since_last; DT_NOBEGIN: none yet */
+};
+
+static void
+copy_config(AgentpayFeature *feature, const AgentpayFeatureConfig *config);
+static Oid owner_of(Oid relation);
+static void
+compile_leaf(AgentpayFeature *feature, Oid leaf, LeafExpressions *expressions);
+static AgentpayExpression *
+compile_value(AgentpayFeature *feature, AgentpayScope *scope,
+			  ParamListInfo params);
+static AgentpayAggregator *make_aggregator(AgentpayFeature *feature);
+static Bitmapset *columns_of(AgentpayFeature *feature);
+static bool is_foreign(const AgentpayExpression *expression);
+static void
+read_as_owner(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at);
+static bool leaf_stale(const LeafExpressions *expressions);
+static void
+read_rows(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at);
+static bool see_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
+					TupleTableSlot *slot, TimestampTz at);
+static void forget_rows(AgentpayVelocityScan *scan);
+static bool passes(AgentpayFeature *feature, const LeafExpressions *expressions,
+				   TupleTableSlot *slot);
+static void add_row(AgentpayFeature *feature,
+					const LeafExpressions *expressions, TupleTableSlot *slot);
+static TimestampTz earlier(TimestampTz at, int64 by);
+static double result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull);
+
+/*
+ * The feature's memory is a child of the current context; with that it goes,
+ * too, also when this fails.
+ */
+AgentpayFeature *
+agentpay_feature_compile(const AgentpayPointConfig *point,
+						 const AgentpayFeatureConfig *config, Oid leaf)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agentpay feature",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	AgentpayFeature *feature = palloc0(sizeof(AgentpayFeature));
+
+	feature->context = context;
+	copy_config(feature, config);
+	feature->time_zone = pstrdup(point->time_zone);
+	feature->owner = owner_of(point->table);
+	feature->counts_itself = config->kind == AGENTPAY_FEATURE_WINDOW &&
+							 config->include_current && config->delay_us == 0;
+	feature->velocity = agentpay_velocity_make(point->table, leaf,
+											   config->n_keys, config->keys,
+											   point->occurred_at_column);
+	compile_leaf(feature, leaf, &feature->row);
+	if (config->kind == AGENTPAY_FEATURE_WINDOW)
+		feature->aggregator = make_aggregator(feature);
+	feature->columns = columns_of(feature);
+	feature->econtext = CreateStandaloneExprContext();
+	MemoryContextSwitchTo(old);
+	return feature;
+}
+
+void
+agentpay_feature_free(AgentpayFeature *feature)
+{
+	MemoryContextDelete(feature->context);
+}
+
+const Bitmapset *
+agentpay_feature_columns(const AgentpayFeature *feature)
+{
+	return feature->columns;
+}
+
+bool
+agentpay_feature_stale(const AgentpayFeature *feature)
+{
+	const AgentpayVelocity *velocity = feature->velocity;
+
+	if (velocity->stale || leaf_stale(&feature->row))
+		return true;
+	for (int i = 0; i < velocity->n_sources; i++)
+	{
+		const LeafExpressions *expressions = velocity->sources[i]->extra;
+
+		if (expressions != NULL && leaf_stale(expressions))
+			return true;
+	}
+	return false;
+}
+
+double
+agentpay_feature_read(AgentpayFeature *feature, TupleTableSlot *row,
+					  TimestampTz at, bool *isnull)
+{
+	MemoryContext old;
+	double result;
+
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("cannot read feature \"%s\" at an infinite time",
+						feature->config.name),
+				 errdetail("A window ends at the row's own time."),
+				 errhint("Insert rows with the time at which they occurred.")));
+	if (feature->aggregator != NULL)
+		agentpay_aggregator_reset(feature->aggregator);
+	feature->latest = DT_NOBEGIN;
+	ResetExprContext(feature->econtext);
+
+	if (is_foreign(feature->row.value) || is_foreign(feature->row.filter))
+		read_as_owner(feature, row, at);
+	else
+		read_rows(feature, row, at);
+
+	ResetExprContext(feature->econtext);
+	old = MemoryContextSwitchTo(feature->econtext->ecxt_per_tuple_memory);
+	result = result_of(feature, at, isnull);
+	MemoryContextSwitchTo(old);
+	ResetExprContext(feature->econtext);
+	return result;
+}
+
+/* What the configuration's next reload would take away. */
+static void
+copy_config(AgentpayFeature *feature, const AgentpayFeatureConfig *config)
+{
+	feature->config = *config;
+	feature->config.name = pstrdup(config->name);
+	feature->config.keys = NULL; /* velocity has them */
+	if (config->value != NULL)
+		feature->config.value = pstrdup(config->value);
+	if (config->filter != NULL)
+		feature->config.filter = pstrdup(config->filter);
+}
+
+static Oid
+owner_of(Oid relation)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relation);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* In the current memory context. */
+static void
+compile_leaf(AgentpayFeature *feature, Oid leaf, LeafExpressions *expressions)
+{
+	AgentpayScope scope = {.relation = leaf,
+						   .usage = AGENTPAY_USAGE_FEATURE,
+						   .time_zone = feature->time_zone,
+						   .owner = feature->owner};
+	ParamListInfo params = agentpay_expression_params(&scope);
+
+	if (feature->config.kind == AGENTPAY_FEATURE_WINDOW &&
+		feature->config.value != NULL)
+		expressions->value = compile_value(feature, &scope, params);
+	if (feature->config.filter != NULL)
+		expressions->filter =
+			agentpay_expression_compile(&scope, feature->config.filter, BOOLOID,
+										params);
+}
+
+/* Numbers keep their type, so that sums are exact; others become float8. */
+static AgentpayExpression *
+compile_value(AgentpayFeature *feature, AgentpayScope *scope,
+			  ParamListInfo params)
+{
+	AgentpayAggregate aggregate = feature->config.aggregate;
+	const char *text = feature->config.value;
+	AgentpayExpression *value;
+
+	if (aggregate == AGENTPAY_AGGREGATE_RATE)
+		return agentpay_expression_compile(scope, text, BOOLOID, params);
+	value = agentpay_expression_compile(scope, text, InvalidOid, params);
+	if (aggregate == AGENTPAY_AGGREGATE_COUNT_DISTINCT ||
+		agentpay_aggregator_takes(value->type))
+		return value;
+	agentpay_expression_free(value);
+	return agentpay_expression_compile(scope, text, FLOAT8OID, params);
+}
+
+static AgentpayAggregator *
+make_aggregator(AgentpayFeature *feature)
+{
+	AgentpayExpression *value = feature->row.value;
+
+	if (value == NULL)
+		return agentpay_aggregator_make(feature->config.aggregate, InvalidOid,
+										InvalidOid);
+	return agentpay_aggregator_make(feature->config.aggregate, value->type,
+									exprCollation(value->plan->expr));
+}
+
+/* Of the row itself: its keys, and what it is worth in its own window. */
+static Bitmapset *
+columns_of(AgentpayFeature *feature)
+{
+	AgentpayVelocity *velocity = feature->velocity;
+	Bitmapset *columns = NULL;
+
+	for (int i = 0; i < velocity->n_keys; i++)
+		columns = bms_add_member(columns, velocity->key_columns[i]);
+	if (!feature->counts_itself)
+		return columns;
+	if (feature->row.value != NULL)
+		columns = bms_add_members(columns, feature->row.value->columns);
+	if (feature->row.filter != NULL)
+		columns = bms_add_members(columns, feature->row.filter->columns);
+	return columns;
+}
+
+static bool
+leaf_stale(const LeafExpressions *expressions)
+{
+	return (expressions->value != NULL &&
+			agentpay_expression_stale(expressions->value)) ||
+		   (expressions->filter != NULL &&
+			agentpay_expression_stale(expressions->filter));
+}
+
+static bool
+is_foreign(const AgentpayExpression *expression)
+{
+	return expression != NULL && expression->foreign_functions;
+}
+
+/* Functions of the user's run as the owner of the table. */
+static void
+read_as_owner(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at)
+{
+	AgentpayScope scope = {.relation = feature->velocity->leaf,
+						   .usage = AGENTPAY_USAGE_FEATURE,
+						   .time_zone = feature->time_zone,
+						   .owner = feature->owner};
+	AgentpayExpressionState saved;
+
+	agentpay_expression_enter(&scope, true, &saved);
+	PG_TRY();
+	{
+		read_rows(feature, row, at);
+	}
+	PG_FINALLY();
+	{
+		agentpay_expression_leave(&saved);
+	}
+	PG_END_TRY();
+}
+
+/* Feeds the window's rows, and the row itself, to the aggregator. */
+static void
+read_rows(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at)
+{
+	AgentpayVelocityScan scan = {.row = see_row,
+								 .forget = forget_rows,
+								 .arg = feature};
+
+	scan.until = earlier(at, feature->config.delay_us);
+	scan.after = DT_NOBEGIN;
+	if (feature->config.kind == AGENTPAY_FEATURE_WINDOW)
+		scan.after = earlier(scan.until, feature->config.over_us);
+	else
+		scan.newest_first = true;
+	agentpay_velocity_scan(feature->velocity, row, &scan);
+	if (feature->counts_itself)
+	{
+		ResetExprContext(feature->econtext);
+		if (passes(feature, &feature->row, row))
+			add_row(feature, &feature->row, row);
+	}
+}
+
+/* One row of the table, in a leaf that may see its first one. */
+static bool
+see_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
+		TupleTableSlot *slot, TimestampTz at)
+{
+	AgentpayFeature *feature = scan->arg;
+
+	if (source->extra == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(source->context);
+		LeafExpressions *expressions = palloc0(sizeof(LeafExpressions));
+
+		compile_leaf(feature, source->relation, expressions);
+		source->extra = expressions;
+		MemoryContextSwitchTo(old);
+	}
+	ResetExprContext(feature->econtext);
+	if (!passes(feature, source->extra, slot))
+		return true;
+	if (feature->config.kind == AGENTPAY_FEATURE_WINDOW)
+	{
+		add_row(feature, source->extra, slot);
+		return true;
+	}
+	/* in what other leaves have, only a later row is of interest */
+	feature->latest = scan->after = at;
+	return false;
+}
+
+static void
+forget_rows(AgentpayVelocityScan *scan)
+{
+	AgentpayFeature *feature = scan->arg;
+
+	if (feature->aggregator != NULL)
+		agentpay_aggregator_reset(feature->aggregator);
+	feature->latest = DT_NOBEGIN;
+}
+
+static bool
+passes(AgentpayFeature *feature, const LeafExpressions *expressions,
+	   TupleTableSlot *slot)
+{
+	Datum result;
+	bool isnull;
+
+	if (expressions->filter == NULL)
+		return true;
+	feature->econtext->ecxt_scantuple = slot;
+	result = agentpay_expression_eval(expressions->filter, feature->econtext,
+									  &isnull);
+	return !isnull && DatumGetBool(result);
+}
+
+static void
+add_row(AgentpayFeature *feature, const LeafExpressions *expressions,
+		TupleTableSlot *slot)
+{
+	MemoryContext old;
+	Datum value = (Datum) 0;
+	bool isnull = true;
+
+	feature->econtext->ecxt_scantuple = slot;
+	if (expressions->value != NULL)
+		value = agentpay_expression_eval(expressions->value, feature->econtext,
+										 &isnull);
+	old = MemoryContextSwitchTo(feature->econtext->ecxt_per_tuple_memory);
+	agentpay_aggregator_add(feature->aggregator, value, isnull);
+	MemoryContextSwitchTo(old);
+}
+
+/* Before the beginning of time: -infinity. */
+static TimestampTz
+earlier(TimestampTz at, int64 by)
+{
+	TimestampTz result;
+
+	if (TIMESTAMP_NOT_FINITE(at) || pg_sub_s64_overflow(at, by, &result) ||
+		!IS_VALID_TIMESTAMP(result))
+		return DT_NOBEGIN;
+	return result;
+}
+
+static double
+result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull)
+{
+	double result = 0;
+
+	if (feature->aggregator != NULL)
+		result = agentpay_aggregator_result(feature->aggregator, isnull);
+	else
+	{
+		*isnull = TIMESTAMP_NOT_FINITE(feature->latest);
+		if (!*isnull)
+			result = (double) (at - feature->latest) / USECS_PER_SEC;
+	}
+	if (*isnull && feature->config.has_default)
+	{
+		*isnull = false;
+		result = feature->config.default_value;
+	}
+	return result;
+}

@@ -1,0 +1,597 @@
+/*-------------------------------------------------------------------------
+ * velocity.c
+ *		Reads the rows with one key and a time in a range, by index.
+ *
+ * What counts is: every row that is committed now; this transaction's own
+ * rows, those of this very statement included; and rows that other
+ * transactions in progress have inserted.  No snapshot shows that.  An MVCC
+ * snapshot hides the statement's own rows and those in flight.  SnapshotDirty
+ * shows them, but it judges each row version at another instant: when an
+ * UPDATE commits under the scan, it can find both versions or neither.  So
+ * the scan takes a new MVCC snapshot S, fetches every version that is not
+ * dead to all (HOT chains give each of theirs), and judges them by S:
+ *
+ *	- what this transaction inserted, updated or deleted is as it left it;
+ *	- otherwise what S sees counts: of a row whose UPDATE is in flight the
+ *	  old version, and a row whose DELETE is in flight still;
+ *	- and what S does not see counts if a transaction that is in progress in
+ *	  S, and has not aborted, inserted it.  A version made by UPDATE
+ *	  (HEAP_UPDATED) never does: its row is counted by the old version.
+ *
+ * An UPDATE that moves a row to another partition leaves no such mark on the
+ * new version; there the old one gives way.  Whether a transaction has
+ * aborted is asked once per scan, so that both versions get one answer.
+ *
+ * S is of now, also under REPEATABLE READ: concurrent rows must not hide.
+ *
+ * A row in flight is found once its index entry is there.  Two sessions that
+ * score rows of one key in the same instant, both before either row is
+ * inserted, do not see each other.
+ *
+ * Locking: AccessShareLock on each leaf that is read and on its index, kept
+ * to the end of the transaction; a shared buffer lock while a version is
+ * judged, and none while expressions run.  Relcache callbacks only mark.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "storage/bufmgr.h"
+#include "storage/procarray.h"
+#include "utils/date.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "scoring/velocity.h"
+
+/* Invalidations that a scan answers by beginning anew, before it goes on. */
+#define MAX_RESTARTS 8
+/* No time zone's clocks were ever set by more. */
+#define MAX_CLOCK_CHANGE (26 * USECS_PER_HOUR)
+
+/* A transaction that was in progress, and what became of it. */
+typedef struct InFlight
+{
+	TransactionId xid;
+	bool aborted;
+} InFlight;
+
+/* What one scan knows. */
+typedef struct Reading
+{
+	AgentpayVelocity *velocity;
+	AgentpayVelocityScan *scan;
+	Snapshot snapshot; /* S */
+	Datum *key;
+	int n_in_flight;
+	int max_in_flight;
+	InFlight *in_flight;
+} Reading;
+
+/* Index bounds in units of the time column. */
+typedef struct Range
+{
+	int64 above;
+	int64 up_to;
+	bool recheck; /* finds more than the window's rows */
+} Range;
+
+static dlist_head velocities = DLIST_STATIC_INIT(velocities);
+
+static void register_callback(void);
+static void mark_stale(Datum arg, Oid relation);
+static void unlink_velocity(void *arg);
+static Oid time_type_of(Oid relation, const char *column);
+static void scan_and_let_go(Reading *reading);
+static void let_go(AgentpayVelocity *velocity);
+static void scan_until_complete(Reading *reading);
+static Datum *read_key(AgentpayVelocity *velocity, TupleTableSlot *row);
+static bool scan_sources(Reading *reading, bool may_stop);
+static bool open_source(AgentpayVelocity *velocity,
+						AgentpayVelocitySource *source, Relation *relation);
+static void scan_source(Reading *reading, AgentpayVelocitySource *source,
+						Relation relation, const Range *range);
+static void scan_rows(Reading *reading, AgentpayVelocitySource *source,
+					  IndexScanDesc scan, const Range *range);
+static Range range_of(AgentpayVelocity *velocity, AgentpayVelocityScan *scan);
+static Timestamp local_time(TimestampTz at);
+static bool clocks_change_near(TimestampTz at);
+static TimestampTz time_of(AgentpayVelocity *velocity, Datum value);
+static bool row_counts(Reading *reading, TupleTableSlot *slot);
+static bool visible_row_counts(Reading *reading, HeapTupleHeader header,
+							   TransactionId updater);
+static bool hidden_row_counts(Reading *reading, HeapTupleHeader header,
+							  ItemPointer self, TransactionId updater);
+static bool has_aborted(Reading *reading, TransactionId xid);
+
+AgentpayVelocity *
+agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
+					   const char *time_column)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agentpay velocity",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	AgentpayVelocity *velocity = palloc0(sizeof(AgentpayVelocity));
+	MemoryContextCallback *on_reset = palloc0(sizeof(MemoryContextCallback));
+	Relation relation;
+
+	velocity->context = context;
+	velocity->reading = AllocSetContextCreate(context, "agentpay velocity scan",
+											  ALLOCSET_DEFAULT_SIZES);
+	velocity->table = table;
+	velocity->leaf = leaf;
+	velocity->n_keys = n_keys;
+	velocity->keys = palloc(sizeof(char *) * n_keys);
+	velocity->key_columns = palloc(sizeof(AttrNumber) * n_keys);
+	velocity->time_column = pstrdup(time_column);
+
+	register_callback();
+	on_reset->func = unlink_velocity;
+	on_reset->arg = velocity;
+	MemoryContextRegisterResetCallback(context, on_reset);
+	dlist_push_tail(&velocities, &velocity->node);
+
+	relation = table_open(leaf, AccessShareLock);
+	for (int i = 0; i < n_keys; i++)
+	{
+		velocity->keys[i] = pstrdup(keys[i]);
+		velocity->key_columns[i] = get_attnum(leaf, keys[i]);
+		if (velocity->key_columns[i] <= 0)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+							errmsg("table \"%s\" has no column \"%s\"",
+								   RelationGetRelationName(relation), keys[i]),
+							errdetail("It is a key of a feature."),
+							errhint("Correct or delete the row in "
+									"agentpay.features.")));
+	}
+	velocity->time_type = time_type_of(leaf, time_column);
+	agentpay_velocity_find_sources(velocity);
+	for (int i = 0; i < velocity->n_sources; i++)
+		if (velocity->sources[i]->relation == leaf)
+			agentpay_velocity_prepare(velocity, velocity->sources[i], relation);
+	table_close(relation, NoLock);
+	MemoryContextSwitchTo(old);
+	return velocity;
+}
+
+void
+agentpay_velocity_free(AgentpayVelocity *velocity)
+{
+	MemoryContextDelete(velocity->context);
+}
+
+/* Domains are looked through. */
+static Oid
+time_type_of(Oid relation, const char *column)
+{
+	AttrNumber number = get_attnum(relation, column);
+	Oid type = number > 0 ? getBaseType(get_atttype(relation, number))
+						  : InvalidOid;
+
+	if (type != TIMESTAMPTZOID && type != TIMESTAMPOID && type != DATEOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" is no time", column,
+						get_rel_name(relation)),
+				 errdetail("It must be timestamptz, timestamp or date."),
+				 errhint("Name another column: SELECT agentpay.attach(…, "
+						 "occurred_at => '…');")));
+	return type;
+}
+
+static void
+register_callback(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(mark_stale, (Datum) 0);
+	registered = true;
+}
+
+/* Fires at any time, also in the middle of a scan. */
+static void
+mark_stale(Datum arg, Oid relation)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &velocities)
+	{
+		AgentpayVelocity *velocity = dlist_container(AgentpayVelocity, node,
+													 iter.cur);
+		bool hit = !OidIsValid(relation);
+
+		for (int i = 0; i < velocity->n_watched && !hit; i++)
+			hit = velocity->watched[i] == relation;
+		if (hit)
+			velocity->stale = velocity->sources_stale = true;
+	}
+}
+
+static void
+unlink_velocity(void *arg)
+{
+	dlist_delete(&((AgentpayVelocity *) arg)->node);
+}
+
+void
+agentpay_velocity_scan(AgentpayVelocity *velocity, TupleTableSlot *row,
+					   AgentpayVelocityScan *scan)
+{
+	MemoryContext old;
+	Reading reading = {.velocity = velocity, .scan = scan};
+
+	if (velocity->busy)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot score a row while a feature reads its rows"),
+				 errdetail("A function in an expression inserts into the "
+						   "table whose rows it computes from."),
+				 errhint("Use functions that change nothing.")));
+	MemoryContextReset(velocity->reading);
+	old = MemoryContextSwitchTo(velocity->reading);
+	reading.key = read_key(velocity, row);
+	if (reading.key != NULL && scan->after < scan->until)
+		scan_and_let_go(&reading);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(velocity->reading);
+}
+
+/* Leaves no pin behind, also when an expression fails. */
+static void
+scan_and_let_go(Reading *reading)
+{
+	AgentpayVelocity *velocity = reading->velocity;
+
+	velocity->busy = true;
+	PG_TRY();
+	{
+		scan_until_complete(reading);
+	}
+	PG_CATCH();
+	{
+		let_go(velocity);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	let_go(velocity);
+}
+
+/* Before the resource owner drops the pins. */
+static void
+let_go(AgentpayVelocity *velocity)
+{
+	for (int i = 0; i < velocity->n_sources; i++)
+		if (velocity->sources[i]->ready)
+			ExecClearTuple(velocity->sources[i]->slot);
+	velocity->busy = false;
+}
+
+static void
+scan_until_complete(Reading *reading)
+{
+	AgentpayVelocityScan *scan = reading->scan;
+	TimestampTz after = scan->after;
+
+	for (int i = 0; !scan_sources(reading, i < MAX_RESTARTS); i++)
+	{
+		scan->forget(scan);
+		scan->after = after;
+	}
+}
+
+/* The row's key values; NULL when one is NULL: such rows share nothing. */
+static Datum *
+read_key(AgentpayVelocity *velocity, TupleTableSlot *row)
+{
+	Datum *key = palloc(sizeof(Datum) * velocity->n_keys);
+
+	for (int i = 0; i < velocity->n_keys; i++)
+	{
+		bool isnull;
+
+		key[i] = slot_getattr(row, velocity->key_columns[i], &isnull);
+		if (isnull)
+			return NULL;
+	}
+	return key;
+}
+
+/* False when the table changed under it; then, if it may, it has stopped. */
+static bool
+scan_sources(Reading *reading, bool may_stop)
+{
+	AgentpayVelocity *velocity = reading->velocity;
+	bool complete = true;
+
+	if (velocity->sources_stale || velocity->sources == NULL)
+		agentpay_velocity_find_sources(velocity);
+	reading->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	reading->n_in_flight = 0;
+	for (int i = 0; i < velocity->n_sources && complete; i++)
+	{
+		AgentpayVelocitySource *source = velocity->sources[i];
+		/* the visitor may have raised its start */
+		Range range = range_of(velocity, reading->scan);
+		Relation relation;
+
+		if (source->until < range.above || source->from > range.up_to)
+			continue;
+		complete = open_source(velocity, source, &relation) || !may_stop;
+		if (complete && relation != NULL)
+			scan_source(reading, source, relation, &range);
+		if (relation != NULL)
+			table_close(relation, NoLock);
+	}
+	UnregisterSnapshot(reading->snapshot);
+	return complete;
+}
+
+/*
+ * Opens a leaf; false when the table changed.  Taking the lock is when other
+ * sessions' changes become known; once it is held, they wait for us.
+ */
+static bool
+open_source(AgentpayVelocity *velocity, AgentpayVelocitySource *source,
+			Relation *relation)
+{
+	*relation = try_table_open(source->relation, AccessShareLock);
+	if (*relation == NULL)
+		velocity->sources_stale = true;
+	else if (!source->ready)
+		agentpay_velocity_prepare(velocity, source, *relation);
+	return !velocity->sources_stale;
+}
+
+static void
+scan_source(Reading *reading, AgentpayVelocitySource *source, Relation relation,
+			const Range *range)
+{
+	AgentpayVelocity *velocity = reading->velocity;
+	int n_keys = velocity->n_keys;
+	ScanKeyData keys[INDEX_MAX_KEYS + 1];
+	SnapshotData not_dead;
+	Relation index = index_open(source->index, AccessShareLock);
+	IndexScanDesc scan;
+
+	memcpy(keys, source->keys, sizeof(ScanKeyData) * (n_keys + 2));
+	for (int i = 0; i < n_keys; i++)
+		keys[i].sk_argument = reading->key[source->key_order[i]];
+	if (velocity->time_type == DATEOID)
+	{
+		keys[n_keys].sk_argument = DateADTGetDatum(range->above);
+		keys[n_keys + 1].sk_argument = DateADTGetDatum(range->up_to);
+	}
+	else
+	{
+		keys[n_keys].sk_argument = Int64GetDatum(range->above);
+		keys[n_keys + 1].sk_argument = Int64GetDatum(range->up_to);
+	}
+
+	/* S is registered, so that what it sees cannot be vacuumed away */
+	InitNonVacuumableSnapshot(not_dead, GlobalVisTestFor(relation));
+	scan = AGENTPAY_INDEX_BEGINSCAN(relation, index, &not_dead, n_keys + 2);
+	index_rescan(scan, keys, n_keys + 2, NULL, 0);
+	scan_rows(reading, source, scan, range);
+	index_endscan(scan);
+	index_close(index, NoLock);
+}
+
+static void
+scan_rows(Reading *reading, AgentpayVelocitySource *source, IndexScanDesc scan,
+		  const Range *range)
+{
+	AgentpayVelocityScan *visitor = reading->scan;
+	TupleTableSlot *slot = source->slot;
+	ScanDirection direction = visitor->newest_first == source->descending
+								  ? ForwardScanDirection
+								  : BackwardScanDirection;
+
+	while (index_getnext_slot(scan, direction, slot))
+	{
+		TimestampTz at;
+		Datum time;
+		bool isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!row_counts(reading, slot))
+			continue;
+		time = slot_getattr(slot, source->time, &isnull);
+		at = time_of(reading->velocity, time);
+		if (range->recheck && (at <= visitor->after || at > visitor->until))
+			continue;
+		if (!visitor->row(visitor, source, slot, at))
+			break;
+	}
+	ExecClearTuple(slot);
+}
+
+/*
+ * Where the index has the window's rows.  A timestamp stands for an instant
+ * only through the session's time zone, which is the point's.  When clocks
+ * go back, an hour's local times are all taken for the later ones, and when
+ * they go forward, those left out for later ones, too: so a window that
+ * starts near such a change is searched from further back.
+ */
+static Range
+range_of(AgentpayVelocity *velocity, AgentpayVelocityScan *scan)
+{
+	Range range = {scan->after, scan->until, false};
+
+	if (velocity->time_type == TIMESTAMPTZOID)
+		return range;
+	range.recheck = true;
+	if (TIMESTAMP_NOT_FINITE(range.above) ||
+		range.above < MIN_TIMESTAMP + 2 * MAX_CLOCK_CHANGE)
+		range.above = DT_NOBEGIN;
+	else
+	{
+		bool change = clocks_change_near(range.above);
+
+		range.above = local_time(range.above);
+		if (change)
+			range.above -= MAX_CLOCK_CHANGE;
+	}
+	range.up_to = local_time(range.up_to);
+	if (velocity->time_type == DATEOID)
+	{
+		if (range.above == DT_NOBEGIN)
+			range.above = DATEVAL_NOBEGIN;
+		else
+			range.above = DatumGetDateADT(DirectFunctionCall1(
+							  timestamp_date, TimestampGetDatum(range.above))) -
+						  1;
+		range.up_to = DatumGetDateADT(
+			DirectFunctionCall1(timestamp_date,
+								TimestampGetDatum(range.up_to)));
+	}
+	return range;
+}
+
+static Timestamp
+local_time(TimestampTz at)
+{
+	return DatumGetTimestamp(
+		DirectFunctionCall1(timestamptz_timestamp, TimestampTzGetDatum(at)));
+}
+
+static bool
+clocks_change_near(TimestampTz at)
+{
+	pg_time_t from = timestamptz_to_time_t(at - MAX_CLOCK_CHANGE);
+	pg_time_t boundary;
+	long int before_offset;
+	long int after_offset;
+	int before_dst;
+	int after_dst;
+
+	return pg_next_dst_boundary(&from, &before_offset, &before_dst, &boundary,
+								&after_offset, &after_dst,
+								session_timezone) > 0 &&
+		   boundary <= timestamptz_to_time_t(at + MAX_CLOCK_CHANGE);
+}
+
+/* A value of the time column as an instant. */
+static TimestampTz
+time_of(AgentpayVelocity *velocity, Datum value)
+{
+	int overflow;
+
+	if (velocity->time_type == TIMESTAMPOID)
+		return timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value),
+												  &overflow);
+	if (velocity->time_type == DATEOID)
+		return date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
+	return DatumGetTimestampTz(value);
+}
+
+/* Whether the version in slot is the one by which its row counts. */
+static bool
+row_counts(Reading *reading, TupleTableSlot *slot)
+{
+	BufferHeapTupleTableSlot *in_buffer = (BufferHeapTupleTableSlot *) slot;
+	HeapTuple tuple = in_buffer->base.tuple;
+	HeapTupleHeaderData header;
+	TransactionId updater = InvalidTransactionId;
+	bool own;
+	bool visible;
+
+	LockBuffer(in_buffer->buffer, BUFFER_LOCK_SHARE);
+	memcpy(&header, tuple->t_data, SizeofHeapTupleHeader);
+	own = !HeapTupleHeaderXminCommitted(&header) &&
+		  !HeapTupleHeaderXminInvalid(&header) &&
+		  TransactionIdIsCurrentTransactionId(
+			  HeapTupleHeaderGetRawXmin(&header));
+	visible = HeapTupleSatisfiesVisibility(tuple,
+										   own ? SnapshotSelf
+											   : reading->snapshot,
+										   in_buffer->buffer);
+	LockBuffer(in_buffer->buffer, BUFFER_LOCK_UNLOCK);
+
+	if (own)
+		return visible;
+	if (!(header.t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header.t_infomask))
+		updater = HeapTupleHeaderGetUpdateXid(&header);
+	if (visible)
+		return visible_row_counts(reading, &header, updater);
+	return hidden_row_counts(reading, &header, &tuple->t_self, updater);
+}
+
+/* A version that S sees. */
+static bool
+visible_row_counts(Reading *reading, HeapTupleHeader header,
+				   TransactionId updater)
+{
+	if (!TransactionIdIsValid(updater))
+		return true;
+	if (TransactionIdIsCurrentTransactionId(updater))
+		return false;
+	return !HeapTupleHeaderIndicatesMovedPartitions(header) ||
+		   has_aborted(reading, updater);
+}
+
+/* A version that S does not see: does it stand for a row in flight? */
+static bool
+hidden_row_counts(Reading *reading, HeapTupleHeader header, ItemPointer self,
+				  TransactionId updater)
+{
+	TransactionId inserter = HeapTupleHeaderGetRawXmin(header);
+
+	if (HeapTupleHeaderXminInvalid(header) ||
+		HeapTupleHeaderXminFrozen(header) ||
+		(header->t_infomask & HEAP_UPDATED) ||
+		!TransactionIdIsNormal(inserter) ||
+		!XidInMVCCSnapshot(inserter, reading->snapshot) ||
+		has_aborted(reading, inserter))
+		return false;
+	/* its own transaction may have deleted it again */
+	return !TransactionIdIsValid(updater) ||
+		   !(ItemPointerEquals(&header->t_ctid, self) ||
+			 HeapTupleHeaderIndicatesMovedPartitions(header)) ||
+		   has_aborted(reading, updater);
+}
+
+/* Of a transaction that was in progress; the same answer during a scan. */
+static bool
+has_aborted(Reading *reading, TransactionId xid)
+{
+	InFlight *entry;
+
+	for (int i = reading->n_in_flight - 1; i >= 0; i--)
+		if (TransactionIdEquals(reading->in_flight[i].xid, xid))
+			return reading->in_flight[i].aborted;
+	if (reading->n_in_flight == reading->max_in_flight)
+	{
+		int max = Max(reading->max_in_flight * 2, 16);
+		InFlight *larger = MemoryContextAlloc(reading->velocity->reading,
+											  sizeof(InFlight) * max);
+
+		if (reading->n_in_flight > 0)
+			memcpy(larger, reading->in_flight,
+				   sizeof(InFlight) * reading->n_in_flight);
+		reading->in_flight = larger;
+		reading->max_in_flight = max;
+	}
+	entry = &reading->in_flight[reading->n_in_flight++];
+	entry->xid = xid;
+	/* in this order: a transaction ends by leaving the first set */
+	entry->aborted = !TransactionIdIsInProgress(xid) &&
+					 !TransactionIdDidCommit(xid);
+	return entry->aborted;
+}

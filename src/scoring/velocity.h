@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ * velocity.h
+ *		Finds the rows of a point's table that share a row's key.
+ *
+ * features.c says which rows and computes from them; this room knows where
+ * they are.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_VELOCITY_H
+#define AGENTPAY_VELOCITY_H
+
+#include "postgres.h"
+
+#include "access/skey.h"
+#include "datatype/timestamp.h"
+#include "executor/tuptable.h"
+#include "lib/ilist.h"
+
+/* A leaf that can hold rows with the key. */
+typedef struct AgentpayVelocitySource
+{
+	Oid relation;
+	/* where its times lie, both inclusive, in units of the time column */
+	int64 from;
+	int64 until;
+	/* the rest from the first time that the leaf is read */
+	bool ready;
+	Oid index;
+	bool descending;	  /* the time column of the index */
+	int *key_order;		  /* the key that each index column stands for */
+	ScanKeyData *keys;	  /* key columns, time above, time up to */
+	AttrNumber time;	  /* of the leaf */
+	TupleTableSlot *slot; /* for its rows */
+	void *extra;		  /* the visitor's; in MemoryContext context */
+	MemoryContext context;
+} AgentpayVelocitySource;
+
+typedef struct AgentpayVelocity
+{
+	dlist_node node; /* of all readers of this session */
+	MemoryContext context;
+	MemoryContext reading; /* reset after each scan */
+	Oid table;			   /* the root, if it is partitioned */
+	Oid leaf;			   /* that gets the rows whose past is read */
+	int n_keys;
+	char **keys;
+	AttrNumber *key_columns; /* of leaf */
+	char *time_column;
+	Oid time_type; /* timestamptz, timestamp or date */
+	bool busy;
+	bool stale;			/* since it was made */
+	bool sources_stale; /* since they were found */
+	MemoryContext sources_context;
+	int n_sources; /* the newest times first */
+	AgentpayVelocitySource **sources;
+	int n_watched; /* whose changes make the sources stale */
+	int max_watched;
+	Oid *watched;
+} AgentpayVelocity;
+
+/*
+ * Who looks at rows.  row() returns false when it needs no older or younger
+ * row of this leaf; it may raise after.  forget() is called when all begins
+ * anew, because the table changed under the scan.
+ */
+typedef struct AgentpayVelocityScan
+{
+	TimestampTz after; /* exclusive */
+	TimestampTz until; /* inclusive */
+	bool newest_first; /* otherwise in no order */
+	bool (*row)(struct AgentpayVelocityScan *scan,
+				AgentpayVelocitySource *source, TupleTableSlot *slot,
+				TimestampTz at);
+	void (*forget)(struct AgentpayVelocityScan *scan);
+	void *arg;
+} AgentpayVelocityScan;
+
+/*
+ * A reader for rows of leaf, in the current memory context; an error when
+ * leaf has no index on the keys and the time.
+ */
+extern AgentpayVelocity *
+agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
+					   const char *time_column);
+extern void agentpay_velocity_free(AgentpayVelocity *velocity);
+
+/* Shows the scan every row with row's keys; none if one of them is NULL. */
+extern void
+agentpay_velocity_scan(AgentpayVelocity *velocity, TupleTableSlot *row,
+					   AgentpayVelocityScan *scan);
+
+/* velocity_source.c: finds the leaves, and the index of one that is open. */
+extern void agentpay_velocity_find_sources(AgentpayVelocity *velocity);
+extern void
+agentpay_velocity_prepare(AgentpayVelocity *velocity,
+						  AgentpayVelocitySource *source, Relation relation);
+
+#endif /* AGENTPAY_VELOCITY_H */
