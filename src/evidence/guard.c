@@ -187,14 +187,21 @@ agentpay_sql_make_partition(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Whether that is a log, or a leaf of one. */
+/*
+ * Whether that is a log, or a leaf of one.  A partition that is just being
+ * detached has no parent any more, when its triggers are dropped.
+ */
 static bool
 is_log(Oid relid)
 {
+	List *ancestors;
+
 	if (is_guarded_parent(relid))
 		return true;
-	return get_rel_relispartition(relid) &&
-		   is_guarded_parent(get_partition_parent(relid, true));
+	if (!get_rel_relispartition(relid))
+		return false;
+	ancestors = get_partition_ancestors(relid);
+	return ancestors != NIL && is_guarded_parent(linitial_oid(ancestors));
 }
 
 static bool
