@@ -330,7 +330,7 @@ scan_sources(Reading *reading, bool may_stop)
 		Range range = range_of(velocity, reading->scan);
 		Relation relation;
 
-		if (source->until < range.above || source->from > range.up_to)
+		if (source->until <= range.above || source->from > range.up_to)
 			continue;
 		complete = open_source(velocity, source, &relation) || !may_stop;
 		if (complete && relation != NULL)
