@@ -6,6 +6,12 @@
  * the executor: rows are buffered and go to the leaf by table_multi_insert(),
  * as COPY does.
  *
+ * What it takes to write to a leaf (compiled constraints, index information,
+ * slots) costs several times as much as a row, so a session keeps it from one
+ * appender to the next, without any relation open.  While an appender uses it,
+ * it belongs to that appender and goes away with it after an error.  A change of
+ * any relation makes it stale; functions that it calls are built-in ones.
+ *
  * Locking: the parent, then the leaf, RowExclusiveLock each, kept to the end
  * of the transaction.  The leaf is looked up after the parent's lock is held,
  * so a DETACH is either seen or waits for us.
@@ -16,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -31,6 +38,7 @@
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/partcache.h"
@@ -51,24 +59,38 @@
 /* The second column of every log is the time that it is partitioned by. */
 #define TIME_COLUMN 1
 
+/* How to write to one leaf. */
+typedef struct Leaf
+{
+	MemoryContext context;
+	Oid relid;
+	uint64 generation; /* when it was made */
+	EState *estate;
+	ResultRelInfo *result; /* its relations are open only within an appender */
+	Oid *indexes;
+	TupleDesc desc;
+	TupleConversionMap *map;	 /* NULL when the parent's columns are equal */
+	TupleTableSlot *parent_slot; /* only with a map */
+	TupleTableSlot **slots;
+	int slot_count; /* made so far */
+} Leaf;
+
 struct AgentpayAppender
 {
 	MemoryContext context;
 	AgentpayLog log;
 	Oid parent;
-	int columns; /* of the parent; xid is the last one */
-	EState *estate;
-	/* the open leaf; NULL before the first row */
-	ResultRelInfo *leaf;
-	TimestampTz leaf_from;		 /* inclusive */
-	TimestampTz leaf_until;		 /* exclusive */
-	TupleTableSlot *parent_slot; /* only when the leaf's columns differ */
-	TupleConversionMap *map;
-	TupleTableSlot **slots;
-	int slot_count; /* made so far */
-	int used;
+	int columns;			/* of the parent; xid is the last one */
+	Leaf *leaf;				/* the open one; NULL before the first row */
+	TimestampTz leaf_from;	/* inclusive */
+	TimestampTz leaf_until; /* exclusive */
+	int used;				/* slots that hold a row */
 	Size bytes;
 };
+
+/* Leaves that no appender uses, and how often anything changed. */
+static Leaf *kept[AGENTPAY_LOG_COUNT];
+static uint64 generation;
 
 static const char *const log_names[AGENTPAY_LOG_COUNT] = {
 	[AGENTPAY_LOG_DECISIONS] = "decisions",
@@ -81,6 +103,9 @@ static const char *const log_names[AGENTPAY_LOG_COUNT] = {
 static void open_leaf(AgentpayAppender *appender, TimestampTz at);
 static bool find_leaf(AgentpayAppender *appender, TimestampTz at, Oid *leaf);
 static void make_partition(AgentpayLog log, TimestampTz at);
+static Leaf *take_leaf(AgentpayAppender *appender, Relation relation);
+static Leaf *make_leaf(AgentpayAppender *appender, Relation relation);
+static void watch_changes(void);
 static void close_leaf(AgentpayAppender *appender);
 static void flush(AgentpayAppender *appender);
 static TupleTableSlot *next_slot(AgentpayAppender *appender);
@@ -128,8 +153,6 @@ agentpay_appender_open(AgentpayLog log)
 	parent = table_open(appender->parent, RowExclusiveLock);
 	appender->columns = RelationGetNumberOfAttributes(parent);
 	table_close(parent, NoLock);
-	appender->estate = CreateExecutorState();
-	appender->slots = palloc(BUFFERED_ROWS * sizeof(TupleTableSlot *));
 	MemoryContextSwitchTo(old);
 	return appender;
 }
@@ -155,10 +178,10 @@ agentpay_appender_put(AgentpayAppender *appender, TimestampTz at, Datum *values,
 
 	slot = next_slot(appender);
 	fill_slot(appender, slot, values, nulls);
-	slot->tts_tableOid = RelationGetRelid(appender->leaf->ri_RelationDesc);
-	if (appender->leaf->ri_RelationDesc->rd_att->constr)
-		ExecConstraints(appender->leaf, slot, appender->estate);
-	ResetPerTupleExprContext(appender->estate);
+	slot->tts_tableOid = appender->leaf->relid;
+	if (appender->leaf->result->ri_RelationDesc->rd_att->constr)
+		ExecConstraints(appender->leaf->result, slot, appender->leaf->estate);
+	ResetPerTupleExprContext(appender->leaf->estate);
 
 	appender->used++;
 	if (appender->used >= BUFFERED_ROWS || appender->bytes >= BUFFERED_BYTES)
@@ -170,7 +193,6 @@ void
 agentpay_appender_close(AgentpayAppender *appender)
 {
 	close_leaf(appender);
-	FreeExecutorState(appender->estate);
 	MemoryContextDelete(appender->context);
 }
 
@@ -187,37 +209,24 @@ agentpay_append(AgentpayLog log, TimestampTz at, Datum *values, bool *nulls)
 static void
 open_leaf(AgentpayAppender *appender, TimestampTz at)
 {
-	Oid leaf_oid;
-	Relation leaf;
-	TupleDesc parent_desc;
-	Relation parent;
+	Oid relid;
+	Relation relation;
 
 	close_leaf(appender);
-	if (!find_leaf(appender, at, &leaf_oid))
+	if (!find_leaf(appender, at, &relid))
 	{
 		make_partition(appender->log, at);
-		if (!find_leaf(appender, at, &leaf_oid))
+		if (!find_leaf(appender, at, &relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_CHECK_VIOLATION),
 					 errmsg("agentpay.%s has no partition for %s",
 							log_names[appender->log], timestamptz_to_str(at)),
 					 errhint("SELECT agentpay._make_partitions();")));
 	}
-
-	leaf = table_open(leaf_oid, RowExclusiveLock);
-	appender->leaf = makeNode(ResultRelInfo);
-	InitResultRelInfo(appender->leaf, leaf, 0, NULL, 0);
-	ExecOpenIndices(appender->leaf, false);
-
-	parent = table_open(appender->parent, NoLock);
-	parent_desc = RelationGetDescr(parent);
-	appender->map = convert_tuples_by_name(parent_desc, RelationGetDescr(leaf));
-	appender->parent_slot =
-		appender->map == NULL
-			? NULL
-			: MakeSingleTupleTableSlot(CreateTupleDescCopy(parent_desc),
-									   &TTSOpsVirtual);
-	table_close(parent, NoLock);
+	relation = table_open(relid, RowExclusiveLock);
+	appender->leaf = take_leaf(appender, relation);
+	if (appender->leaf == NULL)
+		appender->leaf = make_leaf(appender, relation);
 }
 
 /* Needs a lock on the parent.  Sets the leaf's bounds in the appender. */
@@ -271,32 +280,120 @@ make_partition(AgentpayLog log, TimestampTz at)
 	agentpay_owner_leave(&saved);
 }
 
+/*
+ * The leaf that the session kept, with its relations open, now the appender's;
+ * or NULL when there is none, or it is stale.  Needs a lock on the relation.
+ */
+static Leaf *
+take_leaf(AgentpayAppender *appender, Relation relation)
+{
+	Leaf *leaf = kept[appender->log];
+	ResultRelInfo *result;
+
+	if (leaf == NULL)
+		return NULL;
+	kept[appender->log] = NULL;
+	MemoryContextSetParent(leaf->context, appender->context);
+	if (leaf->relid != RelationGetRelid(relation) ||
+		leaf->generation != generation)
+	{
+		MemoryContextDelete(leaf->context);
+		return NULL;
+	}
+	result = leaf->result;
+	result->ri_RelationDesc = relation;
+	for (int i = 0; i < result->ri_NumIndices; i++)
+		result->ri_IndexRelationDescs[i] = index_open(leaf->indexes[i],
+													  RowExclusiveLock);
+	return leaf;
+}
+
+/* A new one, in the appender's memory. */
+static Leaf *
+make_leaf(AgentpayAppender *appender, Relation relation)
+{
+	MemoryContext context = AllocSetContextCreate(appender->context,
+												  "agentpay leaf",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Leaf *leaf = palloc0(sizeof(Leaf));
+	ResultRelInfo *result = makeNode(ResultRelInfo);
+	Relation parent;
+	TupleDesc parent_desc;
+
+	watch_changes();
+	leaf->context = context;
+	leaf->relid = RelationGetRelid(relation);
+	leaf->generation = generation;
+	leaf->estate = CreateExecutorState();
+	leaf->result = result;
+	InitResultRelInfo(result, relation, 0, NULL, 0);
+	ExecOpenIndices(result, false);
+	leaf->indexes = palloc(Max(result->ri_NumIndices, 1) * sizeof(Oid));
+	for (int i = 0; i < result->ri_NumIndices; i++)
+		leaf->indexes[i] = RelationGetRelid(result->ri_IndexRelationDescs[i]);
+
+	/* copies, since the relation's own is counted and may go */
+	leaf->desc = CreateTupleDescCopy(RelationGetDescr(relation));
+	parent = table_open(appender->parent, NoLock);
+	parent_desc = CreateTupleDescCopy(RelationGetDescr(parent));
+	table_close(parent, NoLock);
+	leaf->map = convert_tuples_by_name(parent_desc, leaf->desc);
+	if (leaf->map != NULL)
+		leaf->parent_slot = MakeSingleTupleTableSlot(parent_desc,
+													 &TTSOpsVirtual);
+	leaf->slots = palloc(BUFFERED_ROWS * sizeof(TupleTableSlot *));
+	MemoryContextSwitchTo(old);
+	return leaf;
+}
+
+/* A callback: what was compiled before is stale. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	generation++;
+}
+
+static void
+watch_changes(void)
+{
+	static bool watching = false;
+
+	if (watching)
+		return;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	watching = true;
+}
+
+/* Writes what is buffered; the session keeps the leaf unless it is stale. */
 static void
 close_leaf(AgentpayAppender *appender)
 {
-	Relation leaf;
+	Leaf *leaf = appender->leaf;
 
-	if (appender->leaf == NULL)
+	if (leaf == NULL)
 		return;
 	flush(appender);
-	leaf = appender->leaf->ri_RelationDesc;
-	for (int i = 0; i < appender->slot_count; i++)
-		ExecDropSingleTupleTableSlot(appender->slots[i]);
-	appender->slot_count = 0;
-	if (appender->parent_slot)
-		ExecDropSingleTupleTableSlot(appender->parent_slot);
-	appender->parent_slot = NULL;
-	ExecCloseIndices(appender->leaf);
-	table_close(leaf, NoLock);
+	ExecCloseIndices(leaf->result);
+	table_close(leaf->result->ri_RelationDesc, NoLock);
+	leaf->result->ri_RelationDesc = NULL;
 	appender->leaf = NULL;
+	if (leaf->generation == generation && kept[appender->log] == NULL)
+	{
+		MemoryContextSetParent(leaf->context, CacheMemoryContext);
+		kept[appender->log] = leaf;
+	}
+	else
+		MemoryContextDelete(leaf->context);
 }
 
 /* Writes what is buffered, then the index entries. */
 static void
 flush(AgentpayAppender *appender)
 {
-	EState *estate = appender->estate;
-	ResultRelInfo *leaf = appender->leaf;
+	EState *estate = appender->leaf->estate;
+	ResultRelInfo *leaf = appender->leaf->result;
+	TupleTableSlot **slots = appender->leaf->slots;
 	MemoryContext old;
 	CommandId command = GetCurrentCommandId(true);
 
@@ -304,20 +401,18 @@ flush(AgentpayAppender *appender)
 		return;
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	if (appender->used == 1)
-		table_tuple_insert(leaf->ri_RelationDesc, appender->slots[0], command,
-						   0, NULL);
+		table_tuple_insert(leaf->ri_RelationDesc, slots[0], command, 0, NULL);
 	else
-		table_multi_insert(leaf->ri_RelationDesc, appender->slots,
-						   appender->used, command, 0, NULL);
+		table_multi_insert(leaf->ri_RelationDesc, slots, appender->used,
+						   command, 0, NULL);
 	MemoryContextSwitchTo(old);
 
 	for (int i = 0; i < appender->used; i++)
 	{
 		if (leaf->ri_NumIndices > 0)
-			list_free(AGENTPAY_EXEC_INSERT_INDEX_TUPLES(leaf,
-														appender->slots[i],
-														estate));
-		ExecClearTuple(appender->slots[i]);
+			list_free(
+				AGENTPAY_EXEC_INSERT_INDEX_TUPLES(leaf, slots[i], estate));
+		ExecClearTuple(slots[i]);
 		ResetPerTupleExprContext(estate);
 	}
 	appender->used = 0;
@@ -327,10 +422,17 @@ flush(AgentpayAppender *appender)
 static TupleTableSlot *
 next_slot(AgentpayAppender *appender)
 {
-	if (appender->used == appender->slot_count)
-		appender->slots[appender->slot_count++] =
-			table_slot_create(appender->leaf->ri_RelationDesc, NULL);
-	return appender->slots[appender->used];
+	Leaf *leaf = appender->leaf;
+	MemoryContext old;
+
+	if (appender->used == leaf->slot_count)
+	{
+		old = MemoryContextSwitchTo(leaf->context);
+		leaf->slots[leaf->slot_count++] = MakeSingleTupleTableSlot(
+			leaf->desc, table_slot_callbacks(leaf->result->ri_RelationDesc));
+		MemoryContextSwitchTo(old);
+	}
+	return leaf->slots[appender->used];
 }
 
 /* Copies the row into the slot, so that the caller may free its values. */
@@ -338,7 +440,8 @@ static void
 fill_slot(AgentpayAppender *appender, TupleTableSlot *slot, Datum *values,
 		  bool *nulls)
 {
-	TupleTableSlot *target = appender->map ? appender->parent_slot : slot;
+	Leaf *leaf = appender->leaf;
+	TupleTableSlot *target = leaf->map ? leaf->parent_slot : slot;
 	int columns = appender->columns;
 
 	Assert(target->tts_tupleDescriptor->natts == columns);
@@ -346,8 +449,8 @@ fill_slot(AgentpayAppender *appender, TupleTableSlot *slot, Datum *values,
 	memcpy(target->tts_values, values, columns * sizeof(Datum));
 	memcpy(target->tts_isnull, nulls, columns * sizeof(bool));
 	ExecStoreVirtualTuple(target);
-	if (appender->map)
-		execute_attr_map_slot(appender->map->attrMap, target, slot);
+	if (leaf->map)
+		execute_attr_map_slot(leaf->map->attrMap, target, slot);
 	ExecMaterializeSlot(slot);
 	appender->bytes += ((BufferHeapTupleTableSlot *) slot)->base.tuple->t_len;
 }
