@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ * table.c
+ *		The session's cache of compiled tables.
+ *
+ * What is compiled for a leaf lives until the configuration, the leaf or a
+ * function that a rule calls changes.  An invalidation can arrive in the
+ * middle of an evaluation, so the callback only marks; a statement keeps what
+ * it has pinned, and the next one compiles again.
+ *
+ * No locks: the statement that scores a row holds one on the leaf.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/partition.h"
+#include "executor/executor.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "scoring/table.h"
+#include "scoring/table_point.h"
+
+typedef struct CacheEntry
+{
+	Oid leaf; /* key */
+	AgentpayTable *table;
+} CacheEntry;
+
+static HTAB *cache = NULL;
+
+static CacheEntry *cache_entry(Oid leaf);
+static void mark_stale(Datum arg, Oid relid);
+static bool is_fresh(AgentpayTable *table, AgentpayConfig *config);
+static bool any_stale(const AgentpayPoint *point);
+static AgentpayTable *compile(Relation leaf, AgentpayConfig *config);
+static void collect_used(AgentpayTable *table, Relation leaf);
+static void free_table(AgentpayTable *table);
+
+AgentpayTable *
+agentpay_table_get(Relation leaf, AgentpayConfig *config)
+{
+	CacheEntry *entry = cache_entry(RelationGetRelid(leaf));
+	AgentpayTable *table;
+
+	if (entry->table != NULL && is_fresh(entry->table, config))
+		return entry->table;
+	if (entry->table != NULL)
+	{
+		table = entry->table;
+		entry->table = NULL;
+		agentpay_table_unpin(table);
+	}
+	table = compile(leaf, config);
+	/* compiling may have reset the cache's memory, never its entries */
+	cache_entry(RelationGetRelid(leaf))->table = table;
+	return table;
+}
+
+void
+agentpay_table_pin(AgentpayTable *table)
+{
+	table->pins++;
+}
+
+void
+agentpay_table_unpin(AgentpayTable *table)
+{
+	Assert(table->pins > 0);
+	if (--table->pins == 0)
+		free_table(table);
+}
+
+/* The leaf's entry, made when missing. */
+static CacheEntry *
+cache_entry(Oid leaf)
+{
+	CacheEntry *entry;
+	bool found;
+
+	if (cache == NULL)
+	{
+		HASHCTL control = {
+			.keysize = sizeof(Oid),
+			.entrysize = sizeof(CacheEntry),
+			.hcxt = CacheMemoryContext,
+		};
+
+		cache = hash_create("agentpay compiled tables", 16, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		CacheRegisterRelcacheCallback(mark_stale, (Datum) 0);
+	}
+	entry = hash_search(cache, &leaf, HASH_ENTER, &found);
+	if (!found)
+		entry->table = NULL;
+	return entry;
+}
+
+/* Invalidation callback: relid InvalidOid means every relation. */
+static void
+mark_stale(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	CacheEntry *entry;
+
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(cache, &relid, HASH_FIND, NULL);
+		if (entry != NULL && entry->table != NULL)
+			entry->table->stale = true;
+		return;
+	}
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->table != NULL)
+			entry->table->stale = true;
+}
+
+static bool
+is_fresh(AgentpayTable *table, AgentpayConfig *config)
+{
+	if (table->stale || table->config != config)
+		return false;
+	for (int i = 0; i < table->n_points; i++)
+		if (any_stale(&table->points[i]))
+			return false;
+	return true;
+}
+
+/* Whether a function or an index that the point uses changed. */
+static bool
+any_stale(const AgentpayPoint *point)
+{
+	for (int i = 0; i < point->n_rules; i++)
+		if (point->rules[i].condition != NULL &&
+			agentpay_expression_stale(point->rules[i].condition))
+			return true;
+	for (int i = 0; i < point->n_agents; i++)
+		if (point->agents[i].invoke_when != NULL &&
+			agentpay_expression_stale(point->agents[i].invoke_when))
+			return true;
+	for (int i = 0; i < point->config->n_features; i++)
+		if (point->features[i].reader != NULL &&
+			agentpay_feature_stale(point->features[i].reader))
+			return true;
+	return false;
+}
+
+/* Compiles every enabled point that stands on the leaf or its ancestors. */
+static AgentpayTable *
+compile(Relation leaf, AgentpayConfig *config)
+{
+	MemoryContext context = AllocSetContextCreate(CacheMemoryContext,
+												  "agentpay compiled table",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	AgentpayTable *table = palloc0(sizeof(AgentpayTable));
+	List *relations = list_make1_oid(RelationGetRelid(leaf));
+
+	table->leaf = RelationGetRelid(leaf);
+	table->context = context;
+	table->pins = 1; /* the cache's */
+	table->config = config;
+	agentpay_config_pin(config);
+	if (leaf->rd_rel->relispartition)
+		relations = list_concat(relations,
+								get_partition_ancestors(table->leaf));
+	table->points = palloc0(sizeof(AgentpayPoint) * Max(config->n_points, 1));
+	table->econtext = CreateStandaloneExprContext();
+
+	PG_TRY();
+	{
+		for (int i = 0; i < config->n_points; i++)
+		{
+			const AgentpayPointConfig *point = &config->points[i];
+
+			if (list_member_oid(relations, point->table))
+				agentpay_point_compile(&table->points[table->n_points++], leaf,
+									   point, config);
+		}
+		collect_used(table, leaf);
+	}
+	PG_CATCH();
+	{
+		free_table(table);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	return table;
+}
+
+/* The columns that decide what was scored, for the digest. */
+static void
+collect_used(AgentpayTable *table, Relation leaf)
+{
+	Bitmapset *used = NULL;
+	Bitmapset *received = NULL;
+	int attno = -1;
+
+	for (int i = 0; i < table->n_points; i++)
+	{
+		AgentpayPoint *point = &table->points[i];
+
+		used = bms_add_members(used, agentpay_point_columns(point));
+		received = bms_add_member(received, point->outcome.column.attno);
+		received = bms_add_member(received, point->score.column.attno);
+		received = bms_add_member(received, point->reasons.column.attno);
+	}
+	used = bms_del_members(used, received);
+	used = bms_del_member(used, 0);
+	table->used = palloc0(sizeof(AgentpayColumn) *
+						  Max(bms_num_members(used), 1));
+	while ((attno = bms_next_member(used, attno)) >= 0)
+		agentpay_column_of(leaf, attno, &table->used[table->n_used++]);
+}
+
+static void
+free_table(AgentpayTable *table)
+{
+	for (int i = 0; i < table->n_points; i++)
+		agentpay_point_free(&table->points[i]);
+	FreeExprContext(table->econtext, false);
+	agentpay_config_unpin(table->config);
+	MemoryContextDelete(table->context);
+}
