@@ -1,0 +1,460 @@
+/*-------------------------------------------------------------------------
+ * evaluate.c
+ *		One row, one point, from its features to the agents to ask.
+ *
+ * All of it runs in one subtransaction.  Only when something in it fails is
+ * the row evaluated again, each step in a subtransaction of its own, so that
+ * one rule's error costs that rule alone; what failed is noted, and on_error
+ * holds.
+ *
+ * Locks: whatever features read; kept to the end of the transaction.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/timestamp.h"
+
+#include "base/contain.h"
+#include "scoring/evaluate.h"
+#include "scoring/inputs.h"
+#include "scoring/models.h"
+
+/* Sampling draws from a million buckets: sample_percent has four digits. */
+#define BUCKETS 1000000
+
+/* One step's subject, whatever it is. */
+typedef struct Step
+{
+	AgentpayEvaluation *evaluation;
+	int index;
+	bool holds;
+	JsonbValue *value;
+} Step;
+
+static void whole_body(void *arg);
+static void begin(AgentpayEvaluation *evaluation);
+static void
+set_param(AgentpayPoint *point, int param, Datum value, bool isnull);
+static void occurred_body(void *arg);
+static void note_lost_columns(AgentpayEvaluation *evaluation);
+static void read_features(AgentpayEvaluation *evaluation);
+static void feature_body(void *arg);
+static void predict(AgentpayEvaluation *evaluation, int model);
+static void model_body(void *arg);
+static double number_of(const AgentpayColumn *column, TupleTableSlot *row);
+static void choose_agents(AgentpayEvaluation *evaluation);
+static void invoke_body(void *arg);
+static bool is_drawn(const AgentpayInvoke *agent, const char *row_id);
+static void note_inputs(AgentpayEvaluation *evaluation);
+static void input_body(void *arg);
+static char *without_values(const ErrorData *error);
+
+void
+agentpay_evaluate(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+	AgentpayExpressionState saved;
+	ErrorData *error;
+
+	evaluation->careful = false;
+	agentpay_expression_enter(&point->scope, point->foreign_functions, &saved);
+	PG_TRY();
+	{
+		if (!agentpay_contain(whole_body, evaluation, &error))
+		{
+			evaluation->careful = true;
+			whole_body(evaluation);
+		}
+	}
+	PG_FINALLY();
+	{
+		agentpay_expression_leave(&saved);
+	}
+	PG_END_TRY();
+}
+
+bool
+agentpay_evaluate_step(AgentpayEvaluation *evaluation, const char *name,
+					   void (*body)(void *), void *arg)
+{
+	ErrorData *error;
+
+	if (!evaluation->careful)
+	{
+		body(arg);
+		return true;
+	}
+	if (agentpay_contain(body, arg, &error))
+		return true;
+	agentpay_evaluate_fault(evaluation, name, error);
+	return false;
+}
+
+void
+agentpay_evaluate_fault(AgentpayEvaluation *evaluation, const char *name,
+						const ErrorData *error)
+{
+	AgentpayFault *fault = palloc(sizeof(AgentpayFault));
+
+	fault->name = name;
+	fault->sqlstate = error->sqlerrcode;
+	fault->message = without_values(error);
+	evaluation->faults = lappend(evaluation->faults, fault);
+}
+
+static void
+whole_body(void *arg)
+{
+	AgentpayEvaluation *evaluation = arg;
+	AgentpayPoint *point = evaluation->point;
+
+	begin(evaluation);
+	read_features(evaluation);
+	for (int i = 0; i < point->n_models; i++)
+		if (point->models[i].needed)
+			predict(evaluation, i);
+	agentpay_rules_evaluate(evaluation);
+	choose_agents(evaluation);
+	note_inputs(evaluation);
+}
+
+/* Forgets an earlier attempt and reads the row's own time. */
+static void
+begin(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+	Step step = {.evaluation = evaluation};
+
+	evaluation->asked = NULL;
+	evaluation->faults = NIL;
+	evaluation->failed = false;
+	evaluation->inputs = NULL;
+	evaluation->reasons = palloc(sizeof(Datum) * (point->n_rules + 1));
+	for (int i = 0; i < point->params->numParams; i++)
+		set_param(point, i, (Datum) 0, true);
+	ResetExprContext(evaluation->table->econtext);
+	evaluation->table->econtext->ecxt_scantuple = evaluation->row;
+	evaluation->occurred_at = evaluation->decided_at;
+	(void) agentpay_evaluate_step(evaluation, "occurred_at", occurred_body,
+								  &step);
+	note_lost_columns(evaluation);
+}
+
+static void
+set_param(AgentpayPoint *point, int param, Datum value, bool isnull)
+{
+	point->params->params[param].value = value;
+	point->params->params[param].isnull = isnull;
+}
+
+/* NULL, or a column that is gone: the row came now. */
+static void
+occurred_body(void *arg)
+{
+	AgentpayEvaluation *evaluation = ((Step *) arg)->evaluation;
+	const AgentpayColumn *column = &evaluation->point->occurred_at;
+	Datum value;
+	bool isnull = true;
+
+	if (column->attno != 0)
+		value = slot_getattr(evaluation->row, column->attno, &isnull);
+	if (isnull)
+		return;
+	/* the point's time zone is the session's for now */
+	switch (column->type)
+	{
+		case TIMESTAMPTZOID:
+			break;
+		case TIMESTAMPOID:
+			value = DirectFunctionCall1(timestamp_timestamptz, value);
+			break;
+		case DATEOID:
+			value = DirectFunctionCall1(date_timestamptz, value);
+			break;
+		default:
+			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+							errmsg("column \"%s\" is no time", column->name)));
+	}
+	evaluation->occurred_at = DatumGetTimestampTz(value);
+}
+
+/* Columns that the point names and the table has no more. */
+static void
+note_lost_columns(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+	const AgentpayPointConfig *config = point->config;
+	const struct
+	{
+		const char *name;
+		AttrNumber attno;
+	} columns[] = {
+		{config->occurred_at_column, point->occurred_at.attno},
+		{config->amount_column, point->amount.attno},
+		{config->currency_column, point->currency.attno},
+		{config->idempotency_column, point->idempotency.attno},
+		{config->score_column, point->score.column.attno},
+		{config->reasons_column, point->reasons.column.attno},
+	};
+
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		ErrorData error = {.sqlerrcode = ERRCODE_UNDEFINED_COLUMN};
+
+		if (columns[i].name == NULL || columns[i].attno != 0)
+			continue;
+		error.message = "the column does not exist any more";
+		agentpay_evaluate_fault(evaluation, columns[i].name, &error);
+	}
+	if (point->outcome_broken != NULL)
+		agentpay_evaluate_fault(evaluation, config->outcome_column,
+								point->outcome_broken);
+}
+
+static void
+read_features(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+
+	for (int i = 0; i < point->config->n_features; i++)
+	{
+		AgentpayFeatureSlot *slot = &point->features[i];
+		const char *name = point->config->features[i].name;
+		Step step = {.evaluation = evaluation, .index = i};
+		bool read = false;
+
+		if (!slot->needed)
+			continue;
+		if (slot->reader == NULL)
+			agentpay_evaluate_fault(evaluation, name, slot->broken);
+		else
+			read = agentpay_evaluate_step(evaluation, name, feature_body,
+										  &step);
+		evaluation->failed |= !read && slot->decides;
+	}
+}
+
+static void
+feature_body(void *arg)
+{
+	Step *step = arg;
+	AgentpayEvaluation *evaluation = step->evaluation;
+	bool isnull = false;
+	double value =
+		agentpay_feature_read(evaluation->point->features[step->index].reader,
+							  evaluation->row, evaluation->occurred_at,
+							  &isnull);
+
+	set_param(evaluation->point, step->index, Float8GetDatum(value), isnull);
+}
+
+/* The model's answer becomes its parameter. */
+static void
+predict(AgentpayEvaluation *evaluation, int model)
+{
+	AgentpayModelSlot *slot = &evaluation->point->models[model];
+	const char *name = slot->config->name;
+	Step step = {.evaluation = evaluation, .index = model};
+	bool predicted = false;
+
+	if (slot->broken != NULL)
+		agentpay_evaluate_fault(evaluation, name, slot->broken);
+	else
+		predicted = agentpay_evaluate_step(evaluation, name, model_body, &step);
+	evaluation->failed |= !predicted && slot->decides;
+}
+
+static void
+model_body(void *arg)
+{
+	Step *step = arg;
+	AgentpayEvaluation *evaluation = step->evaluation;
+	AgentpayPoint *point = evaluation->point;
+	AgentpayModelSlot *slot = &point->models[step->index];
+	double answer;
+
+	for (int i = 0; i < slot->config->n_inputs; i++)
+	{
+		AgentpayModelInput *input = &slot->inputs[i];
+		ParamExternData *param = &point->params->params[input->feature];
+
+		if (input->column.attno != 0)
+			slot->values[i] = number_of(&input->column, evaluation->row);
+		else
+			slot->values[i] = param->isnull ? NAN
+											: DatumGetFloat8(param->value);
+	}
+	answer = agentpay_model_predict(slot->config, slot->values);
+	set_param(point, AGENTPAY_PARAM_MODEL(&point->scope, step->index),
+			  Float8GetDatum(answer), false);
+}
+
+/* A column as a model sees it: NaN when missing, false 0 and true 1. */
+static double
+number_of(const AgentpayColumn *column, TupleTableSlot *row)
+{
+	bool isnull;
+	Datum value = slot_getattr(row, column->attno, &isnull);
+
+	if (isnull)
+		return NAN;
+	switch (column->type)
+	{
+		case BOOLOID:
+			return DatumGetBool(value) ? 1 : 0;
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		case INT8OID:
+			return DatumGetInt64(value);
+		case FLOAT4OID:
+			return DatumGetFloat4(value);
+		case FLOAT8OID:
+			return DatumGetFloat8(value);
+		case NUMERICOID:
+			return DatumGetFloat8(
+				DirectFunctionCall1(numeric_float8_no_overflow, value));
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" is no number", column->name)));
+	}
+}
+
+/* Which agents are asked about the row, and what a built-in one says. */
+static void
+choose_agents(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+	AgentpayScope *scope = &point->scope;
+
+	set_param(point, AGENTPAY_PARAM_SCORE(scope),
+			  NumericGetDatum(evaluation->score), evaluation->score == NULL);
+	set_param(point, AGENTPAY_PARAM_VERDICT(scope),
+			  point->verdict_texts[evaluation->verdict], false);
+	for (int i = 0; i < point->n_agents; i++)
+	{
+		AgentpayInvoke *agent = &point->agents[i];
+		const char *name = agent->config->name;
+		Step step = {.evaluation = evaluation, .index = i};
+
+		if (!is_drawn(agent, evaluation->row_id))
+			continue;
+		if (agent->invoke_when == NULL)
+			agentpay_evaluate_fault(evaluation, name, agent->broken);
+		else if (agentpay_evaluate_step(evaluation, name, invoke_body, &step) &&
+				 step.holds)
+			evaluation->asked = bms_add_member(evaluation->asked, i);
+	}
+	for (int m = 0; evaluation->asked != NULL && m < point->n_models; m++)
+	{
+		AgentpayModelSlot *model = &point->models[m];
+		int i = -1;
+
+		while ((i = bms_next_member(evaluation->asked, i)) >= 0)
+			if (!model->needed && point->agents[i].config->builtin &&
+				strcmp(point->agents[i].config->model, model->config->name) ==
+					0)
+			{
+				predict(evaluation, m);
+				break;
+			}
+	}
+}
+
+static void
+invoke_body(void *arg)
+{
+	Step *step = arg;
+	AgentpayEvaluation *evaluation = step->evaluation;
+	bool isnull;
+	Datum value = agentpay_expression_eval(
+		evaluation->point->agents[step->index].invoke_when,
+		evaluation->table->econtext, &isnull);
+
+	step->holds = !isnull && DatumGetBool(value);
+}
+
+/* The same row is drawn, or not, whenever it is asked. */
+static bool
+is_drawn(const AgentpayInvoke *agent, const char *row_id)
+{
+	uint64 hash;
+
+	if (agent->draw_below >= BUCKETS)
+		return true;
+	hash = hash_bytes_extended((const unsigned char *) row_id, strlen(row_id),
+							   agent->seed);
+	return hash % BUCKETS < agent->draw_below;
+}
+
+static void
+note_inputs(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
+	int count = 0;
+
+	for (int i = 0; i < point->n_inputs; i++)
+	{
+		AgentpayInput *input = &point->inputs[i];
+		JsonbPair *pair = &pairs[count];
+		Step step = {.evaluation = evaluation,
+					 .index = i,
+					 .value = &pair->value};
+
+		if (!agentpay_inputs_wanted(input, evaluation->asked))
+			continue;
+		pair->key.type = jbvString;
+		pair->key.val.string.val = input->name;
+		pair->key.val.string.len = input->name_len;
+		pair->order = count++;
+		if (!agentpay_evaluate_step(evaluation, input->name, input_body, &step))
+			pair->value.type = jbvNull;
+	}
+	evaluation->inputs = agentpay_inputs_object(pairs, count);
+}
+
+static void
+input_body(void *arg)
+{
+	Step *step = arg;
+	AgentpayPoint *point = step->evaluation->point;
+
+	agentpay_inputs_value(point, &point->inputs[step->index],
+						  step->evaluation->row, step->value);
+}
+
+/*
+ * The message; of a data exception without what stands in quotes, which is a
+ * value of the row.
+ */
+static char *
+without_values(const ErrorData *error)
+{
+	const char *message = error->message ? error->message : "";
+	StringInfoData text;
+	bool quoted = false;
+
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+		return pstrdup(message);
+	initStringInfo(&text);
+	for (const char *c = message; *c; c++)
+	{
+		if (*c == '"')
+		{
+			quoted = !quoted;
+			appendStringInfoString(&text, quoted ? "\"..." : "\"");
+		}
+		else if (!quoted)
+			appendStringInfoChar(&text, *c);
+	}
+	return text.data;
+}

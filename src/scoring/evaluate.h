@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ * evaluate.h
+ *		One row, one point: features, models, rules, agents to ask, and what
+ *		was read.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_EVALUATE_H
+#define AGENTPAY_EVALUATE_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
+
+#include "scoring/table.h"
+
+/* Something that failed and was contained. */
+typedef struct AgentpayFault
+{
+	const char *name; /* of the rule, feature, model, agent or column */
+	int sqlstate;
+	char *message; /* without values of the row */
+} AgentpayFault;
+
+/* Memory: the context that was current when evaluation began. */
+typedef struct AgentpayEvaluation
+{
+	/* given */
+	AgentpayTable *table;
+	AgentpayPoint *point;
+	TupleTableSlot *row;
+	const char *row_id;
+	TimestampTz decided_at;
+
+	/* found */
+	TimestampTz occurred_at;
+	int verdict;
+	Numeric score;	  /* NULL: mode first_match, or no rules */
+	int n_reasons;	  /* codes of the rules that matched */
+	Datum *reasons;	  /* text; room for every rule */
+	Bitmapset *asked; /* indexes of the agents to ask */
+	Jsonb *inputs;
+	List *faults; /* of AgentpayFault */
+	bool failed;  /* one that decides: on_error holds */
+
+	bool careful; /* each step in a subtransaction of its own */
+} AgentpayEvaluation;
+
+/*
+ * Fills what is to be found.  Raises only what nobody may contain (a cancel,
+ * a shutdown, out of memory).
+ */
+extern void agentpay_evaluate(AgentpayEvaluation *evaluation);
+
+/*
+ * Calls body(arg); when careful, a failure is noted under that name, and
+ * false returned.
+ */
+extern bool
+agentpay_evaluate_step(AgentpayEvaluation *evaluation, const char *name,
+					   void (*body)(void *), void *arg);
+
+/* Notes a failure. */
+extern void agentpay_evaluate_fault(AgentpayEvaluation *evaluation,
+									const char *name, const ErrorData *error);
+
+/* The rules' verdict, score and reasons (rules.c). */
+extern void agentpay_rules_evaluate(AgentpayEvaluation *evaluation);
+
+#endif /* AGENTPAY_EVALUATE_H */
