@@ -14,6 +14,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "evidence/guard.h"
+#include "scoring/frame.h"
 #include "workers/launcher.h"
 
 PG_MODULE_MAGIC;
@@ -34,6 +35,7 @@ _PG_init(void)
 
 	agentpay_settings_define();
 	agentpay_shmem_set_guard(&agentpay_guard);
+	agentpay_shmem_set_frames(&agentpay_frames);
 	agentpay_shmem_install();
 	agentpay_launcher_register();
 }

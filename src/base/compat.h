@@ -36,6 +36,13 @@
 	index_beginscan(heap, index, snapshot, keys, 0)
 #endif
 
+/* PostgreSQL 17 put the local transaction id into a struct. */
+#if PG_VERSION_NUM >= 170000
+#define AGENTPAY_MY_LXID (MyProc->vxid.lxid)
+#else
+#define AGENTPAY_MY_LXID (MyProc->lxid)
+#endif
+
 /* PostgreSQL 16 made one function of pg_*_ownercheck(). */
 #if PG_VERSION_NUM >= 160000
 #define AGENTPAY_DATABASE_OWNERCHECK(database, role) \

@@ -16,8 +16,10 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "executor/executor.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "base/contain.h"
@@ -42,6 +44,9 @@ static void begin(AgentpayEvaluation *evaluation);
 static void
 set_param(AgentpayPoint *point, int param, Datum value, bool isnull);
 static void occurred_body(void *arg);
+static void amount_body(void *arg);
+static void currency_body(void *arg);
+static void received_body(void *arg);
 static void note_lost_columns(AgentpayEvaluation *evaluation);
 static void read_features(AgentpayEvaluation *evaluation);
 static void feature_body(void *arg);
@@ -120,16 +125,19 @@ whole_body(void *arg)
 		if (point->models[i].needed)
 			predict(evaluation, i);
 	agentpay_rules_evaluate(evaluation);
+	if (point->score.column.attno != 0 && evaluation->score != NULL)
+		(void) agentpay_evaluate_step(evaluation, point->score.column.name,
+									  received_body, evaluation);
 	choose_agents(evaluation);
 	note_inputs(evaluation);
 }
 
-/* Forgets an earlier attempt and reads the row's own time. */
+/* Forgets an earlier attempt and reads the row's own time and amount. */
 static void
 begin(AgentpayEvaluation *evaluation)
 {
 	AgentpayPoint *point = evaluation->point;
-	Step step = {.evaluation = evaluation};
+	const AgentpayPointConfig *config = point->config;
 
 	evaluation->asked = NULL;
 	evaluation->faults = NIL;
@@ -141,8 +149,19 @@ begin(AgentpayEvaluation *evaluation)
 	ResetExprContext(evaluation->table->econtext);
 	evaluation->table->econtext->ecxt_scantuple = evaluation->row;
 	evaluation->occurred_at = evaluation->decided_at;
-	(void) agentpay_evaluate_step(evaluation, "occurred_at", occurred_body,
-								  &step);
+	evaluation->amount = (Datum) 0;
+	evaluation->currency = (Datum) 0;
+	evaluation->received = (Datum) 0;
+	evaluation->has_received = false;
+	evaluation->failed |= !agentpay_evaluate_step(evaluation,
+												  config->occurred_at_column,
+												  occurred_body, evaluation);
+	if (point->amount.attno != 0)
+		evaluation->failed |= !agentpay_evaluate_step(evaluation,
+													  point->amount.name,
+													  amount_body, evaluation);
+	(void) agentpay_evaluate_step(evaluation, "currency", currency_body,
+								  evaluation);
 	note_lost_columns(evaluation);
 }
 
@@ -157,7 +176,7 @@ set_param(AgentpayPoint *point, int param, Datum value, bool isnull)
 static void
 occurred_body(void *arg)
 {
-	AgentpayEvaluation *evaluation = ((Step *) arg)->evaluation;
+	AgentpayEvaluation *evaluation = arg;
 	const AgentpayColumn *column = &evaluation->point->occurred_at;
 	Datum value;
 	bool isnull = true;
@@ -181,7 +200,120 @@ occurred_body(void *arg)
 			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
 							errmsg("column \"%s\" is no time", column->name)));
 	}
+	if (TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
+		ereport(ERROR, (errcode(ERRCODE_DATETIME_FIELD_OVERFLOW),
+						errmsg("the payment's time is infinite")));
 	evaluation->occurred_at = DatumGetTimestampTz(value);
+}
+
+/* Any number as numeric; NaN and infinity are no amounts. */
+static void
+amount_body(void *arg)
+{
+	AgentpayEvaluation *evaluation = arg;
+	const AgentpayColumn *column = &evaluation->point->amount;
+	bool isnull;
+	Datum value = slot_getattr(evaluation->row, column->attno, &isnull);
+
+	if (isnull)
+		return;
+	switch (column->type)
+	{
+		case INT2OID:
+			value = DirectFunctionCall1(int2_numeric, value);
+			break;
+		case INT4OID:
+			value = DirectFunctionCall1(int4_numeric, value);
+			break;
+		case INT8OID:
+			value = DirectFunctionCall1(int8_numeric, value);
+			break;
+		case FLOAT4OID:
+			value = DirectFunctionCall1(float4_numeric, value);
+			break;
+		case FLOAT8OID:
+			value = DirectFunctionCall1(float8_numeric, value);
+			break;
+		case NUMERICOID:
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" is no number", column->name)));
+	}
+	if (numeric_is_nan(DatumGetNumeric(value)) ||
+		numeric_is_inf(DatumGetNumeric(value)))
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("the amount is no finite number")));
+	evaluation->amount = value;
+}
+
+static void
+currency_body(void *arg)
+{
+	AgentpayEvaluation *evaluation = arg;
+	AgentpayPoint *point = evaluation->point;
+	Oid output;
+	bool varlena;
+	bool isnull;
+	Datum value;
+
+	if (point->currency.attno == 0)
+	{
+		if (point->config->currency != NULL)
+			evaluation->currency = CStringGetTextDatum(point->config->currency);
+		return;
+	}
+	value = slot_getattr(evaluation->row, point->currency.attno, &isnull);
+	if (isnull)
+		return;
+	if (point->currency.type != TEXTOID)
+	{
+		getTypeOutputInfo(point->currency.type, &output, &varlena);
+		value = CStringGetTextDatum(OidOutputFunctionCall(output, value));
+	}
+	evaluation->currency = value;
+}
+
+/* The score in the type of the column that receives it. */
+static void
+received_body(void *arg)
+{
+	AgentpayEvaluation *evaluation = arg;
+	const AgentpayTarget *target = &evaluation->point->score;
+	Datum score = NumericGetDatum(evaluation->score);
+
+	switch (target->column.type)
+	{
+		case INT2OID:
+			score = DirectFunctionCall1(numeric_int2, score);
+			break;
+		case INT4OID:
+			score = DirectFunctionCall1(numeric_int4, score);
+			break;
+		case INT8OID:
+			score = DirectFunctionCall1(numeric_int8, score);
+			break;
+		case FLOAT4OID:
+			score = DirectFunctionCall1(numeric_float4, score);
+			break;
+		case FLOAT8OID:
+			score = DirectFunctionCall1(numeric_float8, score);
+			break;
+		case NUMERICOID:
+			if (target->typmod >= 0)
+				score = DirectFunctionCall2(numeric, score,
+											Int32GetDatum(target->typmod));
+			break;
+		default:
+			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+							errmsg("column \"%s\" is no number",
+								   target->column.name)));
+	}
+	if (target->declared_type != target->column.type)
+		domain_check(score, false, target->declared_type, NULL, NULL);
+	evaluation->received = score;
+	evaluation->has_received = true;
 }
 
 /* Columns that the point names and the table has no more. */

@@ -35,8 +35,12 @@ typedef struct AgentpayEvaluation
 
 	/* found */
 	TimestampTz occurred_at;
+	Datum amount;	/* numeric; 0: none, as the next */
+	Datum currency; /* text */
 	int verdict;
-	Numeric score;	  /* NULL: mode first_match, or no rules */
+	Numeric score;	/* NULL: mode first_match, or no rules */
+	Datum received; /* the score in its column's type, if it fits */
+	bool has_received;
 	int n_reasons;	  /* codes of the rules that matched */
 	Datum *reasons;	  /* text; room for every rule */
 	Bitmapset *asked; /* indexes of the agents to ask */

@@ -1,0 +1,452 @@
+/*-------------------------------------------------------------------------
+ * frame.c
+ *		Frames: one for each level of the executor, and for each COPY.
+ *
+ * The hooks tell which statement is running (a stack of levels); a frame is
+ * made when its first row is scored, and ends when the statement's AFTER
+ * triggers have run.  Rows that come past the executor, from another
+ * extension's code, share a base frame that lives until the transaction ends.
+ *
+ * The queue spills to disk beyond work_mem.  Like trigger.c's, its files
+ * belong to the transaction's resource owner, since a statement's portal can
+ * change owners.  A frame of a subtransaction that fails is dropped with it.
+ *
+ * No locks; the logs take their own.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "scoring/frame.h"
+#include "scoring/frame_queue.h"
+
+/* A statement that is running. */
+typedef struct Level
+{
+	QueryDesc *query;	  /* NULL: COPY */
+	AgentpayFrame *frame; /* COPY's */
+} Level;
+
+/* A row that may be on its way to another partition. */
+typedef enum Moving
+{
+	MOVING_NO,
+	MOVING_UPDATED, /* BEFORE UPDATE fired */
+	MOVING_DELETED	/* then BEFORE DELETE for the same row */
+} Moving;
+
+struct AgentpayFrame
+{
+	AgentpayFrame *next; /* the frame that was made before */
+	QueryDesc *query;	 /* whose frame it is; NULL: COPY's or base */
+	bool is_base;
+	SubTransactionId subid;
+	MemoryContext context;
+	AgentpayConfig *config;
+	List *tables;		 /* of AgentpayTable, pinned */
+	AgentpayTable *last; /* the one used last */
+	AgentpayQueue *queue;
+	int64 rows;
+	bool renamed; /* a later trigger changes ids */
+	Moving moving;
+	Oid moving_leaf;
+	ItemPointerData moving_tid;
+	ResourceOwner owner; /* of the appenders */
+	AgentpayAppender *appenders[AGENTPAY_LOG_COUNT];
+	HTAB *keys;
+};
+
+/* A row that has an idempotency key. */
+typedef struct KeyEntry
+{
+	uint64 row; /* hash of the point and the row id */
+	int verdict;
+} KeyEntry;
+
+static Level *levels = NULL;
+static int n_levels = 0;
+static int levels_size = 0;
+static AgentpayFrame *newest = NULL;
+static bool callbacks_registered = false;
+
+static void enter(AgentpayFramePhase phase, QueryDesc *query, Node *utility);
+static void
+leave(AgentpayFramePhase phase, QueryDesc *query, Node *utility, bool failed);
+static void end(QueryDesc *query);
+static AgentpayFrame *find_frame(QueryDesc *query);
+static AgentpayFrame *base_frame(void);
+static AgentpayFrame *make_frame(QueryDesc *query, bool is_base);
+static void close_frame(AgentpayFrame *frame);
+static void drop_frame(AgentpayFrame *frame);
+static void at_transaction_end(XactEvent event, void *arg);
+static void at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
+								  SubTransactionId parent, void *arg);
+
+const AgentpayFrames agentpay_frames = {.start = NULL,
+										.enter = enter,
+										.leave = leave,
+										.end = end};
+
+static void
+enter(AgentpayFramePhase phase, QueryDesc *query, Node *utility)
+{
+	if (n_levels == levels_size)
+	{
+		levels_size = Max(levels_size * 2, 16);
+		levels = levels == NULL
+					 ? MemoryContextAlloc(TopMemoryContext,
+										  sizeof(Level) * levels_size)
+					 : repalloc(levels, sizeof(Level) * levels_size);
+	}
+	levels[n_levels].query = query;
+	levels[n_levels].frame = NULL;
+	n_levels++;
+}
+
+static void
+leave(AgentpayFramePhase phase, QueryDesc *query, Node *utility, bool failed)
+{
+	AgentpayFrame *frame;
+
+	Assert(n_levels > 0);
+	n_levels--;
+	/* the abort that follows drops the frames */
+	if (failed || newest == NULL || phase == AGENTPAY_FRAME_RUN)
+		return;
+	frame = query == NULL ? levels[n_levels].frame : find_frame(query);
+	if (frame != NULL)
+		close_frame(frame);
+}
+
+/* A query that ends without its AFTER triggers. */
+static void
+end(QueryDesc *query)
+{
+	AgentpayFrame *frame = newest == NULL ? NULL : find_frame(query);
+
+	if (frame != NULL)
+		drop_frame(frame);
+}
+
+AgentpayFrame *
+agentpay_frame_current(void)
+{
+	/* a query without triggers of its own fires them in the one around it */
+	for (int i = n_levels - 1; i >= 0; i--)
+	{
+		Level *level = &levels[i];
+		AgentpayFrame *frame;
+
+		if (level->query == NULL)
+		{
+			if (level->frame == NULL)
+				level->frame = make_frame(NULL, false);
+			return level->frame;
+		}
+		if (level->query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS)
+			continue;
+		frame = find_frame(level->query);
+		return frame ? frame : make_frame(level->query, false);
+	}
+	return base_frame();
+}
+
+AgentpayTable *
+agentpay_frame_table(AgentpayFrame *frame, Relation leaf)
+{
+	Oid relid = RelationGetRelid(leaf);
+	MemoryContext old;
+	ListCell *lc;
+
+	if (frame->last != NULL && frame->last->leaf == relid)
+		return frame->last;
+	foreach(lc, frame->tables)
+	{
+		AgentpayTable *table = lfirst(lc);
+
+		if (table->leaf == relid)
+			return frame->last = table;
+	}
+	frame->last = agentpay_table_get(leaf, frame->config);
+	old = MemoryContextSwitchTo(frame->context);
+	frame->tables = lappend(frame->tables, frame->last);
+	MemoryContextSwitchTo(old);
+	agentpay_table_pin(frame->last);
+	return frame->last;
+}
+
+void
+agentpay_frame_mark(AgentpayFrame *frame, TriggerEvent event, Oid leaf,
+					ItemPointer tid)
+{
+	if (TRIGGER_FIRED_BY_UPDATE(event))
+	{
+		frame->moving = MOVING_UPDATED;
+		frame->moving_leaf = leaf;
+		frame->moving_tid = *tid;
+	}
+	else if (frame->moving == MOVING_UPDATED && frame->moving_leaf == leaf &&
+			 ItemPointerEquals(&frame->moving_tid, tid))
+		frame->moving = MOVING_DELETED;
+	else
+		frame->moving = MOVING_NO;
+}
+
+bool
+agentpay_frame_moved(AgentpayFrame *frame)
+{
+	bool moved = frame->moving == MOVING_DELETED;
+
+	frame->moving = MOVING_NO;
+	return moved;
+}
+
+int64
+agentpay_frame_next_row(AgentpayFrame *frame)
+{
+	return ++frame->rows;
+}
+
+void
+agentpay_frame_push(AgentpayFrame *frame, const AgentpayEntry *entry)
+{
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+
+	if (frame->queue == NULL)
+		frame->queue = agentpay_queue_open();
+	agentpay_queue_push(frame->queue, entry);
+	MemoryContextSwitchTo(old);
+}
+
+const AgentpayEntry *
+agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
+					bool *renamed)
+{
+	const AgentpayEntry *entry;
+
+	*renamed = false;
+	entry = frame->queue ? agentpay_queue_peek(frame->queue) : NULL;
+	if (entry == NULL)
+		return NULL;
+	if (entry->leaf == leaf && strcmp(entry->row_id, row_id) == 0)
+		return entry;
+	if (!frame->renamed)
+	{
+		if (agentpay_queue_seek(frame->queue, leaf, row_id))
+			return agentpay_queue_peek(frame->queue);
+		/* looking ahead for each row would cost the square of their number */
+		frame->renamed = true;
+	}
+	if (entry->leaf != leaf)
+		return NULL;
+	*renamed = true;
+	return entry;
+}
+
+const AgentpayEntry *
+agentpay_frame_take_next(AgentpayFrame *frame)
+{
+	int64 row = agentpay_queue_peek(frame->queue)->row;
+	const AgentpayEntry *entry;
+
+	agentpay_queue_drop(frame->queue);
+	entry = agentpay_queue_peek(frame->queue);
+	return entry != NULL && entry->row == row ? entry : NULL;
+}
+
+void
+agentpay_frame_append(AgentpayFrame *frame, AgentpayLog log, TimestampTz at,
+					  Datum *values, bool *nulls)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (frame->is_base)
+	{
+		/* nobody tells when this frame's statement ends */
+		agentpay_append(log, at, values, nulls);
+		return;
+	}
+	if (frame->owner == NULL)
+		frame->owner = CurrentResourceOwner;
+	CurrentResourceOwner = frame->owner;
+	if (frame->appenders[log] == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(frame->context);
+
+		frame->appenders[log] = agentpay_appender_open(log);
+		MemoryContextSwitchTo(old);
+	}
+	agentpay_appender_put(frame->appenders[log], at, values, nulls);
+	CurrentResourceOwner = owner;
+}
+
+/* The key of a row in frame->keys. */
+static uint64
+row_hash(int point, const char *row_id)
+{
+	return hash_bytes_extended((const unsigned char *) row_id, strlen(row_id),
+							   point);
+}
+
+int
+agentpay_frame_key_verdict(AgentpayFrame *frame, int point, const char *row_id)
+{
+	uint64 row = row_hash(point, row_id);
+	KeyEntry *entry;
+
+	if (frame->keys == NULL)
+		return -1;
+	entry = hash_search(frame->keys, &row, HASH_FIND, NULL);
+	return entry ? entry->verdict : -1;
+}
+
+void
+agentpay_frame_key_note(AgentpayFrame *frame, int point, const char *row_id,
+						int verdict)
+{
+	uint64 row = row_hash(point, row_id);
+	KeyEntry *entry;
+
+	if (frame->keys == NULL)
+	{
+		HASHCTL control = {.keysize = sizeof(uint64),
+						   .entrysize = sizeof(KeyEntry),
+						   .hcxt = frame->context};
+
+		frame->keys = hash_create("agentpay keys", 64, &control,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(frame->keys, &row, HASH_ENTER, NULL);
+	entry->verdict = verdict;
+}
+
+static AgentpayFrame *
+find_frame(QueryDesc *query)
+{
+	for (AgentpayFrame *frame = newest; frame != NULL; frame = frame->next)
+		if (frame->query == query && query != NULL)
+			return frame;
+	return NULL;
+}
+
+static AgentpayFrame *
+base_frame(void)
+{
+	for (AgentpayFrame *frame = newest; frame != NULL; frame = frame->next)
+		if (frame->is_base)
+			return frame;
+	return make_frame(NULL, true);
+}
+
+static AgentpayFrame *
+make_frame(QueryDesc *query, bool is_base)
+{
+	MemoryContext context;
+	AgentpayFrame *frame;
+	AgentpayConfig *config;
+
+	if (!callbacks_registered)
+	{
+		RegisterXactCallback(at_transaction_end, NULL);
+		RegisterSubXactCallback(at_subtransaction_end, NULL);
+		callbacks_registered = true;
+	}
+	/* once a statement: what changed elsewhere holds from here on */
+	AcceptInvalidationMessages();
+	config = agentpay_config_get();
+
+	context = AllocSetContextCreate(TopTransactionContext, "agentpay frame",
+									ALLOCSET_SMALL_SIZES);
+	frame = MemoryContextAllocZero(context, sizeof(AgentpayFrame));
+	frame->context = context;
+	frame->query = query;
+	frame->is_base = is_base;
+	frame->subid = is_base ? TopSubTransactionId : GetCurrentSubTransactionId();
+	frame->config = config;
+	agentpay_config_pin(config);
+	frame->next = newest;
+	newest = frame;
+	return frame;
+}
+
+/* The statement succeeded: what is still buffered goes to the logs. */
+static void
+close_frame(AgentpayFrame *frame)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+
+	for (int log = 0; log < AGENTPAY_LOG_COUNT; log++)
+	{
+		AgentpayAppender *appender = frame->appenders[log];
+
+		if (appender == NULL)
+			continue;
+		CurrentResourceOwner = frame->owner;
+		agentpay_appender_close(appender);
+		CurrentResourceOwner = owner;
+		frame->appenders[log] = NULL;
+	}
+	drop_frame(frame);
+}
+
+/* Forgets the frame; what its appenders hold goes with the transaction. */
+static void
+drop_frame(AgentpayFrame *frame)
+{
+	AgentpayFrame **link = &newest;
+	ListCell *lc;
+
+	while (*link != frame)
+		link = &(*link)->next;
+	*link = frame->next;
+	if (frame->queue != NULL)
+		agentpay_queue_close(frame->queue);
+	foreach(lc, frame->tables)
+		agentpay_table_unpin(lfirst(lc));
+	agentpay_config_unpin(frame->config);
+	MemoryContextDelete(frame->context);
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PREPARE:
+			while (newest != NULL)
+				drop_frame(newest);
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
+					  SubTransactionId parent, void *arg)
+{
+	AgentpayFrame *frame = newest;
+
+	while (frame != NULL)
+	{
+		AgentpayFrame *next = frame->next;
+
+		if (frame->subid == subid && event == SUBXACT_EVENT_ABORT_SUB)
+			drop_frame(frame);
+		else if (frame->subid == subid && event == SUBXACT_EVENT_COMMIT_SUB)
+			frame->subid = parent;
+		frame = next;
+	}
+}

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ * frame.h
+ *		What one statement keeps between BEFORE, which scores a row, and
+ *		AFTER, which records it: a queue of decisions, the compiled tables,
+ *		and the open logs.
+ *
+ * Between the two a row may be skipped (ON CONFLICT DO NOTHING), moved there
+ * from another partition, or changed by other triggers; so it is a queue, in
+ * the order of BEFORE, from which AFTER takes what matches.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_FRAME_H
+#define AGENTPAY_FRAME_H
+
+#include "postgres.h"
+
+#include "base/appender.h"
+#include "base/config.h"
+#include "base/shmem.h"
+#include "commands/trigger.h"
+#include "scoring/table.h"
+
+/* What BEFORE found about one row at one point. */
+typedef struct AgentpayEntry
+{
+	Oid leaf;
+	int64 row;	/* number of the row in the frame */
+	int point;	/* index into the table's points */
+	bool moved; /* came from another partition: nothing to record */
+	char *row_id;
+	TimestampTz occurred_at;
+	TimestampTz decided_at;
+	Datum amount; /* numeric, 0 for NULL, as those that follow */
+	Datum currency;
+	Datum score;   /* numeric */
+	Datum reasons; /* text[] */
+	Datum inputs;  /* jsonb */
+	Datum detail;  /* jsonb */
+	Datum asked;   /* bytea: a byte for each agent, or NULL */
+	Datum digest;  /* bytea: four bytes for each column of table->used */
+	int verdict;
+} AgentpayEntry;
+
+typedef struct AgentpayFrame AgentpayFrame;
+
+/* From _PG_init: where statements begin and end, for agentpay_shmem. */
+extern const AgentpayFrames agentpay_frames;
+
+/* The frame of the statement that is running, made when there is none. */
+extern AgentpayFrame *agentpay_frame_current(void);
+
+/* The compiled table of a leaf, the same throughout the frame. */
+extern AgentpayTable *agentpay_frame_table(AgentpayFrame *frame, Relation leaf);
+
+/*
+ * Notes UPDATE and DELETE of a partition's row.  agentpay_frame_moved() then
+ * says of the INSERT that follows whether it is the same row in another
+ * partition.
+ */
+extern void agentpay_frame_mark(AgentpayFrame *frame, TriggerEvent event,
+								Oid leaf, ItemPointer tid);
+extern bool agentpay_frame_moved(AgentpayFrame *frame);
+
+/* Queues what BEFORE found; a row's entries come with the same number. */
+extern int64 agentpay_frame_next_row(AgentpayFrame *frame);
+extern void
+agentpay_frame_push(AgentpayFrame *frame, const AgentpayEntry *entry);
+
+/*
+ * The first entry of the row that landed; what was queued before it is
+ * discarded.  NULL when none waits.  *renamed: another trigger changed the
+ * row's id.  Valid until the next call.
+ */
+extern const AgentpayEntry *
+agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
+					bool *renamed);
+
+/* Drops that entry; the next one if it is of the same row, or NULL. */
+extern const AgentpayEntry *agentpay_frame_take_next(AgentpayFrame *frame);
+
+/* Appends a row to a log, at the latest when the statement ends. */
+extern void agentpay_frame_append(AgentpayFrame *frame, AgentpayLog log,
+								  TimestampTz at, Datum *values, bool *nulls);
+
+/*
+ * The verdict that this statement gave to the row that has the point's key,
+ * or -1; and noting one.
+ */
+extern int
+agentpay_frame_key_verdict(AgentpayFrame *frame, int point, const char *row_id);
+extern void agentpay_frame_key_note(AgentpayFrame *frame, int point,
+									const char *row_id, int verdict);
+
+#endif /* AGENTPAY_FRAME_H */

@@ -1,0 +1,316 @@
+/*-------------------------------------------------------------------------
+ * record.c
+ *		AFTER ROW: appends the decision of a row that landed, and a task for
+ *		each agent that is asked.
+ *
+ * Rows go to the logs directly, past SQL (base/appender.c).
+ *
+ * Locking: as the appender.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/errors.h"
+#include "base/settings.h"
+#include "base/shmem.h"
+#include "evidence/decisions.h"
+#include "scoring/row.h"
+
+/* The same for every rules decision; made once per session. */
+typedef struct Constants
+{
+	bool ready;
+	Datum rules;
+	Datum live;
+	Datum treatment;
+	Datum no_reasons;
+	Datum no_cost;
+} Constants;
+
+static Constants constants;
+
+static void record_insert(AgentpayFrame *frame, TriggerData *trigger);
+static void
+score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row);
+static List *
+changed_columns(const AgentpayTable *table, const AgentpayPoint *point,
+				const AgentpayEntry *entry, TupleTableSlot *row, bool renamed);
+static void refuse_changed(List *changed);
+static Datum detail_with(Datum detail, List *changed);
+static void
+append_decision(AgentpayFrame *frame, const AgentpayTable *table,
+				const AgentpayEntry *entry, Datum row_id, List *changed);
+static void append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
+						 const AgentpayEntry *entry, Datum row_id,
+						 const pg_uuid_t *decision_id);
+static void prepare_constants(void);
+
+PG_FUNCTION_INFO_V1(agentpay_record_row);
+
+/* The trigger "~agentpay_record". */
+Datum
+agentpay_record_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("agentpay._record_row() was not called as an AFTER "
+						"INSERT ROW trigger"),
+				 errhint("SELECT agentpay.attach(...) makes the trigger.")));
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
+		record_insert(agentpay_frame_current(), trigger);
+	return PointerGetDatum(NULL);
+}
+
+static void
+record_insert(AgentpayFrame *frame, TriggerData *trigger)
+{
+	AgentpayTable *table = agentpay_frame_table(frame, trigger->tg_relation);
+	TupleTableSlot *row = trigger->tg_trigslot;
+	const AgentpayEntry *entry;
+	List *changed = NIL;
+	bool renamed;
+
+	if (table->n_points == 0)
+		return;
+	entry = agentpay_frame_take(frame, table->leaf,
+								agentpay_row_id(&table->points[0], row),
+								&renamed);
+	if (entry == NULL)
+	{
+		score_late(frame, table, row);
+		return;
+	}
+	while (entry != NULL)
+	{
+		AgentpayPoint *point = &table->points[entry->point];
+
+		if (!entry->moved)
+		{
+			if (entry->digest != (Datum) 0)
+				changed = changed_columns(table, point, entry, row, renamed);
+			append_decision(frame, table, entry,
+							CStringGetTextDatum(agentpay_row_id(point, row)),
+							changed);
+		}
+		entry = agentpay_frame_take_next(frame);
+	}
+}
+
+/*
+ * A row that BEFORE did not see, because somebody disabled that trigger: its
+ * decision is recorded all the same.
+ */
+static void
+score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
+{
+	for (int i = 0; i < table->n_points; i++)
+	{
+		AgentpayEvaluation evaluation;
+		AgentpayEntry entry;
+
+		agentpay_row_score(frame, table, i, row, &evaluation, &entry);
+		append_decision(frame, table, &entry, CStringGetTextDatum(entry.row_id),
+						NIL);
+	}
+}
+
+/* Names of columns that were scored with another value than the row has. */
+static List *
+changed_columns(const AgentpayTable *table, const AgentpayPoint *point,
+				const AgentpayEntry *entry, TupleTableSlot *row, bool renamed)
+{
+	bytea *before = DatumGetByteaPP(entry->digest);
+	bytea *after = agentpay_row_digest(table, row);
+	Size size = VARSIZE_ANY_EXHDR(before);
+	List *changed = NIL;
+
+	if (!renamed && memcmp(VARDATA_ANY(before), VARDATA(after), size) == 0)
+		return NIL;
+	for (int i = 0; i < table->n_used; i++)
+		if (memcmp(VARDATA_ANY(before) + i * sizeof(uint32),
+				   VARDATA(after) + i * sizeof(uint32), sizeof(uint32)) != 0)
+			changed = lappend(changed, table->used[i].name);
+	if (changed != NIL &&
+		agentpay_changed_after_scoring == AGENTPAY_CHANGED_ERROR)
+		refuse_changed(changed);
+	return changed;
+}
+
+static void
+refuse_changed(List *changed)
+{
+	StringInfoData names;
+	ListCell *lc;
+
+	initStringInfo(&names);
+	foreach(lc, changed)
+		appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "",
+						 (char *) lfirst(lc));
+	ereport(ERROR,
+			(errcode(ERRCODE_AGENTPAY_CHANGED_AFTER_SCORING),
+			 errmsg("the row changed after it was scored: %s", names.data),
+			 errdetail("Another trigger changed what the rules had read, and "
+					   "agentpay.changed_after_scoring is \"error\"."),
+			 errhint("Give that trigger a name that sorts before "
+					 "\"~agentpay_score\".")));
+}
+
+/* The detail, with "changed_after_scoring": [names]. */
+static Datum
+detail_with(Datum detail, List *changed)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue value;
+	ListCell *lc;
+	Datum addition;
+
+	value.type = jbvString;
+	value.val.string.val = "changed_after_scoring";
+	value.val.string.len = strlen("changed_after_scoring");
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue(&state, WJB_KEY, &value);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	foreach(lc, changed)
+	{
+		value.val.string.val = lfirst(lc);
+		value.val.string.len = strlen(lfirst(lc));
+		pushJsonbValue(&state, WJB_ELEM, &value);
+	}
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	addition = JsonbPGetDatum(
+		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	if (detail == (Datum) 0)
+		return addition;
+	return DirectFunctionCall2(jsonb_concat, detail, addition);
+}
+
+static void
+append_decision(AgentpayFrame *frame, const AgentpayTable *table,
+				const AgentpayEntry *entry, Datum row_id, List *changed)
+{
+	const AgentpayPoint *point = &table->points[entry->point];
+	const AgentpayPointConfig *config = point->config;
+	Datum values[AGENTPAY_DECISION_COLUMNS];
+	bool nulls[AGENTPAY_DECISION_COLUMNS];
+	pg_uuid_t id;
+
+	prepare_constants();
+	agentpay_uuid_v7(entry->decided_at, &id);
+	memset(values, 0, sizeof(values));
+	values[AGENTPAY_DECISION_ID] = UUIDPGetDatum(&id);
+	values[AGENTPAY_DECISION_POINT] = point->name;
+	values[AGENTPAY_DECISION_ROW_ID] = row_id;
+	values[AGENTPAY_DECISION_AMOUNT] = entry->amount;
+	values[AGENTPAY_DECISION_CURRENCY] = entry->currency;
+	if (entry->currency != (Datum) 0 &&
+		strcmp(TextDatumGetCString(entry->currency), config->base_currency) ==
+			0)
+		values[AGENTPAY_DECISION_BASE_AMOUNT] = entry->amount;
+	values[AGENTPAY_DECISION_KIND] = constants.rules;
+	values[AGENTPAY_DECISION_AUTHORITY] = constants.live;
+	values[AGENTPAY_DECISION_VERDICT] = point->verdict_texts[entry->verdict];
+	values[AGENTPAY_DECISION_ASSIGNMENT] = constants.treatment;
+	values[AGENTPAY_DECISION_SCORE] = entry->score;
+	values[AGENTPAY_DECISION_REASONS] = entry->reasons != (Datum) 0
+											? entry->reasons
+											: constants.no_reasons;
+	values[AGENTPAY_DECISION_INPUTS] = entry->inputs;
+	values[AGENTPAY_DECISION_COST] = constants.no_cost;
+	values[AGENTPAY_DECISION_DETAIL] =
+		changed == NIL ? entry->detail : detail_with(entry->detail, changed);
+	for (int i = 0; i < AGENTPAY_DECISION_COLUMNS; i++)
+		nulls[i] = values[i] == (Datum) 0;
+
+	/* those whose zero is a value */
+	values[AGENTPAY_DECISION_DECIDED_AT] = TimestampTzGetDatum(
+		entry->decided_at);
+	nulls[AGENTPAY_DECISION_DECIDED_AT] = false;
+	values[AGENTPAY_DECISION_OCCURRED_AT] = TimestampTzGetDatum(
+		entry->occurred_at);
+	nulls[AGENTPAY_DECISION_OCCURRED_AT] = false;
+	nulls[AGENTPAY_DECISION_REPEAT_NO] = false;
+	values[AGENTPAY_DECISION_PROPENSITY] = Float4GetDatum(
+		point->propensities[entry->verdict]);
+	nulls[AGENTPAY_DECISION_PROPENSITY] = false;
+	if (config->ruleset != NULL)
+	{
+		values[AGENTPAY_DECISION_RULESET_VERSION] = Int32GetDatum(
+			config->ruleset->version);
+		nulls[AGENTPAY_DECISION_RULESET_VERSION] = false;
+	}
+	agentpay_frame_append(frame, AGENTPAY_LOG_DECISIONS, entry->decided_at,
+						  values, nulls);
+	if (entry->asked != (Datum) 0)
+		append_tasks(frame, point, entry, row_id, &id);
+}
+
+/* One task for each agent that is asked; wakes the dispatcher at commit. */
+static void
+append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
+			 const AgentpayEntry *entry, Datum row_id,
+			 const pg_uuid_t *decision_id)
+{
+	bytea *asked = DatumGetByteaPP(entry->asked);
+	Oid sequence = agentpay_relation("_task_id_seq");
+
+	for (int i = 0; i < point->n_agents; i++)
+	{
+		const AgentpayAgentConfig *agent = point->agents[i].config;
+		Datum values[AGENTPAY_TASK_COLUMNS] = {0};
+		bool nulls[AGENTPAY_TASK_COLUMNS] = {false};
+		pg_uuid_t idempotency_key;
+
+		if (!VARDATA_ANY(asked)[i])
+			continue;
+		agentpay_uuid_v7(entry->decided_at, &idempotency_key);
+		values[AGENTPAY_TASK_ID] = Int64GetDatum(
+			nextval_internal(sequence, false));
+		values[AGENTPAY_TASK_CREATED_AT] = TimestampTzGetDatum(
+			entry->decided_at);
+		values[AGENTPAY_TASK_POINT] = point->name;
+		values[AGENTPAY_TASK_ROW_ID] = row_id;
+		values[AGENTPAY_TASK_DECISION_ID] = UUIDPGetDatum(decision_id);
+		values[AGENTPAY_TASK_AGENT] = CStringGetTextDatum(agent->name);
+		values[AGENTPAY_TASK_AGENT_VERSION] = Int32GetDatum(agent->version);
+		nulls[AGENTPAY_TASK_DECIDE_BY] = true; /* position post_auth */
+		values[AGENTPAY_TASK_IDEMPOTENCY_KEY] = UUIDPGetDatum(&idempotency_key);
+		nulls[AGENTPAY_TASK_XID] = true; /* the appender's */
+		agentpay_frame_append(frame, AGENTPAY_LOG_TASKS, entry->decided_at,
+							  values, nulls);
+	}
+	agentpay_shmem_wake_at_commit(AGENTPAY_WORKER_DISPATCHER);
+}
+
+static void
+prepare_constants(void)
+{
+	MemoryContext old;
+
+	if (constants.ready)
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	constants.rules = CStringGetTextDatum("rules");
+	constants.live = CStringGetTextDatum("live");
+	constants.treatment = CStringGetTextDatum("treatment");
+	constants.no_reasons = PointerGetDatum(construct_empty_array(TEXTOID));
+	constants.no_cost = NumericGetDatum(int64_to_numeric(0));
+	constants.ready = true;
+	MemoryContextSwitchTo(old);
+}

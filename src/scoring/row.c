@@ -1,0 +1,237 @@
+/*-------------------------------------------------------------------------
+ * row.c
+ *		What BEFORE and AFTER both ask of a row: its id, its digest, and its
+ *		decision at one point.
+ *
+ * Locks: those of idempotency keys and of features.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "evidence/decisions.h"
+#include "scoring/idempotency.h"
+#include "scoring/row.h"
+
+static uint32 column_hash(const AgentpayColumn *column, TupleTableSlot *row);
+static int
+repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
+				 int point, char **first);
+static Datum asked_bytes(const AgentpayEvaluation *evaluation);
+static Datum
+detail_of(const AgentpayEvaluation *evaluation, const char *repeats);
+static void
+push_text(JsonbParseState **state, JsonbIteratorToken token, const char *text);
+static void push_faults(JsonbParseState **state, List *faults);
+
+char *
+agentpay_row_id(AgentpayPoint *point, TupleTableSlot *row)
+{
+	bool isnull;
+	Datum id = slot_getattr(row, point->id.attno, &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in column \"%s\", the id of point \"%s\"",
+						point->id.name, point->config->name),
+				 errhint("A decision is found by the row's id: give the row "
+						 "one.")));
+	return OutputFunctionCall(&point->id_output, id);
+}
+
+bytea *
+agentpay_row_digest(const AgentpayTable *table, TupleTableSlot *row)
+{
+	Size size = VARHDRSZ + sizeof(uint32) * table->n_used;
+	bytea *digest = palloc(size);
+
+	SET_VARSIZE(digest, size);
+	for (int i = 0; i < table->n_used; i++)
+	{
+		uint32 hash = column_hash(&table->used[i], row);
+
+		memcpy(VARDATA(digest) + i * sizeof(uint32), &hash, sizeof(uint32));
+	}
+	return digest;
+}
+
+/* Of the value's bytes, however they are stored. */
+static uint32
+column_hash(const AgentpayColumn *column, TupleTableSlot *row)
+{
+	bool isnull;
+	Datum value = slot_getattr(row, column->attno, &isnull);
+	struct varlena *packed;
+	uint32 hash;
+
+	if (isnull)
+		return 0;
+	if (column->by_value)
+		return hash_bytes((unsigned char *) &value, sizeof(Datum));
+	if (column->length > 0)
+		return hash_bytes((unsigned char *) DatumGetPointer(value),
+						  column->length);
+	if (column->length == -2)
+		return hash_bytes((unsigned char *) DatumGetCString(value),
+						  strlen(DatumGetCString(value)));
+	packed = pg_detoast_datum_packed((struct varlena *) DatumGetPointer(value));
+	hash = hash_bytes((unsigned char *) VARDATA_ANY(packed),
+					  VARSIZE_ANY_EXHDR(packed));
+	if ((Pointer) packed != DatumGetPointer(value))
+		pfree(packed);
+	return hash;
+}
+
+void
+agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
+				   TupleTableSlot *row, AgentpayEvaluation *evaluation,
+				   AgentpayEntry *entry)
+{
+	char *repeats = NULL;
+	int verdict;
+
+	memset(evaluation, 0, sizeof(*evaluation));
+	evaluation->table = table;
+	evaluation->point = &table->points[point];
+	evaluation->row = row;
+	evaluation->row_id = agentpay_row_id(evaluation->point, row);
+	evaluation->decided_at = agentpay_clock_now();
+	verdict = repeated_verdict(frame, evaluation, point, &repeats);
+	agentpay_evaluate(evaluation);
+	if (verdict >= 0)
+	{
+		evaluation->verdict = verdict;
+		evaluation->asked = NULL;
+	}
+
+	memset(entry, 0, sizeof(*entry));
+	entry->leaf = table->leaf;
+	entry->point = point;
+	entry->row_id = unconstify(char *, evaluation->row_id);
+	entry->occurred_at = evaluation->occurred_at;
+	entry->decided_at = evaluation->decided_at;
+	entry->amount = evaluation->amount;
+	entry->currency = evaluation->currency;
+	entry->verdict = evaluation->verdict;
+	entry->score = PointerGetDatum(evaluation->score);
+	if (evaluation->n_reasons > 0)
+		entry->reasons = PointerGetDatum(
+			construct_array(evaluation->reasons, evaluation->n_reasons, TEXTOID,
+							-1, false, TYPALIGN_INT));
+	entry->inputs = PointerGetDatum(evaluation->inputs);
+	entry->asked = asked_bytes(evaluation);
+	entry->detail = detail_of(evaluation, repeats);
+	if (evaluation->point->idempotency.attno != 0)
+		agentpay_frame_key_note(frame, point, entry->row_id, entry->verdict);
+}
+
+/*
+ * The verdict of the row whose key this one repeats, or -1.  An earlier row
+ * without a decision, from before attach(), is not repeated.
+ */
+static int
+repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
+				 int point, char **first)
+{
+	AgentpayPoint *compiled = evaluation->point;
+	char *row_id = agentpay_idempotency_first(compiled, evaluation->row);
+	char *text;
+	int verdict;
+
+	if (row_id == NULL)
+		return -1;
+	verdict = agentpay_frame_key_verdict(frame, point, row_id);
+	if (verdict < 0)
+	{
+		text = agentpay_decisions_verdict(compiled->config->name, row_id);
+		if (text != NULL)
+			verdict = agentpay_config_verdict(compiled->config, text);
+	}
+	*first = verdict < 0 ? NULL : row_id;
+	return verdict;
+}
+
+/* A byte for each of the point's agents; no datum when none is asked. */
+static Datum
+asked_bytes(const AgentpayEvaluation *evaluation)
+{
+	int agents = evaluation->point->n_agents;
+	bytea *asked;
+	int i = -1;
+
+	if (evaluation->asked == NULL || evaluation->table->config->held)
+		return (Datum) 0;
+	asked = palloc0(VARHDRSZ + agents);
+	SET_VARSIZE(asked, VARHDRSZ + agents);
+	while ((i = bms_next_member(evaluation->asked, i)) >= 0)
+		VARDATA(asked)[i] = 1;
+	return PointerGetDatum(asked);
+}
+
+/* The decision's detail, or no datum. */
+static Datum
+detail_of(const AgentpayEvaluation *evaluation, const char *repeats)
+{
+	Jsonb *usual = evaluation->point->detail;
+	JsonbParseState *state = NULL;
+	Datum special;
+
+	if (evaluation->faults == NIL && repeats == NULL)
+		return PointerGetDatum(usual);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (repeats != NULL)
+	{
+		push_text(&state, WJB_KEY, "repeats");
+		push_text(&state, WJB_VALUE, repeats);
+	}
+	if (evaluation->faults != NIL)
+		push_faults(&state, evaluation->faults);
+	special = JsonbPGetDatum(
+		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	if (usual == NULL)
+		return special;
+	return DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(usual), special);
+}
+
+static void
+push_text(JsonbParseState **state, JsonbIteratorToken token, const char *text)
+{
+	JsonbValue value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = strlen(text);
+	pushJsonbValue(state, token, &value);
+}
+
+/* "errors": {"<name>": {"sqlstate": ..., "message": ...}, ...} */
+static void
+push_faults(JsonbParseState **state, List *faults)
+{
+	ListCell *lc;
+
+	push_text(state, WJB_KEY, "errors");
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	foreach(lc, faults)
+	{
+		AgentpayFault *fault = lfirst(lc);
+
+		push_text(state, WJB_KEY, fault->name);
+		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+		push_text(state, WJB_KEY, "sqlstate");
+		push_text(state, WJB_VALUE, pstrdup(unpack_sql_state(fault->sqlstate)));
+		push_text(state, WJB_KEY, "message");
+		push_text(state, WJB_VALUE, fault->message);
+		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	}
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}

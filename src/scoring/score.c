@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ * score.c
+ *		BEFORE ROW: scores the row and fills the columns that receive the
+ *		decision.
+ *
+ * It writes nothing: whether the row lands is not known yet.  What it found
+ * waits in the statement's frame for record.c.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/trigger.h"
+#include "utils/array.h"
+#include "utils/rel.h"
+
+#include "catalog/pg_type.h"
+#include "scoring/row.h"
+
+/* Columns of the row that are replaced; three for each point. */
+typedef struct Replacement
+{
+	int count;
+	int *attnos;
+	Datum *values;
+	bool *nulls;
+} Replacement;
+
+static HeapTuple score_insert(AgentpayFrame *frame, TriggerData *trigger);
+static void
+push_moved(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row);
+static void
+receive(Replacement *replacement, const AgentpayEvaluation *evaluation,
+		const AgentpayEntry *entry);
+static void
+replace(Replacement *replacement, AttrNumber attno, Datum value, bool isnull);
+
+PG_FUNCTION_INFO_V1(agentpay_score_row);
+
+/* The trigger "~agentpay_score"; UPDATE and DELETE on partitioned tables. */
+Datum
+agentpay_score_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple tuple;
+	AgentpayFrame *frame;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("agentpay._score_row() was not called as a BEFORE "
+						"ROW trigger"),
+				 errhint("SELECT agentpay.attach(...) makes the trigger.")));
+	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
+													   : trigger->tg_trigtuple;
+	/* what is replicated or restored was scored where it came from */
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		return PointerGetDatum(tuple);
+
+	frame = agentpay_frame_current();
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return PointerGetDatum(score_insert(frame, trigger));
+	agentpay_frame_mark(frame, trigger->tg_event,
+						RelationGetRelid(trigger->tg_relation),
+						&trigger->tg_trigtuple->t_self);
+	return PointerGetDatum(tuple);
+}
+
+/* Scores the row at every point; returns it as it is to be inserted. */
+static HeapTuple
+score_insert(AgentpayFrame *frame, TriggerData *trigger)
+{
+	AgentpayTable *table = agentpay_frame_table(frame, trigger->tg_relation);
+	TupleTableSlot *row = trigger->tg_trigslot;
+	int columns = 3 * table->n_points;
+	Replacement replacement = {
+		.attnos = palloc(sizeof(int) * Max(columns, 1)),
+		.values = palloc(sizeof(Datum) * Max(columns, 1)),
+		.nulls = palloc(sizeof(bool) * Max(columns, 1)),
+	};
+	bool moved = agentpay_frame_moved(frame);
+	AgentpayEntry *entries;
+	int64 number;
+
+	if (table->n_points == 0)
+		return trigger->tg_trigtuple;
+	if (moved)
+	{
+		push_moved(frame, table, row);
+		return trigger->tg_trigtuple;
+	}
+
+	entries = palloc(sizeof(AgentpayEntry) * table->n_points);
+	for (int i = 0; i < table->n_points; i++)
+	{
+		AgentpayEvaluation evaluation;
+
+		agentpay_row_score(frame, table, i, row, &evaluation, &entries[i]);
+		receive(&replacement, &evaluation, &entries[i]);
+	}
+	number = agentpay_frame_next_row(frame);
+	entries[0].digest = PointerGetDatum(agentpay_row_digest(table, row));
+	for (int i = 0; i < table->n_points; i++)
+	{
+		entries[i].row = number;
+		agentpay_frame_push(frame, &entries[i]);
+	}
+	if (replacement.count == 0)
+		return trigger->tg_trigtuple;
+	return heap_modify_tuple_by_cols(trigger->tg_trigtuple,
+									 RelationGetDescr(trigger->tg_relation),
+									 replacement.count, replacement.attnos,
+									 replacement.values, replacement.nulls);
+}
+
+/* The row keeps its verdict; AFTER is to record nothing. */
+static void
+push_moved(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
+{
+	AgentpayEntry entry = {
+		.leaf = table->leaf,
+		.row = agentpay_frame_next_row(frame),
+		.moved = true,
+		.row_id = agentpay_row_id(&table->points[0], row),
+	};
+
+	agentpay_frame_push(frame, &entry);
+}
+
+/* What the point's own columns receive. */
+static void
+receive(Replacement *replacement, const AgentpayEvaluation *evaluation,
+		const AgentpayEntry *entry)
+{
+	const AgentpayPoint *point = evaluation->point;
+
+	if (point->outcome.column.attno != 0 && point->outcome_broken == NULL)
+		replace(replacement, point->outcome.column.attno,
+				point->outcomes[evaluation->verdict], false);
+	if (point->score.column.attno != 0)
+		replace(replacement, point->score.column.attno, evaluation->received,
+				!evaluation->has_received);
+	if (point->reasons.column.attno != 0)
+		replace(replacement, point->reasons.column.attno,
+				entry->reasons != (Datum) 0
+					? entry->reasons
+					: PointerGetDatum(construct_empty_array(TEXTOID)),
+				false);
+}
+
+static void
+replace(Replacement *replacement, AttrNumber attno, Datum value, bool isnull)
+{
+	int i = replacement->count++;
+
+	replacement->attnos[i] = attno;
+	replacement->values[i] = value;
+	replacement->nulls[i] = isnull;
+}
