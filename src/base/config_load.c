@@ -1,0 +1,553 @@
+/*-------------------------------------------------------------------------
+ * config_load.c
+ *		Reads the configuration tables into C structs.
+ *
+ * By SQL, as the extension's owner, under the latest snapshot: under the
+ * transaction's own, a REPEATABLE READ session would keep what it read then,
+ * since no later invalidation corrects it.  This is off the INSERT path: it
+ * runs when the configuration changed.
+ *
+ * Locking: AccessShareLock on the tables.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/config_load.h"
+#include "base/identity.h"
+#include "base/owner.h"
+
+/* The rows of one query; they are copied into context. */
+typedef struct Rows
+{
+	AgentpayConfig *config;
+	Snapshot snapshot;
+	SPITupleTable *table;
+	uint64 count;
+	uint64 row; /* the current one */
+} Rows;
+
+static void load_points(Rows *rows);
+static void load_verdicts(Rows *rows);
+static void load_features(Rows *rows);
+static void load_rulesets(Rows *rows);
+static void load_thresholds(Rows *rows);
+static void load_rules(Rows *rows);
+static void load_agents(Rows *rows);
+static void load_policies(Rows *rows);
+static void load_models(Rows *rows);
+static void query(Rows *rows, const char *sql);
+static AgentpayPointConfig *point_of_row(Rows *rows);
+static void *grow(Rows *rows, void *array, int count, size_t size);
+static Datum value_at(Rows *rows, int column, bool *isnull);
+static char *text_at(Rows *rows, int column);
+static int64 int_at(Rows *rows, int column);
+static bool bool_at(Rows *rows, int column);
+static double float_at(Rows *rows, int column);
+static Numeric numeric_at(Rows *rows, int column);
+static char **texts_at(Rows *rows, int column, int *count);
+static double *floats_at(Rows *rows, int column, int *count);
+static int verdict_at(Rows *rows, int column, const AgentpayPointConfig *point);
+
+AgentpayConfig *
+agentpay_config_load(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agentpay configuration",
+												  ALLOCSET_DEFAULT_SIZES);
+	AgentpayConfig *config = MemoryContextAllocZero(context,
+													sizeof(AgentpayConfig));
+	Rows rows = {.config = config};
+	AgentpayOwnerState saved;
+
+	config->context = context;
+	agentpay_owner_enter(&saved);
+	rows.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	load_points(&rows);
+	load_verdicts(&rows);
+	load_features(&rows);
+	load_rulesets(&rows);
+	load_thresholds(&rows);
+	load_rules(&rows);
+	load_agents(&rows);
+	load_policies(&rows);
+	load_models(&rows);
+	SPI_finish();
+	UnregisterSnapshot(rows.snapshot);
+	config->held = agentpay_identity_held();
+	agentpay_owner_leave(&saved);
+	/* until here an error frees it with the statement */
+	MemoryContextSetParent(context, CacheMemoryContext);
+	return config;
+}
+
+static void
+load_points(Rows *rows)
+{
+	AgentpayConfig *config = rows->config;
+
+	query(rows,
+		  "SELECT p.point, p.table_name::oid::int8, p.role, p.id_column::text,"
+		  " p.occurred_at_column::text, p.amount_column::text,"
+		  " p.currency_column::text, p.currency, p.outcome_column::text,"
+		  " p.score_column::text, p.reasons_column::text,"
+		  " p.idempotency_column::text, p.time_zone, p.base_currency,"
+		  " p.labels_complete, p.decide_within_ms::int8"
+		  "  FROM agentpay.decision_points p"
+		  " WHERE p.enabled AND EXISTS (SELECT FROM pg_catalog.pg_class c"
+		  "							     WHERE c.oid = p.table_name)"
+		  " ORDER BY p.point COLLATE \"C\"");
+	config->points = MemoryContextAllocZero(config->context,
+											sizeof(AgentpayPointConfig) *
+												(rows->count + 1));
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = &config->points[config->n_points++];
+		int column = 1;
+
+		point->name = text_at(rows, column++);
+		point->table = (Oid) int_at(rows, column++);
+		point->role = text_at(rows, column++);
+		point->id_column = text_at(rows, column++);
+		point->occurred_at_column = text_at(rows, column++);
+		point->amount_column = text_at(rows, column++);
+		point->currency_column = text_at(rows, column++);
+		point->currency = text_at(rows, column++);
+		point->outcome_column = text_at(rows, column++);
+		point->score_column = text_at(rows, column++);
+		point->reasons_column = text_at(rows, column++);
+		point->idempotency_column = text_at(rows, column++);
+		point->time_zone = text_at(rows, column++);
+		point->base_currency = text_at(rows, column++);
+		point->labels_complete = bool_at(rows, column++);
+		point->decide_within_ms = (int) int_at(rows, column++);
+	}
+}
+
+static void
+load_verdicts(Rows *rows)
+{
+	query(rows, "SELECT point, verdict, coalesce(rank, -1)::int8, positive,"
+				" is_default FROM agentpay.verdicts"
+				" ORDER BY point, rank, verdict COLLATE \"C\"");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		AgentpayVerdict *verdict;
+
+		if (point == NULL)
+			continue;
+		point->verdicts = grow(rows, point->verdicts, point->n_verdicts,
+							   sizeof(AgentpayVerdict));
+		verdict = &point->verdicts[point->n_verdicts];
+		verdict->name = text_at(rows, 2);
+		verdict->rank = (int) int_at(rows, 3);
+		verdict->positive = bool_at(rows, 4);
+		verdict->is_default = bool_at(rows, 5);
+		if (verdict->is_default)
+			point->default_verdict = point->n_verdicts;
+		point->n_verdicts++;
+	}
+}
+
+static void
+load_features(Rows *rows)
+{
+	static const char *const aggregates[] = {
+		[AGENTPAY_AGGREGATE_COUNT] = "count",
+		[AGENTPAY_AGGREGATE_SUM] = "sum",
+		[AGENTPAY_AGGREGATE_AVG] = "avg",
+		[AGENTPAY_AGGREGATE_MIN] = "min",
+		[AGENTPAY_AGGREGATE_MAX] = "max",
+		[AGENTPAY_AGGREGATE_STDDEV] = "stddev",
+		[AGENTPAY_AGGREGATE_COUNT_DISTINCT] = "count_distinct",
+		[AGENTPAY_AGGREGATE_RATE] = "rate",
+	};
+
+	query(rows, "SELECT point, name, kind = 'since_last', aggregate, value,"
+				" (extract(epoch FROM over) * 1000000)::int8,"
+				" (extract(epoch FROM delay) * 1000000)::int8, filter,"
+				" include_current, default_value IS NOT NULL,"
+				" default_value::float8, key"
+				"  FROM agentpay.features"
+				" WHERE kind IN ('window', 'since_last')"
+				" ORDER BY point, name COLLATE \"C\"");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		AgentpayFeatureConfig *feature;
+		char *aggregate;
+
+		if (point == NULL)
+			continue;
+		point->features = grow(rows, point->features, point->n_features,
+							   sizeof(AgentpayFeatureConfig));
+		feature = &point->features[point->n_features++];
+		feature->name = text_at(rows, 2);
+		feature->kind = bool_at(rows, 3) ? AGENTPAY_FEATURE_SINCE_LAST
+										 : AGENTPAY_FEATURE_WINDOW;
+		aggregate = text_at(rows, 4);
+		for (int i = 0; aggregate != NULL && i < lengthof(aggregates); i++)
+			if (strcmp(aggregate, aggregates[i]) == 0)
+				feature->aggregate = i;
+		feature->value = text_at(rows, 5);
+		feature->over_us = int_at(rows, 6);
+		feature->delay_us = int_at(rows, 7);
+		feature->filter = text_at(rows, 8);
+		feature->include_current = bool_at(rows, 9);
+		feature->has_default = bool_at(rows, 10);
+		feature->default_value = float_at(rows, 11);
+		feature->keys = texts_at(rows, 12, &feature->n_keys);
+	}
+}
+
+static void
+load_rulesets(Rows *rows)
+{
+	query(rows, "SELECT point, version::int8, mode = 'first_match', on_error"
+				"  FROM agentpay.rulesets WHERE state = 'active'");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		AgentpayRulesetConfig *ruleset;
+
+		if (point == NULL)
+			continue;
+		ruleset = grow(rows, NULL, 0, sizeof(AgentpayRulesetConfig));
+		point->ruleset = ruleset;
+		ruleset->version = (int) int_at(rows, 2);
+		ruleset->mode = bool_at(rows, 3) ? AGENTPAY_MODE_FIRST_MATCH
+										 : AGENTPAY_MODE_SCORE;
+		ruleset->on_error = verdict_at(rows, 4, point);
+		if (ruleset->on_error < 0 && strcmp(point->role, "fraud") == 0)
+			ruleset->on_error = agentpay_config_verdict(point, "review");
+		/* a fraud point without review: the strictest */
+		if (ruleset->on_error < 0)
+			ruleset->on_error = strcmp(point->role, "fraud") == 0
+									? point->n_verdicts - 1
+									: point->default_verdict;
+	}
+}
+
+/* Without thresholds they are spread evenly up to 100. */
+static void
+load_thresholds(Rows *rows)
+{
+	query(rows,
+		  "SELECT t.point, t.verdict, t.score FROM ("
+		  "  SELECT s.point, v.verdict, v.rank, CASE s.thresholds"
+		  "		 WHEN '{}' THEN 100 * v.rank::numeric / (SELECT max(m.rank)"
+		  "			FROM agentpay.verdicts m WHERE m.point = s.point)"
+		  "		 ELSE (s.thresholds ->> v.verdict)::numeric END AS score"
+		  "	   FROM agentpay.rulesets s JOIN agentpay.verdicts v USING (point)"
+		  "	  WHERE s.state = 'active' AND s.mode = 'score') AS t"
+		  " WHERE t.score IS NOT NULL AND t.rank > 0 ORDER BY t.point, t.rank");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		AgentpayRulesetConfig *ruleset;
+		AgentpayThreshold *threshold;
+
+		if (point == NULL)
+			continue;
+		ruleset = point->ruleset;
+		ruleset->thresholds = grow(rows, ruleset->thresholds,
+								   ruleset->n_thresholds,
+								   sizeof(AgentpayThreshold));
+		threshold = &ruleset->thresholds[ruleset->n_thresholds++];
+		threshold->verdict = verdict_at(rows, 2, point);
+		threshold->score = numeric_at(rows, 3);
+	}
+}
+
+static void
+load_rules(Rows *rows)
+{
+	query(rows, "SELECT r.point, r.code, r.condition, r.score, r.verdict,"
+				" r.priority::int8, r.snoozed_until"
+				"  FROM agentpay.rules r"
+				"  JOIN agentpay.rulesets s USING (point, version)"
+				" WHERE s.state = 'active' AND r.enabled"
+				" ORDER BY r.point, r.priority, r.code COLLATE \"C\"");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		AgentpayRulesetConfig *ruleset;
+		AgentpayRuleConfig *rule;
+		bool isnull;
+		Datum snoozed;
+
+		if (point == NULL)
+			continue;
+		ruleset = point->ruleset;
+		ruleset->rules = grow(rows, ruleset->rules, ruleset->n_rules,
+							  sizeof(AgentpayRuleConfig));
+		rule = &ruleset->rules[ruleset->n_rules++];
+		rule->code = text_at(rows, 2);
+		rule->condition = text_at(rows, 3);
+		rule->score = numeric_at(rows, 4);
+		rule->verdict = verdict_at(rows, 5, point);
+		rule->priority = (int) int_at(rows, 6);
+		snoozed = value_at(rows, 7, &isnull);
+		rule->snoozed_until = isnull ? DT_NOBEGIN
+									 : DatumGetTimestampTz(snoozed);
+	}
+}
+
+static void
+load_agents(Rows *rows)
+{
+	query(rows, "SELECT a.point, a.name, v.version::int8,"
+				" a.protocol = 'builtin', coalesce(a.model, ''), a.invoke_when,"
+				" a.sample_percent::float8, a.fields"
+				"  FROM agentpay.agents a"
+				" CROSS JOIN LATERAL (SELECT max(x.version) AS version"
+				"	FROM agentpay.agent_versions x WHERE x.agent = a.name) AS v"
+				" WHERE a.enabled AND a.stage <> 'off'"
+				"	AND v.version IS NOT NULL"
+				" ORDER BY a.point, a.name COLLATE \"C\"");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		AgentpayAgentConfig *agent;
+
+		if (point == NULL)
+			continue;
+		point->agents = grow(rows, point->agents, point->n_agents,
+							 sizeof(AgentpayAgentConfig));
+		agent = &point->agents[point->n_agents++];
+		agent->name = text_at(rows, 2);
+		agent->version = (int) int_at(rows, 3);
+		agent->builtin = bool_at(rows, 4);
+		agent->model = text_at(rows, 5);
+		agent->invoke_when = text_at(rows, 6);
+		agent->sample_percent = float_at(rows, 7);
+		agent->fields = texts_at(rows, 8, &agent->n_fields);
+	}
+}
+
+static void
+load_policies(Rows *rows)
+{
+	query(rows, "SELECT p.point, d.column_name::text, d.treatment,"
+				" CASE jsonb_typeof(d.options -> 'keep_last') WHEN 'number'"
+				" THEN (d.options ->> 'keep_last')::int8 ELSE 0 END"
+				"  FROM agentpay.data_policies d"
+				"  JOIN agentpay.decision_points p USING (table_name)"
+				" ORDER BY p.point, d.column_name COLLATE \"C\"");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		AgentpayPolicyConfig *policy;
+
+		if (point == NULL)
+			continue;
+		point->policies = grow(rows, point->policies, point->n_policies,
+							   sizeof(AgentpayPolicyConfig));
+		policy = &point->policies[point->n_policies++];
+		policy->column = text_at(rows, 2);
+		policy->treatment = text_at(rows, 3);
+		policy->keep_last = (int) int_at(rows, 4);
+	}
+}
+
+/* A model whose definition does not fit its inputs is as good as missing. */
+static void
+load_models(Rows *rows)
+{
+	AgentpayConfig *config = rows->config;
+
+	query(rows, "SELECT name, version::int8, features,"
+				" (definition ->> 'intercept')::float8,"
+				" ARRAY(SELECT x::float8 FROM jsonb_array_elements_text("
+				"	definition -> 'coefficients') AS x),"
+				" ARRAY(SELECT x::float8 FROM jsonb_array_elements_text("
+				"	definition -> 'mean') AS x),"
+				" ARRAY(SELECT x::float8 FROM jsonb_array_elements_text("
+				"	definition -> 'scale') AS x)"
+				"  FROM agentpay.models WHERE active AND kind = 'logistic'"
+				" ORDER BY name COLLATE \"C\"");
+	config->models = MemoryContextAllocZero(config->context,
+											sizeof(AgentpayModelConfig) *
+												(rows->count + 1));
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayModelConfig *model = &config->models[config->n_models];
+		int coefficients;
+		int mean;
+		int scale;
+
+		model->name = text_at(rows, 1);
+		model->version = (int) int_at(rows, 2);
+		model->inputs = texts_at(rows, 3, &model->n_inputs);
+		model->intercept = float_at(rows, 4);
+		model->coefficients = floats_at(rows, 5, &coefficients);
+		model->mean = floats_at(rows, 6, &mean);
+		model->scale = floats_at(rows, 7, &scale);
+		if (coefficients == model->n_inputs && mean == model->n_inputs &&
+			scale == model->n_inputs)
+			config->n_models++;
+	}
+}
+
+/* Runs the query under the reading's snapshot. */
+static void
+query(Rows *rows, const char *sql)
+{
+	SPIPlanPtr plan = SPI_prepare(sql, 0, NULL);
+
+	if (plan == NULL ||
+		SPI_execute_snapshot(plan, NULL, NULL, rows->snapshot, InvalidSnapshot,
+							 true, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read agentpay's configuration: %s", sql);
+	rows->table = SPI_tuptable;
+	rows->count = SPI_processed;
+	rows->row = 0;
+	SPI_freeplan(plan);
+}
+
+/* The enabled point that the row's first column names, or NULL. */
+static AgentpayPointConfig *
+point_of_row(Rows *rows)
+{
+	char *name = SPI_getvalue(rows->table->vals[rows->row],
+							  rows->table->tupdesc, 1);
+
+	return unconstify(AgentpayPointConfig *,
+					  agentpay_config_point(rows->config, name));
+}
+
+/* Room for one more; what is new is zero. */
+static void *
+grow(Rows *rows, void *array, int count, size_t size)
+{
+	char *grown;
+
+	if (array == NULL)
+		grown = MemoryContextAlloc(rows->config->context, size);
+	else
+		grown = repalloc(array, size * (count + 1));
+	memset(grown + size * count, 0, size);
+	return grown;
+}
+
+static Datum
+value_at(Rows *rows, int column, bool *isnull)
+{
+	return SPI_getbinval(rows->table->vals[rows->row], rows->table->tupdesc,
+						 column, isnull);
+}
+
+/* NULL for NULL. */
+static char *
+text_at(Rows *rows, int column)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+
+	if (isnull)
+		return NULL;
+	return MemoryContextStrdup(rows->config->context,
+							   TextDatumGetCString(value));
+}
+
+/* 0 for NULL, as the next three. */
+static int64
+int_at(Rows *rows, int column)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static bool
+bool_at(Rows *rows, int column)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+static double
+float_at(Rows *rows, int column)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+
+	return isnull ? 0 : DatumGetFloat8(value);
+}
+
+static Numeric
+numeric_at(Rows *rows, int column)
+{
+	MemoryContext old = MemoryContextSwitchTo(rows->config->context);
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+	Numeric copy = isnull ? int64_to_numeric(0) : DatumGetNumericCopy(value);
+
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
+static char **
+texts_at(Rows *rows, int column, int *count)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+	Datum *elements;
+	char **texts;
+
+	*count = 0;
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, NULL, count);
+	texts = MemoryContextAlloc(rows->config->context,
+							   sizeof(char *) * (*count + 1));
+	for (int i = 0; i < *count; i++)
+		texts[i] = MemoryContextStrdup(rows->config->context,
+									   TextDatumGetCString(elements[i]));
+	return texts;
+}
+
+static double *
+floats_at(Rows *rows, int column, int *count)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+	Datum *elements;
+	double *floats;
+
+	*count = 0;
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(value), FLOAT8OID, sizeof(float8),
+					  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, NULL, count);
+	floats = MemoryContextAlloc(rows->config->context,
+								sizeof(double) * (*count + 1));
+	for (int i = 0; i < *count; i++)
+		floats[i] = DatumGetFloat8(elements[i]);
+	return floats;
+}
+
+/* -1 for NULL, or what is no verdict of the point. */
+static int
+verdict_at(Rows *rows, int column, const AgentpayPointConfig *point)
+{
+	char *name = SPI_getvalue(rows->table->vals[rows->row],
+							  rows->table->tupdesc, column);
+
+	return name == NULL ? -1 : agentpay_config_verdict(point, name);
+}
