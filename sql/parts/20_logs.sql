@@ -197,6 +197,11 @@ CREATE TABLE agentpay._identity (
 	database_oid oid NOT NULL,
 	adopted_at timestamptz NOT NULL);
 COMMENT ON TABLE agentpay._identity IS 'the cluster and database that this ledger lives in; not dumped, so that a copy knows that it is one';
+-- sessions keep in mind whether the database is held
+CREATE TRIGGER agentpay_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+	ON agentpay._identity FOR EACH STATEMENT
+	EXECUTE FUNCTION agentpay._config_changed();
+ALTER TABLE agentpay._identity ENABLE ALWAYS TRIGGER agentpay_changed;
 
 CREATE FUNCTION agentpay._held() RETURNS boolean
 	LANGUAGE C STABLE STRICT PARALLEL SAFE
