@@ -40,8 +40,11 @@ static void
 build(AgentpayExpression *expression, AgentpayExpressionParse *parse);
 static void plan(AgentpayExpression *expression, AgentpayExpressionParse *parse,
 				 Node *node);
+static void pin_abbreviations(void);
 static void release_plan(void *arg);
 static void point_into_text(void *arg);
+static void
+enter_foreign(const AgentpayScope *scope, AgentpayExpressionState *saved);
 
 /* Parameters of a scope, all NULL. */
 ParamListInfo
@@ -122,21 +125,15 @@ agentpay_expression_eval(AgentpayExpression *expression, ExprContext *econtext,
 }
 
 /*
- * The settings are changed behind the GUC machinery, which would cost more
+ * For built-in functions the settings are changed behind the GUC machinery, which would cost more
  * than most expressions; nothing in between looks at them but expressions.
  */
 void
 agentpay_expression_enter(const AgentpayScope *scope, bool foreign,
 						  AgentpayExpressionState *saved)
 {
-	pg_tz *zone = pg_tzset(scope->time_zone);
+	pg_tz *zone;
 
-	if (zone == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("unknown time zone: \"%s\"", scope->time_zone),
-						errdetail("Expressions see the point's time zone."),
-						errhint("SELECT name FROM pg_timezone_names; lists "
-								"what there is.")));
 	saved->time_zone = session_timezone;
 	saved->date_style = DateStyle;
 	saved->date_order = DateOrder;
@@ -146,17 +143,17 @@ agentpay_expression_enter(const AgentpayScope *scope, bool foreign,
 	saved->null_equals = Transform_null_equals;
 	saved->array_nulls = Array_nulls;
 	saved->switched = false;
+	zone = pg_tzset(scope->time_zone);
+	if (zone == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unknown time zone: \"%s\"", scope->time_zone),
+						errdetail("Expressions see the point's time zone."),
+						errhint("SELECT name FROM pg_timezone_names; lists "
+								"what there is.")));
 	if (foreign)
 	{
-		GetUserIdAndSecContext(&saved->user, &saved->security_context);
-		saved->guc_level = NewGUCNestLevel();
-		saved->switched = true;
-		(void) set_config_option("search_path", "pg_catalog, pg_temp",
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
-		SetUserIdAndSecContext(scope->owner, saved->security_context |
-												 SECURITY_LOCAL_USERID_CHANGE |
-												 SECURITY_RESTRICTED_OPERATION);
+		enter_foreign(scope, saved);
+		return;
 	}
 	session_timezone = zone;
 	DateStyle = USE_ISO_DATES;
@@ -176,6 +173,13 @@ agentpay_expression_enter(const AgentpayScope *scope, bool foreign,
 void
 agentpay_expression_leave(const AgentpayExpressionState *saved)
 {
+	if (saved->switched)
+	{
+		int level = NewGUCNestLevel();
+
+		AtEOXact_GUC(false, Min(level, saved->guc_level));
+		SetUserIdAndSecContext(saved->user, saved->security_context);
+	}
 	session_timezone = saved->time_zone;
 	DateStyle = saved->date_style;
 	DateOrder = saved->date_order;
@@ -185,13 +189,35 @@ agentpay_expression_leave(const AgentpayExpressionState *saved)
 	Transform_null_equals = saved->null_equals;
 	Array_nulls = saved->array_nulls;
 	AGENTPAY_TIME_ZONE_CHANGED();
-	if (saved->switched)
-	{
-		int level = NewGUCNestLevel();
+}
 
-		AtEOXact_GUC(false, Min(level, saved->guc_level));
-		SetUserIdAndSecContext(saved->user, saved->security_context);
-	}
+/*
+ * Functions of others may have settings of their own, which are put back to
+ * what the GUC machinery knows: here it must know.
+ */
+static void
+enter_foreign(const AgentpayScope *scope, AgentpayExpressionState *saved)
+{
+	const char *const settings[][2] = {{"search_path", "pg_catalog, pg_temp"},
+									   {"TimeZone", scope->time_zone},
+									   {"timezone_abbreviations", "Default"},
+									   {"DateStyle", "ISO, YMD"},
+									   {"IntervalStyle", "postgres"},
+									   {"extra_float_digits", "1"},
+									   {"standard_conforming_strings", "on"},
+									   {"transform_null_equals", "off"},
+									   {"array_nulls", "on"}};
+
+	GetUserIdAndSecContext(&saved->user, &saved->security_context);
+	saved->guc_level = NewGUCNestLevel();
+	saved->switched = true;
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+	SetUserIdAndSecContext(scope->owner, saved->security_context |
+											 SECURITY_LOCAL_USERID_CHANGE |
+											 SECURITY_RESTRICTED_OPERATION);
 }
 
 /* Parses in memory that is gone afterwards; fills the expression. */
@@ -207,6 +233,7 @@ build(AgentpayExpression *expression, AgentpayExpressionParse *parse)
 	Node *node;
 
 	agentpay_owner_enter(&owner);
+	pin_abbreviations();
 	relation = table_open(parse->scope->relation, AccessShareLock);
 	node = agentpay_expression_parse(parse, relation);
 	agentpay_expression_allow(parse, node);
@@ -233,6 +260,22 @@ build(AgentpayExpression *expression, AgentpayExpressionParse *parse)
 	agentpay_owner_leave(&owner);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
+}
+
+/*
+ * Literals may name a zone by an abbreviation, which the session can redefine.
+ * Undone with the settings of agentpay_owner_enter().
+ */
+static void
+pin_abbreviations(void)
+{
+	const char *current = GetConfigOption("timezone_abbreviations", true,
+										  false);
+
+	if (current == NULL || strcmp(current, "Default") != 0)
+		(void) set_config_option("timezone_abbreviations", "Default",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
 }
 
 /* The plan lives outside our memory, so its release is tied to that. */
@@ -275,6 +318,6 @@ point_into_text(void *arg)
 		errposition(0);
 		internalerrposition(position);
 	}
-	if (getinternalerrposition() >= 0)
-		internalerrquery((const char *) arg);
+	if (strlen(arg) <= AGENTPAY_EXPRESSION_MAX_BYTES)
+		internalerrquery(arg);
 }

@@ -17,8 +17,10 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "pgtime.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -44,8 +46,9 @@ static void allow_operator(AgentpayExpressionParse *parse, Node *node, Oid opno,
 static void allow_function(AgentpayExpressionParse *parse, FuncExpr *call);
 static void allow_own(AgentpayExpressionParse *parse, FuncExpr *call);
 static void allow_foreign(AgentpayExpressionParse *parse, FuncExpr *call);
-static void
-allow_pattern(AgentpayExpressionParse *parse, Node *node, List *args);
+static void allow_pattern(AgentpayExpressionParse *parse, Node *node,
+						  List *args, Oid collation);
+static void allow_zone(AgentpayExpressionParse *parse, Node *node, Node *zone);
 static void allow_io(AgentpayExpressionParse *parse, CoerceViaIO *io);
 
 /* Refuses what is not on the list; notes what the expression reads. */
@@ -271,7 +274,7 @@ allow_operator(AgentpayExpressionParse *parse, Node *node, Oid opno, List *args)
 		refuse(parse, node,
 			   psprintf("operator %s cannot be used in an expression",
 						format_operator(opno)),
-			   "docs/reference/functions lists the operators of expressions.");
+			   "docs/reference/functions lists those that can.");
 	if (function == F_NUMERIC_POWER)
 		refuse(parse, node, "powers of numeric cannot be used in an expression",
 			   "Cast to double precision: amount::double precision ^ 2.");
@@ -281,7 +284,7 @@ allow_operator(AgentpayExpressionParse *parse, Node *node, Oid opno, List *args)
 		if (IsA(node, ScalarArrayOpExpr))
 			refuse(parse, node, "regular expressions must be single constants",
 				   "Put the alternatives into one pattern: 'a|b'.");
-		allow_pattern(parse, node, args);
+		allow_pattern(parse, node, args, ((OpExpr *) node)->inputcollid);
 	}
 }
 
@@ -307,7 +310,10 @@ allow_function(AgentpayExpressionParse *parse, FuncExpr *call)
 		refuse(parse, node,
 			   psprintf("function %s cannot be used in an expression",
 						format_procedure(call->funcid)),
-			   "docs/reference/functions lists the functions of expressions.");
+			   func_volatile(call->funcid) == PROVOLATILE_IMMUTABLE
+				   ? "docs/reference/functions lists those that can."
+				   : "If it is for the time: use the row's own time column.  "
+					 "docs/reference/functions lists what can be used.");
 	switch (call->funcid)
 	{
 		case F_AGE_TIMESTAMP:
@@ -333,11 +339,25 @@ allow_function(AgentpayExpressionParse *parse, FuncExpr *call)
 			break;
 		case F_REGEXP_LIKE_TEXT_TEXT:
 		case F_REGEXP_LIKE_TEXT_TEXT_TEXT:
-			allow_pattern(parse, node, call->args);
+			allow_pattern(parse, node, call->args, call->inputcollid);
+			break;
+		case F_TIMEZONE_TEXT_TIMESTAMP:
+		case F_TIMEZONE_TEXT_TIMESTAMPTZ:
+			allow_zone(parse, node,
+					   agentpay_expression_argument(call->args, 0));
+			break;
+		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
+			allow_zone(parse, node,
+					   agentpay_expression_argument(call->args, 2));
+			break;
+		case F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8_TEXT:
+			allow_zone(parse, node,
+					   agentpay_expression_argument(call->args, 6));
 			break;
 		case F_BPCHAR_BPCHAR_INT4_BOOL:
 		{
-			Const *length = lsecond(call->args);
+			Const *length = (Const *) agentpay_expression_argument(call->args,
+																   1);
 
 			if (!IsA(length, Const) || length->constisnull ||
 				DatumGetInt32(length->constvalue) >
@@ -356,7 +376,7 @@ static void
 allow_own(AgentpayExpressionParse *parse, FuncExpr *call)
 {
 	const AgentpayScope *scope = parse->scope;
-	Const *name = call->args ? linitial(call->args) : NULL;
+	Const *name = (Const *) agentpay_expression_argument(call->args, 0);
 	char *list;
 
 	if (strcmp(get_func_name(call->funcid), "in_list") != 0)
@@ -368,7 +388,7 @@ allow_own(AgentpayExpressionParse *parse, FuncExpr *call)
 		refuse(parse, (Node *) call, "in_list() cannot be used in a feature",
 			   "A list changes, and a feature's window would keep what it "
 			   "was: use in_list() in a rule.");
-	if (!IsA(name, Const) || name->constisnull)
+	if (name == NULL || !IsA(name, Const) || name->constisnull)
 		refuse(parse, (Node *) call, "in_list() needs the name of a list",
 			   "Write the name, for example in_list('blocked_cards', "
 			   "card_id).");
@@ -427,18 +447,22 @@ allow_foreign(AgentpayExpressionParse *parse, FuncExpr *call)
  * references PostgreSQL's automaton takes time linear in the text.
  */
 static void
-allow_pattern(AgentpayExpressionParse *parse, Node *node, List *args)
+allow_pattern(AgentpayExpressionParse *parse, Node *node, List *args,
+			  Oid collation)
 {
-	Node *pattern = lsecond(args);
+	Node *pattern = agentpay_expression_argument(args, 1);
+	ParseCallbackState callback;
+	bool similar =
+		IsA(pattern, FuncExpr) &&
+		(((FuncExpr *) pattern)->funcid == F_SIMILAR_TO_ESCAPE_TEXT ||
+		 ((FuncExpr *) pattern)->funcid == F_SIMILAR_TO_ESCAPE_TEXT_TEXT);
 	Const *value;
 	char *source;
 
-	if (IsA(pattern, FuncExpr) &&
-		(((FuncExpr *) pattern)->funcid == F_SIMILAR_TO_ESCAPE_TEXT ||
-		 ((FuncExpr *) pattern)->funcid == F_SIMILAR_TO_ESCAPE_TEXT_TEXT))
-		pattern = linitial(((FuncExpr *) pattern)->args);
+	if (similar)
+		pattern = agentpay_expression_argument(((FuncExpr *) pattern)->args, 0);
 	value = (Const *) pattern;
-	if (!IsA(pattern, Const))
+	if (pattern == NULL || !IsA(pattern, Const))
 		refuse(parse, node, "a regular expression must be a constant",
 			   "Use LIKE, strpos() or starts_with() to compare columns.");
 	if (value->constisnull)
@@ -457,6 +481,35 @@ allow_pattern(AgentpayExpressionParse *parse, Node *node, List *args)
 				   "They can take time exponential in the text; compare the "
 				   "parts otherwise.");
 	}
+	if (!parse->checking || similar)
+		return;
+	setup_parser_errposition_callback(&callback, parse->pstate,
+									  value->location);
+	(void) OidFunctionCall2Coll(F_TEXTREGEXEQ, collation,
+								PointerGetDatum(cstring_to_text("")),
+								value->constvalue);
+	cancel_parser_errposition_callback(&callback);
+}
+
+/*
+ * A time zone by its full name: what an abbreviation means is a setting of
+ * the session.
+ */
+static void
+allow_zone(AgentpayExpressionParse *parse, Node *node, Node *zone)
+{
+	Const *value = (Const *) zone;
+	char *name;
+
+	if (zone == NULL || !IsA(zone, Const) || value->constisnull)
+		refuse(parse, node, "a time zone must be a constant",
+			   "Write its name, for example 'Europe/Berlin'.");
+	name = TextDatumGetCString(value->constvalue);
+	if ((strchr(name, '/') == NULL && pg_strcasecmp(name, "UTC") != 0 &&
+		 pg_strcasecmp(name, "GMT") != 0) ||
+		pg_tzset(name) == NULL)
+		refuse(parse, node, psprintf("unknown time zone: \"%s\"", name),
+			   "Write its full name, for example 'Europe/Berlin', or UTC.");
 }
 
 /*

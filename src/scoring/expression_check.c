@@ -29,8 +29,11 @@ static const char **
 read_names(const char *query, const char *argument, int *n_names);
 static Oid type_named(const char *name);
 static AgentpayUsage usage_named(const char *name);
-static ArrayType *
-names_read(const AgentpayScope *scope, const AgentpayExpression *expression);
+static ArrayType *names_read(const AgentpayScope *scope, const char *point,
+							 const AgentpayExpression *expression);
+static int compare_cells(const ListCell *a, const ListCell *b);
+static List *
+inputs_of(const AgentpayScope *scope, const char *point, const char *model);
 
 /*
  * agentpay._check_expression(table_name, point, expression, expression_type,
@@ -58,7 +61,7 @@ agentpay_check_expression(PG_FUNCTION_ARGS)
 		/* Without the text of the statements that led here. */
 		error_context_stack = NULL;
 		expression = agentpay_expression_compile(&scope, source, wanted, NULL);
-		result = names_read(&scope, expression);
+		result = names_read(&scope, point, expression);
 		agentpay_expression_free(expression);
 	}
 	PG_FINALLY();
@@ -155,34 +158,91 @@ usage_named(const char *name)
 					errhint("Use rule, feature or invoke.")));
 }
 
-static int
-compare_text(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *) a, *(const char *const *) b);
-}
-
-/* Columns and features, each once; score, verdict and models are neither. */
+/*
+ * Columns and features, each once, also those that its models read; score,
+ * verdict and models are neither.
+ */
 static ArrayType *
-names_read(const AgentpayScope *scope, const AgentpayExpression *expression)
+names_read(const AgentpayScope *scope, const char *point,
+		   const AgentpayExpression *expression)
 {
-	int n = 0;
+	List *names = NIL;
+	ListCell *cell;
 	int member = -1;
-	const char **names = palloc(sizeof(char *) *
-								(bms_num_members(expression->columns) +
-								 bms_num_members(expression->params) + 1));
+	int n = 0;
 	Datum *values;
 
 	while ((member = bms_next_member(expression->columns, member)) >= 0)
-		names[n++] = get_attname(scope->relation, member, false);
+		names = lappend(names, get_attname(scope->relation, member, false));
 	member = -1;
 	while ((member = bms_next_member(expression->params, member)) >= 0)
 	{
 		if (member < scope->n_features)
-			names[n++] = scope->features[member];
+			names = lappend(names, unconstify(char *, scope->features[member]));
+		else if (member >= AGENTPAY_PARAM_MODEL(scope, 0))
+			names = list_concat(
+				names,
+				inputs_of(
+					scope, point,
+					scope->models[member - AGENTPAY_PARAM_MODEL(scope, 0)]));
 	}
-	qsort(names, n, sizeof(char *), compare_text);
-	values = palloc(sizeof(Datum) * (n + 1));
-	for (int i = 0; i < n; i++)
-		values[i] = CStringGetTextDatum(names[i]);
+	list_sort(names, compare_cells);
+	values = palloc(sizeof(Datum) * (list_length(names) + 1));
+	foreach(cell, names)
+	{
+		int i = foreach_current_index(cell);
+
+		if (i == 0 || strcmp(list_nth(names, i - 1), lfirst(cell)) != 0)
+			values[n++] = CStringGetTextDatum(lfirst(cell));
+	}
 	return construct_array(values, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+static int
+compare_cells(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+/* What a model reads, all of which the point must have. */
+static List *
+inputs_of(const AgentpayScope *scope, const char *point, const char *model)
+{
+	List *result = NIL;
+	AgentpayOwnerState owner;
+	const char **inputs;
+	int n_inputs;
+
+	agentpay_owner_enter(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	inputs = read_names("SELECT i FROM agentpay.models m,"
+						" pg_catalog.unnest(m.features) AS i"
+						" WHERE m.active AND m.name = $1",
+						model, &n_inputs);
+	SPI_finish();
+	agentpay_owner_leave(&owner);
+	for (int i = 0; i < n_inputs; i++)
+	{
+		AttrNumber column = get_attnum(scope->relation, inputs[i]);
+		bool known = column > 0 &&
+					 get_attgenerated(scope->relation, column) == '\0';
+
+		for (int j = 0; j < scope->n_features && !known; j++)
+			known = strcmp(scope->features[j], inputs[i]) == 0;
+		if (!known)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("model \"%s\" reads \"%s\", which point \"%s\" "
+							"does not have",
+							model, inputs[i], point),
+					 errdetail("A model's inputs are columns of the row or "
+							   "features of the point."),
+					 errhint("SELECT * FROM agentpay.train_logistic(%s, %s, "
+							 "features => …);",
+							 quote_literal_cstr(model),
+							 quote_literal_cstr(point))));
+		result = lappend(result, unconstify(char *, inputs[i]));
+	}
+	return result;
 }

@@ -11,6 +11,7 @@
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "parser/parse_node.h"
+#include "utils/relcache.h"
 
 #include "scoring/expression.h"
 
@@ -27,6 +28,7 @@ typedef struct AgentpayExpressionParse
 	Oid wanted;
 	bool checking; /* somebody writes it now; nothing will run */
 	ParseState *pstate;
+	Relation relation;
 	List *clock_words; /* locations of literals such as 'now' */
 	int depth;
 	bool entered; /* the planner runs as the table's owner */
@@ -38,11 +40,13 @@ typedef struct AgentpayExpressionParse
 	Bitmapset *params;
 } AgentpayExpressionParse;
 
+/* expression_raw.c */
+extern Node *agentpay_expression_raw(AgentpayExpressionParse *parse);
+
 /* expression_parse.c */
 extern Node *
 agentpay_expression_parse(AgentpayExpressionParse *parse, Relation relation);
-extern int
-agentpay_expression_model(const AgentpayScope *scope, const char *name);
+extern Node *agentpay_expression_argument(List *args, int n);
 
 /* expression_allow.c */
 extern void

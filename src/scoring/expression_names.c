@@ -4,8 +4,9 @@
  *
  * Left out on purpose: whatever multiplies the size of its arguments (repeat,
  * lpad, replace, concat_ws, array_to_string, format, and quoting, since it
- * doubles backslashes), whatever reads the clock, settings or tables, and
- * whatever is VOLATILE.  Some of those that are listed are refused for certain
+ * doubles backslashes), whatever takes time out of proportion (gcd of long
+ * numerics), whatever reads the clock, settings or tables, and whatever is
+ * VOLATILE.  Some of those that are listed are refused for certain
  * types or arguments: see expression_allow.c.
  */
 #include "postgres.h"
@@ -22,7 +23,7 @@ static const char *const functions[] = {
 	"broadcast", "btrim", "cardinality", "cbrt", "ceil", "ceiling",
 	"char_length", "character_length", "chr", "cidr", "concat", "cos", "cosd",
 	"cot", "cotd", "date", "date_bin", "date_part", "date_trunc", "degrees",
-	"div", "exp", "extract", "family", "float4", "float8", "floor", "gcd",
+	"div", "exp", "extract", "family", "float4", "float8", "floor",
 	"host", "hostmask", "inet", "inet_same_family", "initcap", "int2", "int4",
 	"int8", "interval", "is_normalized", "isfinite", "jsonb_array_length",
 	"jsonb_exists", "jsonb_extract_path", "jsonb_extract_path_text",
