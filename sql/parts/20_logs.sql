@@ -218,6 +218,11 @@ CREATE FUNCTION agentpay._restoring() RETURNS boolean
 	LANGUAGE C STABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_restoring';
 REVOKE ALL ON FUNCTION agentpay._restoring() FROM PUBLIC;
+CREATE FUNCTION agentpay._is_apply_worker() RETURNS boolean
+	LANGUAGE C STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_is_apply_worker';
+REVOKE ALL ON FUNCTION agentpay._is_apply_worker() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._is_apply_worker() IS 'true: logical replication brings rows of a log from another node';
 COMMENT ON FUNCTION agentpay._restoring() IS 'true from the first restored log until adopt(): triggers let the dump in as it is';
 
 -- ── partitions ──────────────────────────────────────────────────────────────
@@ -317,13 +322,16 @@ COMMENT ON FUNCTION agentpay._make_partitions() IS 'this month and two ahead, fo
 
 -- ── guards ──────────────────────────────────────────────────────────────────
 -- The appender writes past triggers; whatever comes by SQL is refused.  Row
--- triggers of a parent are cloned to a leaf when it is attached.
+-- triggers of a parent are cloned to a leaf when it is attached.  The trigger
+-- functions are SECURITY DEFINER so that whoever was granted too much reads
+-- why it is refused, and not that _restoring() may not be called.
 CREATE FUNCTION agentpay._refuse_change() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF TG_OP = 'INSERT' AND agentpay._restoring() THEN
+	IF TG_OP = 'INSERT'
+	   AND (agentpay._restoring() OR agentpay._is_apply_worker()) THEN
 		RETURN NEW;
 	END IF;
 	PERFORM agentpay._refuse('AP001',
@@ -339,11 +347,11 @@ REVOKE ALL ON FUNCTION agentpay._refuse_change() FROM PUBLIC;
 
 -- A version must be what agents holds at that moment.
 CREATE FUNCTION agentpay._agent_versions_insert() RETURNS trigger
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF agentpay._restoring() OR EXISTS (
+	IF agentpay._restoring() OR agentpay._is_apply_worker() OR EXISTS (
 		SELECT FROM agentpay.agents a
 		 WHERE a.name = NEW.agent
 		   AND agentpay._agent_definition(a) = NEW.definition) THEN
@@ -375,11 +383,41 @@ BEGIN
 			' EXECUTE FUNCTION agentpay.%2$I();'
 			' ALTER TABLE agentpay.%1$I'
 			' ENABLE ALWAYS TRIGGER agentpay_change,'
-			' ENABLE ALWAYS TRIGGER agentpay_truncate', log,
+			' ENABLE ALWAYS TRIGGER agentpay_truncate,'
+			' ENABLE ALWAYS TRIGGER agentpay_insert', log,
 			CASE WHEN log = 'agent_versions' THEN '_agent_versions_insert'
 			ELSE '_refuse_change' END);
 	END LOOP;
 END$$;
+
+-- The identity decides whether the guards hold: it can only become our own.
+CREATE FUNCTION agentpay._guard_identity() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF TG_OP IN ('INSERT', 'UPDATE') AND EXISTS (
+		SELECT FROM pg_control_system() c, pg_database d
+		 WHERE d.datname = current_database()
+		   AND (NEW.system_identifier, NEW.database_oid)
+			   = (c.system_identifier, d.oid)) THEN
+		RETURN NEW;
+	END IF;
+	PERFORM agentpay._refuse('AP001',
+		format('agentpay.%s cannot say another database: %s refused',
+			   TG_TABLE_NAME, TG_OP),
+		'It says which cluster and database the ledger is.',
+		'SELECT agentpay.adopt(); makes this database the ledger.');
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._guard_identity() FROM PUBLIC;
+CREATE TRIGGER agentpay_change BEFORE INSERT OR UPDATE OR DELETE
+	ON agentpay._identity FOR EACH ROW
+	EXECUTE FUNCTION agentpay._guard_identity();
+CREATE TRIGGER agentpay_truncate BEFORE TRUNCATE ON agentpay._identity
+	EXECUTE FUNCTION agentpay._guard_identity();
+ALTER TABLE agentpay._identity ENABLE ALWAYS TRIGGER agentpay_change,
+	ENABLE ALWAYS TRIGGER agentpay_truncate;
 
 -- ── governance, start, adoption ─────────────────────────────────────────────
 -- The first attach or change of configuration makes the identity and the

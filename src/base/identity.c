@@ -18,6 +18,7 @@
 #include "catalog/pg_inherits.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "utils/rel.h"
 
 #include "base/appender.h"
@@ -32,6 +33,7 @@ static bool has_leaves(void);
 PG_FUNCTION_INFO_V1(agentpay_sql_held);
 PG_FUNCTION_INFO_V1(agentpay_sql_has_leaves);
 PG_FUNCTION_INFO_V1(agentpay_sql_restoring);
+PG_FUNCTION_INFO_V1(agentpay_sql_is_apply_worker);
 
 bool
 agentpay_identity_held(void)
@@ -92,6 +94,13 @@ Datum
 agentpay_sql_has_leaves(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(has_leaves());
+}
+
+/* agentpay._is_apply_worker() */
+Datum
+agentpay_sql_is_apply_worker(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(IsLogicalWorker());
 }
 
 /* agentpay._restoring() */

@@ -4,9 +4,13 @@
  *
  * Triggers cannot refuse DROP, DETACH or DISABLE TRIGGER, so two hooks do:
  * ProcessUtility knows what a statement says, and object_access sees every
- * drop, also one that comes by DROP SCHEMA ... CASCADE or DROP OWNED.  They
- * bind superusers too; what a superuser can still do (edit the catalogs, or
- * load no library) is for the Merkle log to show.
+ * drop, also one that comes by DROP SCHEMA ... CASCADE or DROP OWNED, and
+ * every function that takes the place of one of ours.  They bind superusers
+ * too; what a superuser can still do (edit the catalogs, or load no library)
+ * is for the Merkle log to show.
+ *
+ * Guarded are the logs, the identity, which says whether the guards hold, and
+ * the triggers of agentpay's other tables, which check and record changes.
  *
  * The guards are lifted for DROP EXTENSION agentpay, in agentpay's own scripts,
  * for the partition maker, and before the database was started or adopted
@@ -24,16 +28,20 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/errors.h"
@@ -46,7 +54,8 @@ static int lifted = 0;
 
 static const char *const guarded_tables[] = {"decisions", "agent_calls",
 											 "outcomes",  "governance_log",
-											 "_tasks",	  "agent_versions"};
+											 "_tasks",	  "agent_versions",
+											 "_identity"};
 
 static bool check_utility(Node *parsetree);
 static void lift(void);
@@ -58,11 +67,20 @@ static bool is_guarded_parent(Oid relid);
 static Oid named_log(RangeVar *name);
 static Oid inherited_log(CreateStmt *stmt);
 static void refuse(Oid relid, const char *what);
+static void refuse_part(const char *what);
+static void check_rename(RenameStmt *stmt);
+static void check_index(IndexStmt *stmt);
 static void check_alter_table(AlterTableStmt *stmt);
+static Oid joined_log(AlterTableCmd *cmd);
 static const char *refused_command(AlterTableCmd *cmd);
+static bool is_trigger_command(AlterTableCmd *cmd);
+static void check_function(Oid function_id);
 static bool drops_agentpay(DropStmt *stmt);
 static Oid trigger_relation(Oid trigger_id);
-static bool own_script(void);
+static HeapTuple
+fetch_by_oid(Oid catalog, Oid index, AttrNumber column, Oid object_id);
+static bool is_ours(Oid relid);
+static bool is_open(void);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_make_partition);
 
@@ -94,9 +112,17 @@ check_utility(Node *parsetree)
 			check_alter_table((AlterTableStmt *) parsetree);
 			return false;
 		case T_RenameStmt:
-			log = named_log(((RenameStmt *) parsetree)->relation);
-			what = "RENAME";
-			break;
+			check_rename((RenameStmt *) parsetree);
+			return false;
+		case T_IndexStmt:
+			check_index((IndexStmt *) parsetree);
+			return false;
+		case T_AlterExtensionContentsStmt:
+			if (strcmp(((AlterExtensionContentsStmt *) parsetree)->extname,
+					   "agentpay") == 0 &&
+				!is_open())
+				refuse_part("ALTER EXTENSION ... ADD or DROP");
+			return false;
 		case T_AlterObjectSchemaStmt:
 			log = named_log(((AlterObjectSchemaStmt *) parsetree)->relation);
 			what = "SET SCHEMA";
@@ -109,15 +135,23 @@ check_utility(Node *parsetree)
 			log = named_log(((CreateTrigStmt *) parsetree)->relation);
 			what = "CREATE TRIGGER";
 			break;
+		case T_CreatePolicyStmt:
+			log = named_log(((CreatePolicyStmt *) parsetree)->table);
+			what = "CREATE POLICY";
+			break;
 		case T_CreateStmt:
 			log = inherited_log((CreateStmt *) parsetree);
 			what = "CREATE TABLE ... PARTITION OF";
+			break;
+		case T_CreateForeignTableStmt:
+			log = inherited_log(&((CreateForeignTableStmt *) parsetree)->base);
+			what = "CREATE FOREIGN TABLE ... PARTITION OF";
 			break;
 		default:
 			return false;
 	}
 
-	if (OidIsValid(log) && !own_script() && !agentpay_identity_held())
+	if (OidIsValid(log) && !is_open())
 		refuse(log, what);
 	return false;
 }
@@ -135,22 +169,66 @@ restore(void)
 	lifted--;
 }
 
-/* Raises an error for a log, or a trigger of one, that is dropped. */
+/*
+ * Raises an error for a log that is dropped, for a trigger of any of our
+ * tables, and for a function that is made or changed among ours.
+ */
 static void
 check_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 			 void *arg)
 {
-	Oid relid = InvalidOid;
+	Oid relid;
 
-	if (lifted > 0 || access != OAT_DROP)
+	if (lifted > 0)
 		return;
-	if (class_id == RelationRelationId)
-		relid = object_id;
-	else if (class_id == TriggerRelationId)
+	if (class_id == ProcedureRelationId &&
+		(access == OAT_POST_CREATE || access == OAT_POST_ALTER))
+		check_function(object_id);
+	if (access != OAT_DROP)
+		return;
+	if (class_id == RelationRelationId && is_log(object_id) && !is_open())
+		refuse(object_id, sub_id != 0 ? "DROP COLUMN" : "DROP");
+	if (class_id == TriggerRelationId)
+	{
 		relid = trigger_relation(object_id);
-	if (OidIsValid(relid) && is_log(relid) && !own_script() &&
-		!agentpay_identity_held())
-		refuse(relid, sub_id != 0 ? "DROP COLUMN" : "DROP");
+		if (is_ours(relid) && !is_open())
+			refuse(relid, is_log(relid) ? "DROP" : "DROP TRIGGER");
+	}
+}
+
+/*
+ * A function of ours changes only by the extension's scripts: one that returns
+ * true could take the place of the guard.  Another owner, a superuser, is
+ * welcome.
+ */
+static void
+check_function(Oid function_id)
+{
+	HeapTuple after = fetch_by_oid(ProcedureRelationId, ProcedureOidIndexId,
+								   Anum_pg_proc_oid, function_id);
+	HeapTuple before;
+	Oid ours = get_namespace_oid("agentpay", true);
+	bool guarded = false;
+
+	if (!HeapTupleIsValid(after))
+		return;
+	/* the cache has it as it was before this command */
+	before = SearchSysCache1(PROCOID, ObjectIdGetDatum(function_id));
+	guarded = ((Form_pg_proc) GETSTRUCT(after))->pronamespace == ours;
+	if (HeapTupleIsValid(before))
+	{
+		Form_pg_proc old = (Form_pg_proc) GETSTRUCT(before);
+		Oid owner = ((Form_pg_proc) GETSTRUCT(after))->proowner;
+
+		if (old->proowner != owner && superuser_arg(owner))
+			guarded = false;
+		else if (old->pronamespace == ours)
+			guarded = true;
+		ReleaseSysCache(before);
+	}
+	heap_freetuple(after);
+	if (guarded && OidIsValid(ours) && !is_open())
+		refuse_part("a change of its functions");
 }
 
 void
@@ -222,6 +300,15 @@ is_guarded_parent(Oid relid)
 	return false;
 }
 
+/* Whether that is a table of ours: a log, a leaf, or configuration. */
+static bool
+is_ours(Oid relid)
+{
+	return OidIsValid(relid) &&
+		   get_rel_namespace(relid) == get_namespace_oid("agentpay", true) &&
+		   OidIsValid(get_extension_oid("agentpay", true));
+}
+
 /* The log that a statement names; InvalidOid for any other relation. */
 static Oid
 named_log(RangeVar *name)
@@ -253,6 +340,13 @@ inherited_log(CreateStmt *stmt)
 static void
 refuse(Oid relid, const char *what)
 {
+	if (!is_log(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_AGENTPAY_APPEND_ONLY),
+				 errmsg("triggers of agentpay.%s are guarded: %s refused",
+						get_rel_name(relid), what),
+				 errdetail("They check and record every change of its rows."),
+				 errhint("ALTER EXTENSION agentpay UPDATE changes them.")));
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_AGENTPAY_APPEND_ONLY),
@@ -264,20 +358,104 @@ refuse(Oid relid, const char *what)
 			 "DROP EXTENSION agentpay removes everything, evidence included.")));
 }
 
+/* As refuse(), for what is no table. */
+static void
+refuse_part(const char *what)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_AGENTPAY_APPEND_ONLY),
+		 errmsg("schema agentpay is guarded: %s refused", what),
+		 errdetail(
+			 "Its functions and its name are what keeps the logs append-only."),
+		 errhint("ALTER EXTENSION agentpay UPDATE changes them.")));
+}
+
+static void
+check_rename(RenameStmt *stmt)
+{
+	Oid log = named_log(stmt->relation);
+
+	if (OidIsValid(log) && !is_open())
+		refuse(log, "RENAME");
+	if (stmt->renameType == OBJECT_SCHEMA &&
+		strcmp(stmt->subname, "agentpay") == 0 &&
+		OidIsValid(get_extension_oid("agentpay", true)) && !is_open())
+		refuse_part("ALTER SCHEMA ... RENAME");
+	if (stmt->renameType == OBJECT_TRIGGER && stmt->relation != NULL)
+	{
+		Oid relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+
+		if (is_ours(relid) && !is_open())
+			refuse(relid, "ALTER TRIGGER");
+	}
+}
+
+/*
+ * A parent's index would not restore (INTERNALS: partitions), and a unique one
+ * could stop a log: payments that cannot be recorded are not taken.
+ */
+static void
+check_index(IndexStmt *stmt)
+{
+	Oid log = named_log(stmt->relation);
+
+	if (OidIsValid(log) &&
+		(stmt->unique || get_rel_relkind(log) == RELKIND_PARTITIONED_TABLE) &&
+		!is_open())
+		refuse(log, stmt->unique ? "CREATE UNIQUE INDEX" : "CREATE INDEX");
+}
+
 static void
 check_alter_table(AlterTableStmt *stmt)
 {
-	Oid log = named_log(stmt->relation);
+	Oid relid = stmt->relation == NULL
+					? InvalidOid
+					: RangeVarGetRelid(stmt->relation, NoLock, true);
+	bool log = OidIsValid(relid) && is_log(relid);
 	ListCell *lc;
 
-	if (!OidIsValid(log) || own_script())
-		return;
 	foreach(lc, stmt->cmds)
 	{
-		const char *what = refused_command(lfirst_node(AlterTableCmd, lc));
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+		const char *what = refused_command(cmd);
+		Oid joined = joined_log(cmd);
 
-		if (what != NULL && !agentpay_identity_held())
-			refuse(log, what);
+		if (OidIsValid(joined) && !is_open())
+			refuse(joined, what);
+		if (what != NULL &&
+			(log || (is_trigger_command(cmd) && is_ours(relid))) && !is_open())
+			refuse(relid, what);
+	}
+}
+
+/* The log that another table would have as its parent, or as its part. */
+static Oid
+joined_log(AlterTableCmd *cmd)
+{
+	if (cmd->subtype == AT_AddInherit)
+		return named_log((RangeVar *) cmd->def);
+	if (cmd->subtype == AT_AttachPartition)
+		return named_log(((PartitionCmd *) cmd->def)->name);
+	return InvalidOid;
+}
+
+static bool
+is_trigger_command(AlterTableCmd *cmd)
+{
+	switch (cmd->subtype)
+	{
+		case AT_DisableTrig:
+		case AT_DisableTrigAll:
+		case AT_DisableTrigUser:
+		case AT_EnableTrig:
+		case AT_EnableAlwaysTrig:
+		case AT_EnableReplicaTrig:
+		case AT_EnableTrigAll:
+		case AT_EnableTrigUser:
+			return true;
+		default:
+			return false;
 	}
 }
 
@@ -299,11 +477,12 @@ refused_command(AlterTableCmd *cmd)
 		case AT_DropCluster:
 		case AT_ReplicaIdentity:
 		case AT_ChangeOwner:
-		case AT_EnableRowSecurity:
 		case AT_DisableRowSecurity:
-		case AT_ForceRowSecurity:
 		case AT_NoForceRowSecurity:
 			return NULL;
+		case AT_EnableRowSecurity: /* hides rows, and says nothing of it */
+		case AT_ForceRowSecurity:
+			return "ROW LEVEL SECURITY";
 		case AT_AttachPartition:
 			return "ATTACH PARTITION";
 		case AT_DetachPartition:
@@ -343,27 +522,49 @@ drops_agentpay(DropStmt *stmt)
 static Oid
 trigger_relation(Oid trigger_id)
 {
-	Relation triggers = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
+	HeapTuple tuple = fetch_by_oid(TriggerRelationId, TriggerOidIndexId,
+								   Anum_pg_trigger_oid, trigger_id);
 	Oid relid = InvalidOid;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigger_id));
-	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
+	{
 		relid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
+		heap_freetuple(tuple);
+	}
 	return relid;
 }
 
-/* Whether agentpay's own script runs: CREATE or ALTER EXTENSION agentpay. */
-static bool
-own_script(void)
+/*
+ * A catalog's row as the present command left it; NULL when there is none.
+ * The caller frees it.
+ */
+static HeapTuple
+fetch_by_oid(Oid catalog, Oid index, AttrNumber column, Oid object_id)
 {
-	return creating_extension &&
-		   CurrentExtensionObject == get_extension_oid("agentpay", true);
+	Relation rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(object_id));
+	scan = systable_beginscan(rel, index, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return tuple;
+}
+
+/*
+ * Whether the guards are open: agentpay's own script runs (CREATE or ALTER
+ * EXTENSION agentpay), or the database was not started or adopted.
+ */
+static bool
+is_open(void)
+{
+	return (creating_extension &&
+			CurrentExtensionObject == get_extension_oid("agentpay", true)) ||
+		   agentpay_identity_held();
 }

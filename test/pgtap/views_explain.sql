@@ -69,15 +69,14 @@ SELECT is(count(*), 13::bigint, 'every failure has words')
 -- Charged until then in the last hour: 0.012 of all calls; 2 × 0.0005 for F1.
 INSERT INTO agentpay.budgets (name, period, cap_cost) VALUES
 	('t_hour', 'hour', 0.024), ('t_transaction', 'transaction', 0.01);
-SET LOCAL session_replication_role = replica;
-INSERT INTO agentpay.decisions (decision_id, decided_at, point, row_id,
+INSERT INTO new_decisions (decision_id, decided_at, point, row_id,
 	occurred_at, kind, authority, verdict, agent, agent_version, failure,
 	detail, xid)
 SELECT '00000000-0000-7000-8000-0000000f1f1f', agentpay._now(), point, row_id,
 	   occurred_at, kind, authority, verdict, agent, agent_version, failure,
 	   detail, xid
   FROM agentpay.decisions WHERE row_id = 'F1' AND kind = 'fallback';
-SET LOCAL session_replication_role = origin;
+DO $$ BEGIN PERFORM pg_temp.append_all(); END $$;
 UPDATE agentpay.budgets SET cap_cost = 99 WHERE name = 't_hour';
 UPDATE agentpay.kill_switches SET engaged = true, reason = 'later'
  WHERE scope = 'agent' AND target = 't_a';
@@ -102,13 +101,12 @@ UPDATE agentpay.kill_switches SET engaged = false
 UPDATE agentpay.agents SET stage = 'shadow' WHERE name = 't_a';
 
 -- ── row ids of any type, and errors ─────────────────────────────────────────
-SET LOCAL session_replication_role = replica;
-INSERT INTO agentpay.decisions (decision_id, decided_at, point, row_id,
+INSERT INTO new_decisions (decision_id, decided_at, point, row_id,
 	occurred_at, kind, authority, verdict, xid)
 SELECT gen_random_uuid(), now(), 't_views', i, now(), 'rules', 'live',
 	   'approve', pg_current_xact_id()
   FROM unnest('{42,5e2b9cc1-0000-4000-8000-000000000001}'::text[]) AS i;
-SET LOCAL session_replication_role = origin;
+DO $$ BEGIN PERFORM pg_temp.append_all(); END $$;
 SELECT isnt_empty('SELECT * FROM agentpay.explain(''t_views'', 42)', 'int');
 SELECT isnt_empty('SELECT * FROM agentpay.explain(''t_views'', 42::bigint)',
 	'bigint');

@@ -179,12 +179,11 @@ SELECT results_eq($$ SELECT kind, verdict, pending
 	FROM agentpay.current_decisions WHERE point = 't_views'
 	AND row_id = 'B1' $$, $$ VALUES ('rules', 'approve', false) $$,
 	'a shadow decision does not stand');
-SET LOCAL session_replication_role = replica;
-INSERT INTO agentpay.decisions (decision_id, decided_at, point, row_id,
+INSERT INTO new_decisions (decision_id, decided_at, point, row_id,
 	occurred_at, kind, authority, verdict, xid)
 SELECT gen_random_uuid(), now() + interval '1 second', 't_views', 'B1', now(),
 	   'human', 'live', 'decline', pg_current_xact_id();
-SET LOCAL session_replication_role = origin;
+DO $$ BEGIN PERFORM pg_temp.append_all(); END $$;
 SELECT results_eq($$ SELECT kind, verdict FROM agentpay.current_decisions
 	WHERE point = 't_views' AND row_id = 'B1' $$,
 	$$ VALUES ('human', 'decline') $$, 'the latest live one stands');
