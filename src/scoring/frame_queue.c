@@ -64,6 +64,7 @@ static TupleDesc queue_desc = NULL;
 
 static TupleDesc description(void);
 static void to_store(AgentpayQueue *queue, Datum *values, bool *nulls);
+static bool read_next(AgentpayQueue *queue);
 static bool load_head(AgentpayQueue *queue);
 static void read_entry(AgentpayQueue *queue);
 static Datum value_or_null(TupleTableSlot *slot, int column);
@@ -141,17 +142,19 @@ bool
 agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id)
 {
 	MinimalTuple kept;
+	MemoryContext old;
 	int64 read = 0;
 	bool found = false;
 
 	Assert(queue->has_head);
 	if (queue->stored == 0)
 		return false;
+	old = MemoryContextSwitchTo(queue->context);
 	kept = ExecCopySlotMinimalTuple(queue->slot);
+	MemoryContextSwitchTo(old);
 	tuplestore_copy_read_pointer(queue->store, READ_HEAD, READ_AHEAD);
 	tuplestore_select_read_pointer(queue->store, READ_AHEAD);
-	while (!found &&
-		   tuplestore_gettupleslot(queue->store, true, true, queue->slot))
+	while (!found && read_next(queue))
 	{
 		read++;
 		read_entry(queue);
@@ -222,6 +225,20 @@ to_store(AgentpayQueue *queue, Datum *values, bool *nulls)
 	queue->stored++;
 }
 
+/*
+ * Reads a stored tuple into the slot, in the queue's memory: a trigger's own
+ * goes before the slot is cleared.
+ */
+static bool
+read_next(AgentpayQueue *queue)
+{
+	MemoryContext old = MemoryContextSwitchTo(queue->context);
+	bool read = tuplestore_gettupleslot(queue->store, true, true, queue->slot);
+
+	MemoryContextSwitchTo(old);
+	return read;
+}
+
 /* Reads the next entry; false when the queue is empty. */
 static bool
 load_head(AgentpayQueue *queue)
@@ -231,8 +248,7 @@ load_head(AgentpayQueue *queue)
 		ExecStoreMinimalTuple(queue->first, queue->slot, true);
 		queue->first = NULL;
 	}
-	else if (queue->stored == 0 ||
-			 !tuplestore_gettupleslot(queue->store, true, true, queue->slot))
+	else if (queue->stored == 0 || !read_next(queue))
 		return false;
 	else
 		queue->stored--;
