@@ -134,8 +134,11 @@ INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields,
 VALUES ('t_llm', 't_views', 'openai', 'http://127.0.0.1:8080', 'm',
 	'{amount,country}', 'amount > 500 AND score >= 60 AND verdict <> ''decline''',
 	'shadow', 1, 2, 100);
+-- as a restore does: not scored again, their decisions are there already
+SET LOCAL session_replication_role = replica;
 INSERT INTO t_views.payments VALUES ('A1', now(), 600, 'USD', 'US'),
 	('A2', now(), 60, 'USD', 'US'), ('D1', now(), 600, 'USD', 'US');
+SET LOCAL session_replication_role = origin;
 SELECT results_eq($$ SELECT v.invoked, v.withheld,
 	request #>> '{messages,1,content}', request ->> 'model'
 	FROM agentpay.preview_call('t_llm', 'A1') AS v $$,
