@@ -305,6 +305,33 @@ SELECT pg_temp.try(statement) FROM unnest(ARRAY[
 	$$UPDATE agentpay.kill_switches SET engaged = NULL WHERE target = 't_errors_llm'$$,
 	$$TRUNCATE agentpay.kill_switches$$]) AS statement;
 
+-- ── expressions: where ──────────────────────────────────────────────────────
+INSERT INTO agentpay.features (point, name, key, aggregate, over) VALUES ('t_errors', 'card_hour', '{card}', 'count', '1 hour');
+\set VERBOSITY default
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'card_hour > 3 AND amont > 1000');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'country = ''DE''');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'amount > > 1000');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'amount + 1');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'total > 1000');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'amount > (SELECT max(amount) FROM payments)');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'pg_sleep(10) IS NULL');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'in_list(''nobody'', card)');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'amount > 10 AND model(''nobody'') > 0.5');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors', 'R', 'score > 50');
+UPDATE agentpay.agents SET invoke_when = 'scores > 50' WHERE name = 't_errors_llm';
+UPDATE agentpay.agents SET invoke_when = 'verdict' WHERE name = 't_errors_llm';
+INSERT INTO agentpay.features (point, name, key, aggregate, over, value) VALUES ('t_errors', 'f', '{card}', 'sum', '1 hour', 'card');
+INSERT INTO agentpay.features (point, name, key, aggregate, over, filter) VALUES ('t_errors', 'f', '{card}', 'count', '1 hour', 'card_hour > 1');
+\set VERBOSITY terse
+-- what an expression names stays
+INSERT INTO agentpay.rules (point, code, condition) VALUES
+	('t_errors', 'BUSY', 'card_hour > 5 AND in_list(''t_errors'', card) AND model(''t_errors'') > 0.5');
+SELECT pg_temp.try($$DELETE FROM agentpay.features WHERE point = 't_errors' AND name = 'card_hour'$$);
+SELECT pg_temp.try($$DELETE FROM agentpay.lists WHERE name = 't_errors'$$);
+SELECT pg_temp.try($$DELETE FROM agentpay.models WHERE name = 't_errors'$$);
+DELETE FROM agentpay.rules WHERE point = 't_errors' AND code = 'BUSY';
+DELETE FROM agentpay.features WHERE point = 't_errors' AND name = 'card_hour';
+
 -- ── the hint is the mend ────────────────────────────────────────────────────
 SELECT pg_temp.mend($$SELECT agentpay.attach('payments', 'p', 'fraud', 'nullable_id', 'created_at')$$);
 SELECT pg_temp.mend($$SELECT agentpay.attach('other', 'p', 'fraud', 'id', 'at')$$);
