@@ -33,28 +33,37 @@
 /* Keys that one transaction locks one by one. */
 #define KEYS_LOCKED 1000
 
+/* Rows with one key that are looked at, in a leaf. */
+#define ROWS_READ 100
+
 /* Of the transaction that locked last. */
 static LocalTransactionId locking_lxid = InvalidLocalTransactionId;
 static int locked_keys = 0;
 
 static void lock_key(AgentpayPoint *point, const char *key);
-static char *find_first(AgentpayPoint *point, TupleTableSlot *row, Datum key);
-static char *first_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key);
+static List *rows_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key);
 static Oid key_index(Relation leaf, AttrNumber attno);
 
-char *
-agentpay_idempotency_first(AgentpayPoint *point, TupleTableSlot *row)
+List *
+agentpay_idempotency_earlier(AgentpayPoint *point, TupleTableSlot *row)
 {
+	List *earlier = NIL;
 	Datum key;
 	bool isnull;
+	ListCell *lc;
 
 	if (point->idempotency.attno == 0 || point->unique_keys)
-		return NULL;
+		return NIL;
 	key = slot_getattr(row, point->idempotency.attno, &isnull);
 	if (isnull)
-		return NULL;
+		return NIL;
 	lock_key(point, OutputFunctionCall(&point->key_output, key));
-	return find_first(point, row, key);
+	/* in every leaf: a key is of the point, not of a partition */
+	foreach(lc,
+			find_all_inheritors(point->config->table, AccessShareLock, NULL))
+		earlier = list_concat(earlier,
+							  rows_in_leaf(point, lfirst_oid(lc), key));
+	return earlier;
 }
 
 static void
@@ -83,30 +92,12 @@ lock_key(AgentpayPoint *point, const char *key)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* Looks in every leaf: a key is of the point, not of a partition. */
-static char *
-find_first(AgentpayPoint *point, TupleTableSlot *row, Datum key)
-{
-	List *relations = find_all_inheritors(point->config->table, AccessShareLock,
-										  NULL);
-	ListCell *lc;
-
-	foreach(lc, relations)
-	{
-		char *row_id = first_in_leaf(point, lfirst_oid(lc), key);
-
-		if (row_id != NULL)
-			return row_id;
-	}
-	return NULL;
-}
-
 /*
  * Reads rows that are committed, and those of this transaction and statement;
  * others in flight cannot have the key while we hold its lock.
  */
-static char *
-first_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key)
+static List *
+rows_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key)
 {
 	Relation leaf = table_open(leaf_oid, NoLock);
 	AttrNumber key_attno;
@@ -116,13 +107,13 @@ first_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key)
 	IndexScanDesc scan;
 	ScanKeyData scan_key;
 	TupleTableSlot *slot;
-	char *row_id = NULL;
+	List *row_ids = NIL;
 	Oid equal;
 
 	if (!RELKIND_HAS_STORAGE(leaf->rd_rel->relkind))
 	{
 		table_close(leaf, NoLock);
-		return NULL;
+		return NIL;
 	}
 	key_attno = get_attnum(leaf_oid, point->config->idempotency_column);
 	id_attno = get_attnum(leaf_oid, point->config->id_column);
@@ -145,18 +136,19 @@ first_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key)
 	slot = table_slot_create(leaf, NULL);
 	scan = AGENTPAY_INDEX_BEGINSCAN(leaf, index, SnapshotSelf, 1);
 	index_rescan(scan, &scan_key, 1, NULL, 0);
-	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	while (list_length(row_ids) < ROWS_READ &&
+		   index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		bool isnull;
 		Datum id = slot_getattr(slot, id_attno, &isnull);
 
-		row_id = OutputFunctionCall(&point->id_output, id);
+		row_ids = lappend(row_ids, OutputFunctionCall(&point->id_output, id));
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);
 	table_close(leaf, NoLock);
-	return row_id;
+	return row_ids;
 }
 
 /* A btree whose first column is the key, over all rows. */

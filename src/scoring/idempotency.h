@@ -9,15 +9,16 @@
 #include "postgres.h"
 
 #include "executor/tuptable.h"
+#include "nodes/pg_list.h"
 
 #include "scoring/table.h"
 
 /*
- * The id, as text, of an earlier row with the row's key, or NULL: the row has
- * none, or is the first.  Locks the key until the transaction ends, so that
- * of two sessions one waits for the other.
+ * The ids, as text, of earlier rows with the row's key, some of them if there
+ * are many; NIL: it has no key, or is the first.  Locks the key until the
+ * transaction ends, so that of two sessions one waits for the other.
  */
-extern char *
-agentpay_idempotency_first(AgentpayPoint *point, TupleTableSlot *row);
+extern List *
+agentpay_idempotency_earlier(AgentpayPoint *point, TupleTableSlot *row);
 
 #endif /* AGENTPAY_IDEMPOTENCY_H */

@@ -143,21 +143,27 @@ repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
 				 int point, char **first)
 {
 	AgentpayPoint *compiled = evaluation->point;
-	char *row_id = agentpay_idempotency_first(compiled, evaluation->row);
-	char *text;
-	int verdict;
+	ListCell *lc;
 
-	if (row_id == NULL)
-		return -1;
-	verdict = agentpay_frame_key_verdict(frame, point, row_id);
-	if (verdict < 0)
+	foreach(lc, agentpay_idempotency_earlier(compiled, evaluation->row))
 	{
-		text = agentpay_decisions_verdict(compiled->config->name, row_id);
-		if (text != NULL)
-			verdict = agentpay_config_verdict(compiled->config, text);
+		char *row_id = lfirst(lc);
+		int verdict = agentpay_frame_key_verdict(frame, point, row_id);
+		char *text;
+
+		if (verdict < 0)
+		{
+			text = agentpay_decisions_verdict(compiled->config->name, row_id);
+			if (text != NULL)
+				verdict = agentpay_config_verdict(compiled->config, text);
+		}
+		if (verdict >= 0)
+		{
+			*first = row_id;
+			return verdict;
+		}
 	}
-	*first = verdict < 0 ? NULL : row_id;
-	return verdict;
+	return -1;
 }
 
 /* A byte for each of the point's agents; no datum when none is asked. */

@@ -130,7 +130,7 @@ SELECT agentpay.draft('v', from_version => 1);
 DELETE FROM agentpay.rules WHERE point = 'v' AND version = 6;
 INSERT INTO agentpay.rules (point, code, condition, score) VALUES
 	('v', 'NIGHT', 'extract(hour FROM created_at) < 6', 100),
-	('v', 'DATED', 'created_at::date = date ''02/03/2026''', 60);
+	('v', 'DATED', 'created_at::date = date ''2026-02-03''', 60);
 SELECT agentpay.activate('v');
 SET TimeZone = 'America/New_York';
 SET DateStyle = 'SQL, DMY';
