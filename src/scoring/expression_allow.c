@@ -173,12 +173,6 @@ allow_node(Node *node, void *context)
 		case T_CoerceViaIO:
 			allow_io(parse, (CoerceViaIO *) node);
 			break;
-		case T_Aggref:
-		case T_WindowFunc:
-			refuse(parse, node, "aggregates cannot be used in an expression",
-				   "INSERT INTO agentpay.features (point, name, key, "
-				   "aggregate, over) VALUES (…); and use its name.");
-			break;
 		case T_CoerceToDomain:
 			refuse(parse, node,
 				   "casts to domains cannot be used in an "
@@ -310,10 +304,7 @@ allow_function(AgentpayExpressionParse *parse, FuncExpr *call)
 		refuse(parse, node,
 			   psprintf("function %s cannot be used in an expression",
 						format_procedure(call->funcid)),
-			   func_volatile(call->funcid) == PROVOLATILE_IMMUTABLE
-				   ? "docs/reference/functions lists those that can."
-				   : "If it is for the time: use the row's own time column.  "
-					 "docs/reference/functions lists what can be used.");
+			   "docs/reference/functions lists those that can.");
 	switch (call->funcid)
 	{
 		case F_AGE_TIMESTAMP:
@@ -381,8 +372,8 @@ allow_own(AgentpayExpressionParse *parse, FuncExpr *call)
 
 	if (strcmp(get_func_name(call->funcid), "in_list") != 0)
 		refuse(parse, (Node *) call,
-			   "only in_list() and model() of agentpay can be used in an "
-			   "expression",
+			   "of agentpay's functions only in_list() and model() can be "
+			   "used in an expression",
 			   "Use in_list('name', column) or model('name').");
 	if (scope->usage == AGENTPAY_USAGE_FEATURE)
 		refuse(parse, (Node *) call, "in_list() cannot be used in a feature",

@@ -206,6 +206,7 @@ refuse_name(AgentpayExpressionParse *parse, const char *name, int location)
 	StringInfoData known;
 
 	initStringInfo(&known);
+	appendStringInfoString(&known, "Columns are ");
 	for (int i = 0; i < columns->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(columns, i);
@@ -213,13 +214,15 @@ refuse_name(AgentpayExpressionParse *parse, const char *name, int location)
 		if (!column->attisdropped && column->attgenerated == '\0')
 			consider_name(&search, NameStr(column->attname), &known);
 	}
-	if (scope->usage != AGENTPAY_USAGE_FEATURE)
+	if (scope->usage != AGENTPAY_USAGE_FEATURE && scope->n_features > 0)
 	{
+		appendStringInfoString(&known, "; features are ");
 		for (int i = 0; i < scope->n_features; i++)
 			consider_name(&search, scope->features[i], &known);
 	}
 	if (scope->usage == AGENTPAY_USAGE_INVOKE)
 	{
+		appendStringInfoString(&known, "; of the decision there are ");
 		consider_name(&search, "score", &known);
 		consider_name(&search, "verdict", &known);
 	}
@@ -228,7 +231,7 @@ refuse_name(AgentpayExpressionParse *parse, const char *name, int location)
 			 errmsg("there is no column%s \"%s\"",
 					scope->usage == AGENTPAY_USAGE_FEATURE ? "" : " or feature",
 					name),
-			 errdetail("There is %s.", known.data),
+			 errdetail("%s.", known.data),
 			 search.closest
 				 ? errhint("Perhaps you mean \"%s\".", search.closest)
 				 : errhint("Use one of these, or write a text constant in "
@@ -242,7 +245,8 @@ consider_name(NameSearch *search, const char *name, StringInfo known)
 {
 	int distance = strlen(search->wanted);
 
-	appendStringInfo(known, "%s%s", known->len > 0 ? ", " : "", name);
+	appendStringInfo(known, "%s%s",
+					 known->data[known->len - 1] == ' ' ? "" : ", ", name);
 	if (distance > NAMEDATALEN || strlen(name) > NAMEDATALEN)
 		return;
 	distance = varstr_levenshtein_less_equal(search->wanted, distance, name,

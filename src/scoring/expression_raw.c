@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
@@ -33,6 +34,10 @@ static Node *bare_expression(AgentpayExpressionParse *parse);
 static bool check_raw(Node *node, void *context);
 static void check_raw_call(AgentpayExpressionParse *parse, FuncCall *call);
 static void check_raw_type(AgentpayExpressionParse *parse, TypeName *name);
+static void refuse_aggregate(AgentpayExpressionParse *parse, FuncCall *call)
+	pg_attribute_noreturn();
+static void check_built_in_name(AgentpayExpressionParse *parse, FuncCall *call,
+								const char *name);
 static void check_foreign_name(AgentpayExpressionParse *parse, FuncCall *call);
 static void note_literal(AgentpayExpressionParse *parse, A_Const *literal);
 
@@ -196,7 +201,10 @@ check_raw(Node *node, void *context)
 
 	if (node == NULL)
 		return false;
-	refused = refused_raw(node);
+	refused = IsA(node, ColumnRef) &&
+					  IsA(llast(((ColumnRef *) node)->fields), A_Star)
+				  ? "*"
+				  : refused_raw(node);
 	if (refused != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -232,6 +240,17 @@ check_raw(Node *node, void *context)
 	return result;
 }
 
+static void
+refuse_aggregate(AgentpayExpressionParse *parse, FuncCall *call)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("aggregates cannot be used in an expression"),
+					errdetail("An expression sees its row and nothing else."),
+					errhint("INSERT INTO agentpay.features (point, name, key, "
+							"aggregate, over) VALUES (…); and use its name."),
+					parser_errposition(parse->pstate, call->location)));
+}
+
 /* Syntax of aggregates and windows; where the function is. */
 static void
 check_raw_call(AgentpayExpressionParse *parse, FuncCall *call)
@@ -242,22 +261,68 @@ check_raw_call(AgentpayExpressionParse *parse, FuncCall *call)
 	if (call->agg_order != NIL || call->agg_filter != NULL ||
 		call->agg_within_group || call->agg_star || call->agg_distinct ||
 		call->over != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("aggregates cannot be used in an expression"),
-				 errdetail("An expression sees its row and nothing else."),
-				 errhint("INSERT INTO agentpay.features (point, name, key, "
-						 "aggregate, over) VALUES (…); and use its name."),
-				 parser_errposition(parse->pstate, call->location)));
+		refuse_aggregate(parse, call);
 	DeconstructQualifiedName(call->funcname, &schema, &name);
 	if (schema == NULL)
 	{
 		if (strcmp(name, "in_list") == 0 || strcmp(name, "model") == 0)
 			call->funcname = lcons(makeString("agentpay"), call->funcname);
 	}
-	else if (strcmp(schema, "pg_catalog") != 0 &&
-			 strcmp(schema, "agentpay") != 0)
+	else if (strcmp(schema, "agentpay") == 0)
+	{
+		if (strcmp(name, "in_list") != 0 && strcmp(name, "model") != 0)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							errmsg("of agentpay's functions only in_list() and "
+								   "model() can be used in an expression"),
+							errhint("Use in_list('name', column) or "
+									"model('name')."),
+							parser_errposition(parse->pstate, call->location)));
+	}
+	else if (strcmp(schema, "pg_catalog") != 0)
 		check_foreign_name(parse, call);
+	if (schema == NULL || strcmp(schema, "pg_catalog") == 0)
+		check_built_in_name(parse, call, name);
+}
+
+/*
+ * A built-in function that is not on the list, whatever its arguments: said
+ * now, since they might become values of any type.
+ */
+static void
+check_built_in_name(AgentpayExpressionParse *parse, FuncCall *call,
+					const char *name)
+{
+	CatCList *list;
+	char kind = '\0';
+	bool changes = false;
+
+	if (agentpay_expression_function_listed(name))
+		return;
+	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	for (int i = 0; i < list->n_members; i++)
+	{
+		Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
+
+		if (proc->pronamespace != PG_CATALOG_NAMESPACE)
+			continue;
+		kind = proc->prokind;
+		changes |= proc->provolatile != PROVOLATILE_IMMUTABLE;
+	}
+	ReleaseSysCacheList(list);
+	if (kind == PROKIND_AGGREGATE || kind == PROKIND_WINDOW)
+		refuse_aggregate(parse, call);
+	if (kind != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("function %s() cannot be used in an expression", name),
+				 errdetail("Expressions are made of what has no side effects, "
+						   "costs little and can be replayed."),
+				 changes ? errhint("If it is for the time: use the row's own "
+								   "time column.  docs/reference/functions "
+								   "lists what can be used.")
+						 : errhint("docs/reference/functions lists those that "
+								   "can."),
+				 parser_errposition(parse->pstate, call->location)));
 }
 
 /*
