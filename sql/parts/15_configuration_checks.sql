@@ -337,6 +337,20 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._is_unique(regclass, text) FROM PUBLIC;
 
+-- Columns that rows are partitioned by, on every level; they cannot be missing
+-- from a unique index of the table on top.
+CREATE FUNCTION agentpay._partition_columns(relation regclass) RETURNS text[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(array_agg(DISTINCT a.attname::text), '{}')
+	  FROM pg_partition_tree(relation) t
+	  JOIN pg_partitioned_table p ON p.partrelid = t.relid
+	  JOIN pg_attribute a ON a.attrelid = t.relid
+	   AND a.attnum = ANY (p.partattrs)
+$$;
+REVOKE ALL ON FUNCTION agentpay._partition_columns(regclass) FROM PUBLIC;
+
 -- A partitioned table can rarely have a unique index on the id alone, so there
 -- the id with the partition key will do, or the id alone in every leaf.
 CREATE FUNCTION agentpay._is_partition_unique(relation regclass,
@@ -347,15 +361,17 @@ AS $$
 	SELECT EXISTS (
 		SELECT FROM pg_index i
 		  JOIN pg_partitioned_table p ON p.partrelid = i.indrelid
-		  JOIN pg_attribute id ON id.attrelid = i.indrelid
-		   AND id.attname = column_name
+		 CROSS JOIN LATERAL (
+			SELECT array_agg(a.attname::text) AS names
+			  FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, ord)
+			  JOIN pg_attribute a ON a.attrelid = i.indrelid
+			   AND a.attnum = k.attnum
+			 WHERE k.ord <= i.indnkeyatts) AS keyed
 		 WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid
 		   AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
-		   AND id.attnum = ANY (i.indkey)
-		   AND NOT EXISTS (
-				SELECT FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, ord)
-				 WHERE k.ord <= i.indnkeyatts AND k.attnum <> id.attnum
-				   AND k.attnum <> ALL (p.partattrs)))
+		   AND column_name = ANY (keyed.names)
+		   AND keyed.names
+			   <@ (agentpay._partition_columns(relation) || column_name))
 	OR coalesce((
 		SELECT bool_and(agentpay._is_unique(t.relid, column_name))
 		  FROM pg_partition_tree(relation) t
@@ -389,10 +405,9 @@ BEGIN
 				SELECT string_agg(quote_ident(a.attname), ', '
 								  ORDER BY a.attname <> column_name, a.attnum)
 				  FROM pg_attribute a
-				  LEFT JOIN pg_partitioned_table p ON p.partrelid = a.attrelid
 				 WHERE a.attrelid = relation AND a.attnum > 0
-				   AND (a.attname = column_name
-						OR a.attnum = ANY (p.partattrs)))));
+				   AND a.attname::text = ANY (column_name
+						|| agentpay._partition_columns(relation)))));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_id_column(regclass, text) FROM PUBLIC;
@@ -444,10 +459,7 @@ BEGIN
 		OR 1 < (SELECT count(*) FROM unnest(ARRAY[p.outcome_column,
 					p.score_column, p.reasons_column]) AS w
 				 WHERE w = c.col)
-		OR EXISTS (SELECT FROM pg_partitioned_table t
-					 JOIN pg_attribute a ON a.attrelid = t.partrelid
-					  AND a.attnum = ANY (t.partattrs)
-					WHERE t.partrelid = p.table_name AND a.attname = c.col)
+		OR c.col::text = ANY (agentpay._partition_columns(p.table_name))
 	 LIMIT 1;
 	IF FOUND THEN
 		PERFORM agentpay._refuse('42701',
