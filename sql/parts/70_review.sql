@@ -82,7 +82,7 @@ AS $$
 			WHEN 'holdout' THEN 'control group: stays under the rules'
 			WHEN 'audit' THEN 'drawn for audit' END),
 		(9, 'repeats', d.detail ->> 'repeats',
-			'same idempotency key as that row: its verdict was copied'),
+			'same idempotency key as that row: its verdict was taken over'),
 		(10, 'changed after scoring',
 			(SELECT string_agg(c, ', ') FROM jsonb_array_elements_text(
 				CASE jsonb_typeof(d.detail -> 'changed_after_scoring')
@@ -133,7 +133,6 @@ CREATE FUNCTION agentpay._explain_rules(d agentpay.decisions)
 AS $$
 	SELECT r.code,
 		   CASE WHEN NOT r.enabled THEN 'disabled'
-				WHEN d.detail ? 'repeats' THEN 'not evaluated'
 				WHEN e.message IS NOT NULL THEN 'error'
 				WHEN r.code = ANY (d.reasons) THEN concat_ws(', ', 'MATCHED',
 					CASE WHEN s.mode = 'score' AND r.score > 0 THEN '+' ELSE '' END
