@@ -88,6 +88,7 @@ static bool passes(AgentpayFeature *feature, const LeafExpressions *expressions,
 static void add_row(AgentpayFeature *feature,
 					const LeafExpressions *expressions, TupleTableSlot *slot);
 static TimestampTz earlier(TimestampTz at, int64 by);
+static double seconds_between(TimestampTz from, TimestampTz to);
 static double result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull);
 
 /*
@@ -158,13 +159,7 @@ agentpay_feature_read(AgentpayFeature *feature, TupleTableSlot *row,
 	MemoryContext old;
 	double result;
 
-	if (TIMESTAMP_NOT_FINITE(at))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("cannot read feature \"%s\" at an infinite time",
-						feature->config.name),
-				 errdetail("A window ends at the row's own time."),
-				 errhint("Insert rows with the time at which they occurred.")));
+	Assert(!TIMESTAMP_NOT_FINITE(at));
 	if (feature->aggregator != NULL)
 		agentpay_aggregator_reset(feature->aggregator);
 	feature->latest = DT_NOBEGIN;
@@ -420,6 +415,17 @@ earlier(TimestampTz at, int64 by)
 	return result;
 }
 
+/* All of time is longer than an int64 has microseconds. */
+static double
+seconds_between(TimestampTz from, TimestampTz to)
+{
+	int64 difference;
+
+	if (pg_sub_s64_overflow(to, from, &difference))
+		return ((double) to - (double) from) / USECS_PER_SEC;
+	return (double) difference / USECS_PER_SEC;
+}
+
 static double
 result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull)
 {
@@ -431,7 +437,7 @@ result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull)
 	{
 		*isnull = TIMESTAMP_NOT_FINITE(feature->latest);
 		if (!*isnull)
-			result = (double) (at - feature->latest) / USECS_PER_SEC;
+			result = seconds_between(feature->latest, at);
 	}
 	if (*isnull && feature->config.has_default)
 	{
