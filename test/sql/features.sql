@@ -194,7 +194,8 @@ SELECT * FROM edge('{42,43}');
 -- so that 02:30, which no clock showed, stands for 07:30 UTC, as 03:30 does.
 CREATE TABLE stamps (id bigint PRIMARY KEY, card text, at timestamp NOT NULL, amount float8, outcome text);
 CREATE INDEX ON stamps (card, at);
-SELECT agentpay.attach('stamps', 't_features_stamps', 'fraud', 'id', 'at', outcome => 'outcome', time_zone => 'America/New_York');
+SELECT agentpay.attach('stamps', 't_features_stamps', 'fraud', 'id', 'at', outcome => 'outcome');
+UPDATE agentpay.decision_points SET time_zone = 'America/New_York' WHERE point = 't_features_stamps';
 INSERT INTO agentpay.features (point, name, key, aggregate, value, over) VALUES
 	('t_features_stamps', 'total', '{card}', 'sum', 'amount', '2 hours');
 INSERT INTO agentpay.features (point, name, kind, key) VALUES ('t_features_stamps', 'since', 'since_last', '{card}');
@@ -203,7 +204,8 @@ CREATE DOMAIN day AS date CHECK (value > '2000-01-01');
 CREATE TABLE days (id bigint PRIMARY KEY, card text, at day NOT NULL, amount float8, outcome text);
 CREATE INDEX ON days (at DESC) WHERE false;
 CREATE INDEX ON days (card, at DESC);
-SELECT agentpay.attach('days', 't_features_days', 'fraud', 'id', 'at', outcome => 'outcome', time_zone => 'Asia/Tokyo');
+SELECT agentpay.attach('days', 't_features_days', 'fraud', 'id', 'at', outcome => 'outcome');
+UPDATE agentpay.decision_points SET time_zone = 'Asia/Tokyo' WHERE point = 't_features_days';
 INSERT INTO agentpay.features (point, name, key, aggregate, value, over) VALUES
 	('t_features_days', 'total', '{card}', 'sum', 'amount', '2 days');
 INSERT INTO agentpay.features (point, name, kind, key, delay) VALUES
@@ -224,7 +226,7 @@ SELECT point, id, inputs->'total' AS total, inputs->'since' AS since, inputs->'s
 -- ── partitions ──────────────────────────────────────────────────────────────
 -- By time, and below by card; columns of different numbers, a dropped one, and
 -- one that came later; the rows of a key lie in many leaves.
-CREATE TABLE parts (id bigint, card text, at timestamptz NOT NULL, amount numeric, outcome text) PARTITION BY RANGE (at);
+CREATE TABLE parts (id bigint NOT NULL, card text, at timestamptz NOT NULL, amount numeric, outcome text) PARTITION BY RANGE (at);
 CREATE TABLE parts_1 (gone int, amount numeric, id bigint NOT NULL, outcome text, at timestamptz NOT NULL, card text);
 ALTER TABLE parts_1 DROP COLUMN gone;
 INSERT INTO parts_1 (id, card, at, amount) VALUES (-1, 'late', '2026-01-31 23:30', 1);
@@ -234,7 +236,102 @@ CREATE TABLE parts_2a PARTITION OF parts_2 FOR VALUES WITH (MODULUS 2, REMAINDER
 CREATE TABLE parts_2b PARTITION OF parts_2 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 CREATE TABLE parts_3 PARTITION OF parts DEFAULT;
 ALTER TABLE parts ADD COLUMN fee numeric NOT NULL DEFAULT 0.25;
-ALTER TABLE parts ADD PRIMARY KEY (id, at);
-CREATE UNIQUE INDEX ON parts_1 (id); CREATE UNIQUE INDEX ON parts_2a (id); CREATE UNIQUE INDEX ON parts_2b (id); CREATE UNIQUE INDEX ON parts_3 (id);
+ALTER TABLE parts ADD UNIQUE (id, at, card);
+CREATE UNIQUE INDEX ON parts_1 (id);
+CREATE UNIQUE INDEX ON parts_2a (id);
+CREATE UNIQUE INDEX ON parts_2b (id);
+CREATE UNIQUE INDEX ON parts_3 (id);
 CREATE INDEX ON parts (card, at);
 SELECT agentpay.attach('parts', 't_features_parts', 'fraud', 'id', 'at', outcome => 'outcome');
+INSERT INTO agentpay.features (point, name, kind, key, aggregate, value, over, delay) VALUES
+	('t_features_parts', 'n',        'window', '{card}', 'count', NULL, '1 day', '0'),
+	('t_features_parts', 'fees',     'window', '{card}', 'sum', 'fee', '1 day', '0'),
+	('t_features_parts', 'earlier',  'window', '{card}', 'count_distinct', 'amount', '50 days', '1 day'),
+	('t_features_parts', 'since',    'since_last', '{card}', NULL, NULL, NULL, '0');
+SELECT read_all('t_features_parts');
+INSERT INTO parts (id, card, at, amount, fee) VALUES (0, 'late', '2026-02-01 00:10', 2, 0.5);
+SELECT id, inputs FROM seen WHERE point = 't_features_parts';
+INSERT INTO parts (id, card, at, amount, fee)
+SELECT g, 'card ' || g * 7919 % 5, '2026-01-20'::timestamptz + g * 104729 % 1441 * interval '1 hour', g * 15485863 % 17, g % 3
+  FROM generate_series(1, 2000::bigint) AS g;
+SELECT tableoid::regclass AS leaf, count(*) > 100 AS has_rows FROM parts GROUP BY tableoid ORDER BY tableoid::regclass::text COLLATE "C";
+ANALYZE parts;
+WITH expected AS (
+	SELECT a.id, jsonb_build_object(
+		'n', count(*) FILTER (WHERE b.at > a.at - interval '1 day'),
+		'fees', (sum(b.fee) FILTER (WHERE b.at > a.at - interval '1 day'))::float8,
+		'earlier', count(DISTINCT b.amount) FILTER (WHERE b.at > a.at - interval '51 days' AND b.at <= a.at - interval '1 day'),
+		'since', extract(epoch FROM a.at - max(b.at) FILTER (WHERE b.id < a.id))) AS inputs
+	  FROM parts a JOIN parts b ON b.id <= a.id AND b.at <= a.at AND b.card = a.card WHERE a.id > 0 GROUP BY a.id, a.at)
+SELECT f.name, count(*), count(*) FILTER (WHERE (s.inputs->>f.name)::numeric IS DISTINCT FROM (e.inputs->>f.name)::numeric) AS differ
+  FROM expected e JOIN seen s USING (id), agentpay.features f
+ WHERE s.point = 't_features_parts' AND f.point = 't_features_parts'
+ GROUP BY f.name ORDER BY f.name COLLATE "C";
+CREATE FUNCTION part(ids bigint[]) RETURNS TABLE (id bigint, n int, since numeric, errors text) LANGUAGE sql AS $$
+	SELECT id, (inputs->>'n')::int, (inputs->>'since')::numeric,
+		(SELECT string_agg(format('%s: %s', key, value->>'message'), E'\n' ORDER BY key COLLATE "C") FROM jsonb_each(detail->'errors')) FROM seen
+	 WHERE point = 't_features_parts' AND id = ANY (ids) ORDER BY id;
+$$;
+-- what is attached is seen at once, what is detached no longer
+BEGIN;
+INSERT INTO parts (id, card, at) VALUES (3001, 'x', '2026-02-27 23:00');
+INSERT INTO parts (id, card, at) VALUES (3002, 'x', '2026-03-01 00:00');
+ALTER TABLE parts DETACH PARTITION parts_3;
+INSERT INTO parts (id, card, at) VALUES (3003, 'x', '2026-02-28 23:30');
+CREATE TABLE parts_4 (LIKE parts INCLUDING DEFAULTS INCLUDING INDEXES);
+CREATE UNIQUE INDEX ON parts_4 (id);
+INSERT INTO parts_4 (id, card, at) VALUES (-2, 'x', '2026-03-01 00:00');
+ALTER TABLE parts ATTACH PARTITION parts_4 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01');
+INSERT INTO parts (id, card, at) VALUES (3004, 'x', '2026-03-01 00:10');
+UPDATE parts SET at = '2026-02-28 23:45' WHERE id = -2;
+INSERT INTO parts (id, card, at) VALUES (3005, 'x', '2026-03-01 00:20');
+SELECT * FROM part('{3001,3002,3003,3004,3005}');
+ROLLBACK;
+-- the index of a leaf matters as soon as a window reaches the leaf: without it
+-- the feature is an error on record, and the payment passes to a human
+ALTER TABLE parts DETACH PARTITION parts_1;
+ALTER TABLE parts ATTACH PARTITION parts_1 FOR VALUES FROM (MINVALUE) TO ('2026-02-01');
+DROP INDEX parts_card_at_idx;
+INSERT INTO parts (id, card, at) VALUES (3011, 'y', '2026-03-20');
+CREATE INDEX ON parts_3 (card, at);
+CREATE INDEX ON parts_2a (card, at) WHERE amount > 0;
+CREATE INDEX ON parts_2a (at, card);
+CREATE INDEX ON parts_2b (card, amount, at);
+CREATE INDEX ON parts_2b (card, (amount * 2), at);
+CREATE INDEX ON parts_1 USING hash (card);
+INSERT INTO parts (id, card, at) VALUES (3012, 'y', '2026-03-21');
+DROP INDEX parts_3_card_at_idx;
+CREATE INDEX ON parts (card, at);
+INSERT INTO parts (id, card, at) VALUES (3013, 'y', '2026-03-22');
+SELECT * FROM part('{3011,3012,3013}');
+
+-- ── what the compiled form must notice ──────────────────────────────────────
+CREATE TABLE later (id bigint PRIMARY KEY, gone int, card varchar(20), at timestamptz NOT NULL, outcome text);
+CREATE INDEX ON later (card, at);
+INSERT INTO later (id, card, at) VALUES (1, 'a', '2026-01-01 10:00');
+ALTER TABLE later DROP COLUMN gone;
+ALTER TABLE later ADD COLUMN amount numeric DEFAULT 5;
+SELECT agentpay.attach('later', 't_features_later', 'fraud', 'id', 'at', outcome => 'outcome');
+INSERT INTO agentpay.features (point, name, key, aggregate, value, over) VALUES
+	('t_features_later', 'total', '{card}', 'sum', 'amount', '1 hour');
+SELECT read_all('t_features_later');
+-- a value from before the column was there
+INSERT INTO later (id, card, at, amount) VALUES (2, 'a', '2026-01-01 10:01', 1);
+-- a rewrite, another type, a truncation, another index
+ALTER TABLE later ALTER amount TYPE float8;
+INSERT INTO later (id, card, at, amount) VALUES (3, 'a', '2026-01-01 10:02', 0.5);
+REINDEX TABLE later;
+CREATE INDEX ON later (card COLLATE "C", at);
+DROP INDEX later_card_at_idx;
+INSERT INTO later (id, card, at, amount) VALUES (4, 'a', '2026-01-01 10:03', 0.25);
+TRUNCATE later;
+INSERT INTO later (id, card, at, amount) VALUES (5, 'a', '2026-01-01 10:04', 0.125);
+SELECT id, inputs->'total' AS total FROM seen WHERE point = 't_features_later' ORDER BY id;
+-- sums that float8 cannot hold, and values that are none
+INSERT INTO later (id, card, at, amount) VALUES (10, 'big', '2026-01-01', 1e308), (11, 'big', '2026-01-01', 1e308),
+	(12, 'inf', '2026-01-01', 'Infinity'), (13, 'inf', '2026-01-01', 1),
+	(14, 'sum', '2026-01-01', 1e100), (15, 'sum', '2026-01-01', 1), (16, 'sum', '2026-01-01', -1e100);
+SELECT id, (inputs->>'total')::float8 AS total, detail->'errors'->'total'->>'message' AS error FROM seen WHERE point = 't_features_later' AND id >= 10 ORDER BY id;
+
+SELECT agentpay.detach(point) FROM agentpay.decision_points WHERE point LIKE 't\_features%' ORDER BY point COLLATE "C";
+DROP SCHEMA t_features CASCADE;
