@@ -43,6 +43,11 @@
 #define AGENTPAY_MY_LXID (MyProc->lxid)
 #endif
 
+/* PostgreSQL 18 has pg_noreturn in its place, which goes in front. */
+#if PG_VERSION_NUM >= 180000
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /* PostgreSQL 16 made one function of pg_*_ownercheck(). */
 #if PG_VERSION_NUM >= 160000
 #define AGENTPAY_DATABASE_OWNERCHECK(database, role) \
