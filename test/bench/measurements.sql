@@ -9,5 +9,5 @@ CREATE TABLE bench.measurements (
 	tps double precision,	-- pgbench: transactions per second
 	PRIMARY KEY (round, mode, arm));
 CREATE TABLE bench.arms (arm text PRIMARY KEY, place int NOT NULL);
-INSERT INTO bench.arms VALUES ('bare', 1), ('floor', 2), ('ours', 3),
-	('plpgsql', 4), ('ours_windows', 5), ('plpgsql_windows', 6);
+INSERT INTO bench.arms VALUES ('bare', 1), ('floor', 2), ('floor_unchecked', 3),
+	('ours', 4), ('plpgsql', 5), ('ours_windows', 6), ('plpgsql_windows', 7);
