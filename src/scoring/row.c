@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "access/tupmacs.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "utils/array.h"
@@ -76,7 +77,13 @@ column_hash(const AgentpayColumn *column, TupleTableSlot *row)
 	if (isnull)
 		return 0;
 	if (column->by_value)
-		return hash_bytes((unsigned char *) &value, sizeof(Datum));
+	{
+		char bytes[sizeof(Datum)];
+
+		/* what is beyond the type's length is not part of the value */
+		store_att_byval(bytes, value, column->length);
+		return hash_bytes((unsigned char *) bytes, column->length);
+	}
 	if (column->length > 0)
 		return hash_bytes((unsigned char *) DatumGetPointer(value),
 						  column->length);
