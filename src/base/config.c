@@ -21,6 +21,7 @@
 #include "base/appender.h"
 #include "base/config.h"
 #include "base/config_load.h"
+#include "base/contain.h"
 
 /* What the configuration is read from. */
 static const char *const table_names[] = {
@@ -41,6 +42,7 @@ static uint64 changes = 1;		 /* of the tables */
 static uint64 changes_read = 0;	 /* when current was read */
 static uint64 lists_changed = 1; /* generation of the lists */
 
+static void load(void *arg);
 static void watch(void);
 static void note_change(Datum arg, Oid relid);
 static bool has_oid(const Oid *ids, int count, Oid id);
@@ -53,13 +55,26 @@ AgentpayConfig *
 agentpay_config_get(void)
 {
 	AgentpayConfig *fresh;
+	ErrorData *error;
 	uint64 reading;
 
 	if (current != NULL && changes == changes_read)
 		return current;
 	watch();
 	reading = changes;
-	fresh = agentpay_config_load();
+	if (!agentpay_contain(load, &fresh, &error))
+	{
+		/* better what held until now than no payment at all */
+		if (current == NULL)
+			ReThrowError(error);
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not read agentpay's configuration: %s",
+						error->message),
+				 errdetail("Rows are scored with what this session read "
+						   "before; the next statement tries again.")));
+		return current;
+	}
 	/* a change that came while reading has counted on: read again next time */
 	changes_read = reading;
 	agentpay_config_pin(fresh);
@@ -67,6 +82,12 @@ agentpay_config_get(void)
 		agentpay_config_unpin(current);
 	current = fresh;
 	return current;
+}
+
+static void
+load(void *arg)
+{
+	*(AgentpayConfig **) arg = agentpay_config_load();
 }
 
 void
