@@ -307,7 +307,10 @@ release_plan(void *arg)
 	FreeCachedExpression(arg);
 }
 
-/* Makes a position in the statement one in the expression's own text. */
+/*
+ * Makes a position in the statement one in the expression's own text.  The
+ * hint of PostgreSQL about dates would be to change DateStyle, which is fixed.
+ */
 static void
 point_into_text(void *arg)
 {
@@ -320,4 +323,7 @@ point_into_text(void *arg)
 	}
 	if (strlen(arg) <= AGENTPAY_EXPRESSION_MAX_BYTES)
 		internalerrquery(arg);
+	if (geterrcode() == ERRCODE_DATETIME_FIELD_OVERFLOW ||
+		geterrcode() == ERRCODE_INVALID_DATETIME_FORMAT)
+		errhint("Write dates as 2026-12-31, times as 2026-12-31 23:59:59+00.");
 }

@@ -58,15 +58,16 @@ agentpay_expression_allow(AgentpayExpressionParse *parse, Node *node)
 	(void) allow_node(node, parse);
 }
 
-/* Built-in scalar types without side effects, enums, and their arrays. */
+/*
+ * Built-in scalar types without side effects, enums, and arrays of these.  Not
+ * domains: a literal that becomes an array of them runs their checks.
+ */
 bool
 agentpay_expression_type_allowed(Oid type)
 {
-	Oid base = getBaseType(type);
-	Oid element = get_element_type(base);
+	Oid element = get_element_type(type);
+	Oid base = OidIsValid(element) ? element : type;
 
-	if (OidIsValid(element))
-		base = getBaseType(element);
 	switch (base)
 	{
 		case BOOLOID:
@@ -152,7 +153,7 @@ allow_node(Node *node, void *context)
 			break;
 		case T_Var:
 			allow_var(parse, (Var *) node);
-			break;
+			return false;
 		case T_Param:
 			parse->params = bms_add_member(parse->params,
 										   ((Param *) node)->paramid - 1);
@@ -246,7 +247,10 @@ allow_const(AgentpayExpressionParse *parse, Const *value)
 	}
 }
 
-/* The columns were looked at when their names were resolved, most of them. */
+/*
+ * Their types were looked at when the names were resolved; those of domains
+ * are inside a RelabelType.
+ */
 static void
 allow_var(AgentpayExpressionParse *parse, Var *var)
 {

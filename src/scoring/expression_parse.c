@@ -46,7 +46,8 @@ static void check_column(AgentpayExpressionParse *parse, Var *column);
 static bool is_generated(Relation relation, AttrNumber attribute);
 static Node *
 make_param(AgentpayExpressionParse *parse, int index, Oid type, int location);
-static Node *replace_models(Node *node, void *context);
+static Node *finish_names(Node *node, void *context);
+static Node *domain_column(AgentpayExpressionParse *parse, Var *column);
 static Node *coerce_result(AgentpayExpressionParse *parse, Node *node);
 
 /* The tree that text means on rows of relation, of the type wanted. */
@@ -61,7 +62,7 @@ agentpay_expression_parse(AgentpayExpressionParse *parse, Relation relation)
 	node = agentpay_expression_raw(parse);
 	set_up_names(parse, relation);
 	node = transformExpr(parse->pstate, node, EXPR_KIND_OTHER);
-	node = replace_models(node, parse);
+	node = finish_names(node, parse);
 	node = coerce_result(parse, node);
 	assign_expr_collations(parse->pstate, node);
 	return node;
@@ -101,7 +102,9 @@ model_index(const AgentpayScope *scope, const char *name)
 }
 
 /*
- * Columns may be qualified by the table's name; in a partition it is that of
+ * A domain is read as its base type from the start, so that no literal ever
+ * becomes a value of the domain, which would run its checks, as the owner of
+ * the extension.  Columns may be qualified by the table's name; in a partition it is that of
  * the table on top, which the writer knows.
  */
 static void
@@ -119,6 +122,14 @@ set_up_names(AgentpayExpressionParse *parse, Relation relation)
 	}
 	item = addRangeTableEntryForRelation(pstate, relation, AccessShareLock,
 										 makeAlias(name, NIL), false, true);
+	for (int i = 0; i < RelationGetNumberOfAttributes(relation); i++)
+	{
+		ParseNamespaceColumn *column = &item->p_nscolumns[i];
+
+		if (OidIsValid(column->p_vartype)) /* not dropped */
+			column->p_vartype = getBaseTypeAndTypmod(column->p_vartype,
+													 &column->p_vartypmod);
+	}
 	addNSItemToQuery(pstate, item, false, true, true);
 	pstate->p_pre_columnref_hook = resolve_first;
 	pstate->p_post_columnref_hook = resolve_last;
@@ -162,7 +173,19 @@ resolve_last(ParseState *pstate, ColumnRef *ref, Node *found)
 	int feature = feature_index(scope, name);
 
 	if (feature >= 0 && scope->usage != AGENTPAY_USAGE_FEATURE)
-		return make_param(parse, feature, FLOAT8OID, ref->location);
+	{
+		if (found == NULL)
+			return make_param(parse, feature, FLOAT8OID, ref->location);
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_COLUMN),
+				 errmsg("\"%s\" is a feature and a column", name),
+				 errdetail("The column came later; rules written before it go "
+						   "on to read the feature."),
+				 errhint("Write %s.%s for the column, or rename it.",
+						 quote_identifier(get_rel_name(scope->relation)),
+						 quote_identifier(name)),
+				 parser_errposition(pstate, ref->location)));
+	}
 	if (found != NULL && IsA(found, Var))
 		check_column(parse, (Var *) found);
 	else if (found == NULL && feature >= 0)
@@ -332,14 +355,19 @@ make_param(AgentpayExpressionParse *parse, int index, Oid type, int location)
 	return (Node *) param;
 }
 
-/* model('name') becomes the parameter of that model. */
+/*
+ * Columns get the type that they have, under a cast to the one they had so
+ * far; model('name') becomes the parameter of that model.
+ */
 static Node *
-replace_models(Node *node, void *context)
+finish_names(Node *node, void *context)
 {
 	AgentpayExpressionParse *parse = context;
 
 	if (node == NULL)
 		return NULL;
+	if (IsA(node, Var))
+		return domain_column(parse, (Var *) node);
 	if (IsA(node, FuncExpr) &&
 		get_func_namespace(((FuncExpr *) node)->funcid) ==
 			get_namespace_oid("agentpay", false) &&
@@ -377,7 +405,28 @@ replace_models(Node *node, void *context)
 		return make_param(parse, AGENTPAY_PARAM_MODEL(parse->scope, index),
 						  FLOAT8OID, call->location);
 	}
-	return expression_tree_mutator(node, replace_models, context);
+	return expression_tree_mutator(node, finish_names, context);
+}
+
+static Node *
+domain_column(AgentpayExpressionParse *parse, Var *column)
+{
+	Form_pg_attribute attribute;
+	Var *real = copyObject(column);
+	RelabelType *relabel;
+
+	if (column->varattno <= 0)
+		return (Node *) column;
+	attribute = TupleDescAttr(RelationGetDescr(parse->relation),
+							  column->varattno - 1);
+	if (attribute->atttypid == column->vartype)
+		return (Node *) column;
+	real->vartype = attribute->atttypid;
+	real->vartypmod = attribute->atttypmod;
+	relabel = makeRelabelType((Expr *) real, column->vartype, column->vartypmod,
+							  column->varcollid, COERCE_IMPLICIT_CAST);
+	relabel->location = column->location;
+	return (Node *) relabel;
 }
 
 /* The expression as the type wanted, as an assignment would have it. */

@@ -397,8 +397,7 @@ check_raw_type(AgentpayExpressionParse *parse, TypeName *name)
 	temporary = isAnyTempNamespace(
 		((Form_pg_type) GETSTRUCT(tuple))->typnamespace);
 	ReleaseSysCache(tuple);
-	if (temporary || !agentpay_expression_type_allowed(type) ||
-		get_typtype(type) == TYPTYPE_DOMAIN)
+	if (temporary || !agentpay_expression_type_allowed(type))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("type %s cannot be used in an expression",
