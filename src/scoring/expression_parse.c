@@ -227,6 +227,9 @@ refuse_name(AgentpayExpressionParse *parse, const char *name, int location)
 	TupleDesc columns = RelationGetDescr(parse->relation);
 	NameSearch search = {name, NULL, 3};
 	StringInfoData known;
+	bool of_decision = scope->usage == AGENTPAY_USAGE_RULE &&
+					   (strcmp(name, "score") == 0 ||
+						strcmp(name, "verdict") == 0);
 
 	initStringInfo(&known);
 	appendStringInfoString(&known, "Columns are ");
@@ -257,6 +260,9 @@ refuse_name(AgentpayExpressionParse *parse, const char *name, int location)
 			 errdetail("%s.", known.data),
 			 search.closest
 				 ? errhint("Perhaps you mean \"%s\".", search.closest)
+			 : of_decision
+				 ? errhint("The decision's score and verdict are known after "
+						   "the rules: use them in an agent's invoke_when.")
 				 : errhint("Use one of these, or write a text constant in "
 						   "single quotes."),
 			 parser_errposition(parse->pstate, location)));
