@@ -24,6 +24,7 @@
 #include "parser/parser.h"
 #include "pgtime.h"
 #include "utils/array.h"
+#include "utils/datetime.h"
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"

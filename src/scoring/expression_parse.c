@@ -258,11 +258,11 @@ refuse_name(AgentpayExpressionParse *parse, const char *name, int location)
 					scope->usage == AGENTPAY_USAGE_FEATURE ? "" : " or feature",
 					name),
 			 errdetail("%s.", known.data),
-			 search.closest
-				 ? errhint("Perhaps you mean \"%s\".", search.closest)
-			 : of_decision
+			 of_decision
 				 ? errhint("The decision's score and verdict are known after "
 						   "the rules: use them in an agent's invoke_when.")
+			 : search.closest
+				 ? errhint("Perhaps you mean \"%s\".", search.closest)
 				 : errhint("Use one of these, or write a text constant in "
 						   "single quotes."),
 			 parser_errposition(parse->pstate, location)));
