@@ -16,6 +16,8 @@
  * of the transaction.  The leaf is looked up after the parent's lock is held,
  * so a DETACH is either seen or waits for us.
  *
+ * Whoever appends a task wakes the dispatcher with its commit.
+ *
  * A partition that nobody made ahead is made here, in the inserting
  * transaction, as the extension's owner.
  *-------------------------------------------------------------------------
@@ -51,6 +53,7 @@
 #include "base/appender.h"
 #include "base/compat.h"
 #include "base/owner.h"
+#include "base/shmem.h"
 
 /* Rows buffered before a flush, as many as COPY's. */
 #define BUFFERED_ROWS 1000
@@ -399,6 +402,8 @@ flush(AgentpayAppender *appender)
 
 	if (appender->used == 0)
 		return;
+	if (appender->log == AGENTPAY_LOG_TASKS)
+		agentpay_shmem_wake_at_commit(AGENTPAY_WORKER_DISPATCHER);
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	if (appender->used == 1)
 		table_tuple_insert(leaf->ri_RelationDesc, slots[0], command, 0, NULL);

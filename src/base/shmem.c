@@ -86,6 +86,7 @@ start_memory(void)
 		{
 			pg_atomic_init_u32(&agentpay_shared->slots[i].in_flight, 0);
 			pg_atomic_init_u64(&agentpay_shared->slots[i].calls, 0);
+			pg_atomic_init_u32(&agentpay_shared->slots[i].wakes, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -101,7 +102,10 @@ agentpay_shmem_wake_now(Oid database, AgentpayWorkerKind kind)
 
 		if (slot->in_use && slot->kind == kind && slot->proc != NULL &&
 			(kind == AGENTPAY_WORKER_LAUNCHER || slot->database == database))
+		{
+			pg_atomic_fetch_add_u32(&slot->wakes, 1);
 			SetLatch(&slot->proc->procLatch);
+		}
 	}
 	LWLockRelease(agentpay_shared->lock);
 }

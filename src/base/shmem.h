@@ -49,6 +49,8 @@ typedef struct AgentpayWorkerSlot
 	TimestampTz last_error_at;
 	pg_atomic_uint32 in_flight; /* atomic */
 	pg_atomic_uint64 calls;		/* atomic */
+	/* atomic: rises with each wake-up, since a lock wait may eat the latch */
+	pg_atomic_uint32 wakes;
 } AgentpayWorkerSlot;
 
 typedef struct AgentpayShared

@@ -14,9 +14,12 @@
  */
 #include "postgres.h"
 
+#include <sys/resource.h>
+
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
@@ -36,14 +39,20 @@
 #define ERROR_RETRY_MS 500
 /* How often to look whether the extension is still there, and at switches. */
 #define CHECK_MS 1000
+/* File descriptors; agentpay.max_in_flight goes no higher than MAX_CALLS. */
+#define MAX_CALLS 10000
+#define FILES_PER_CALL 2
+#define FILES_IN_RESERVE 64
 
 PGDLLEXPORT void agentpay_dispatcher_main(Datum arg);
 
 static void create_dispatcher(Dispatcher *d);
+static void raise_file_limit(Dispatcher *d);
 static void be_the_only_one(void);
 static bool check_presence(Dispatcher *d);
 static bool
 work(Dispatcher *d, bool claim_due, bool *claim_again, long *retry_ms);
+static bool take_wake(Dispatcher *d);
 static void wait(Dispatcher *d, long timeout_ms);
 static long timeout_until(TimestampTz now, TimestampTz then, long at_most);
 static void show(Dispatcher *d);
@@ -68,9 +77,9 @@ agentpay_dispatcher_main(Datum arg)
 		long retry_ms = agentpay_idle_interval_ms;
 		bool again = false;
 
-		if (MyLatch->is_set)
-			claim_due = true;
 		ResetLatch(MyLatch);
+		if (take_wake(&d))
+			claim_due = true;
 		CHECK_FOR_INTERRUPTS();
 		agentpay_worker_reload();
 		now = GetCurrentTimestamp();
@@ -109,6 +118,7 @@ create_dispatcher(Dispatcher *d)
 	AgentpayHttpOptions options = {.max_connections = 0};
 	const char *problem = NULL;
 
+	raise_file_limit(d);
 	d->context = AllocSetContextCreate(TopMemoryContext, "agentpay dispatcher",
 									   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(d->context);
@@ -125,6 +135,50 @@ create_dispatcher(Dispatcher *d)
 		ereport(FATAL,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start the HTTP client: %s", problem)));
+}
+
+/*
+ * A call needs a socket, and a pair of them while its host's name is looked
+ * up; PostgreSQL keeps max_files_per_process for itself.
+ */
+static void
+raise_file_limit(Dispatcher *d)
+{
+	rlim_t wanted = max_files_per_process + FILES_IN_RESERVE +
+					FILES_PER_CALL * (rlim_t) MAX_CALLS;
+	struct rlimit limit;
+
+	d->max_in_flight = MAX_CALLS;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	if (limit.rlim_cur < wanted)
+	{
+		limit.rlim_cur = Min(wanted, limit.rlim_max);
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+			getrlimit(RLIMIT_NOFILE, &limit) != 0)
+			return;
+	}
+	wanted = max_files_per_process + FILES_IN_RESERVE;
+	if (limit.rlim_cur < wanted + FILES_PER_CALL * (rlim_t) MAX_CALLS)
+		d->max_in_flight = limit.rlim_cur > wanted
+							   ? Max(1,
+									 (limit.rlim_cur - wanted) / FILES_PER_CALL)
+							   : 1;
+	if (d->max_in_flight < agentpay_max_in_flight)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("agentpay.max_in_flight (%d) is limited to %d by the "
+						"number of open files",
+						agentpay_max_in_flight, d->max_in_flight),
+				 errhint("Raise the hard limit of open files (ulimit -Hn, or "
+						 "LimitNOFILE of the service) and restart the "
+						 "server.")));
+}
+
+int
+dispatcher_max_in_flight(const Dispatcher *d)
+{
+	return Min(agentpay_max_in_flight, d->max_in_flight);
 }
 
 /* Waits until no other dispatcher of this database lives. */
@@ -190,12 +244,26 @@ work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
 	}
 	if (!dispatcher_hand_over(d))
 		*retry_ms = Min(*retry_ms, KILL_RETRY_MS);
+	/* a kill that committed just now: before the first byte goes out */
+	if (d->kill_seen != agentpay_kill_switch_generation())
+		dispatcher_abort_killed(d);
 	agentpay_http_client_perform(d->client);
 	dispatcher_collect(d);
 	if (d->n_done > 0 && *retry_ms > RECORD_RETRY_MS)
 		*retry_ms = 0;
 	*retry_ms = timeout_until(now, dispatcher_next_due(d), *retry_ms);
 	return claimed;
+}
+
+/* Whether somebody woke this dispatcher since it last asked. */
+static bool
+take_wake(Dispatcher *d)
+{
+	uint32 wakes = pg_atomic_read_u32(&agentpay_worker_slot()->wakes);
+	bool woken = wakes != d->wakes_seen;
+
+	d->wakes_seen = wakes;
+	return woken;
 }
 
 static void
@@ -208,6 +276,9 @@ wait(Dispatcher *d, long timeout_ms)
 	if (curl_ms >= 0)
 		timeout_ms = Min(timeout_ms, curl_ms);
 	timeout_ms = Min(timeout_ms, CHECK_MS);
+	/* a wait for a lock in between may have reset the latch */
+	if (d->wakes_seen != pg_atomic_read_u32(&agentpay_worker_slot()->wakes))
+		timeout_ms = 0;
 	(void) WaitLatchOrSocket(MyLatch, events,
 							 agentpay_http_client_fd(d->client), timeout_ms,
 							 PG_WAIT_EXTENSION);

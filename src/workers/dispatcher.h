@@ -3,7 +3,7 @@
  *		What the parts of the dispatcher share; private to workers/.
  *
  * All of it lives in one process and one thread.  What is in memory can be
- * lost at any moment: the tables say what is true (sql/parts/55_dispatch.sql).
+ * lost at any moment: the tables say what is true (sql/parts/55_tasks.sql).
  */
 #ifndef AGENTPAY_DISPATCHER_H
 #define AGENTPAY_DISPATCHER_H
@@ -82,7 +82,12 @@ typedef struct Dispatcher
 	int n_done;
 	TimestampTz record_after; /* recording failed: not before */
 	uint64 kill_seen;
+	uint32 wakes_seen;
+	int max_in_flight; /* as many as there are file descriptors for */
 } Dispatcher;
+
+/* dispatcher.c: calls that may be under way at once. */
+extern int dispatcher_max_in_flight(const Dispatcher *d);
 
 /* dispatcher_queue.c: claims, and who is next. */
 extern bool dispatcher_take_over(Dispatcher *d);

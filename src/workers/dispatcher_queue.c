@@ -283,7 +283,7 @@ dispatcher_pick(Dispatcher *d, DispatcherTask **picked, int max)
 	int n = 0;
 	bool found = true;
 
-	max = Min(max, agentpay_max_in_flight - d->n_busy);
+	max = Min(max, dispatcher_max_in_flight(d) - d->n_busy);
 	while (found && n < max)
 	{
 		dlist_iter iter;
@@ -310,16 +310,16 @@ dispatcher_pick(Dispatcher *d, DispatcherTask **picked, int max)
 }
 
 /*
- * How busy an agent may be: while there are others, never so much that
- * nothing is left for them when it hangs.
+ * How busy an agent may be: three times what is still free, so that any
+ * number of agents that hang leave something for one that does not.
  */
 static int
 fair_share(Dispatcher *d, const DispatcherAgent *agent)
 {
-	int all = agentpay_max_in_flight;
+	int all = dispatcher_max_in_flight(d);
 	bool alone = d->agents.head.next == d->agents.head.prev;
 
 	if (!alone)
-		all = Max(1, all - Max(1, all / 4));
+		all = Max(1, Min(all, 3 * (all - d->n_busy)));
 	return Min(all, agent->max_in_flight);
 }

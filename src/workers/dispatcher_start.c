@@ -52,6 +52,7 @@ static void engage(void *arg);
 static void hand_over(void *arg);
 static ArrayType *busy_agents(Dispatcher *d);
 static void read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc);
+static void wipe_secret(DispatcherAgent *agent);
 static void forget_connection(DispatcherAgent *agent);
 static char *read_secret(const char *reference, const char **problem);
 static void start(Dispatcher *d, DispatcherTask *task);
@@ -285,6 +286,8 @@ hand_over(void *arg)
 		dlist_delete(&task->node);
 		start(d, task);
 	}
+	dlist_foreach(agents, &d->agents)
+		wipe_secret(dlist_container(DispatcherAgent, node, agents.cur));
 }
 
 static ArrayType *
@@ -353,21 +356,27 @@ read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 	MemoryContextSwitchTo(old);
 }
 
+/* It is read again for the next batch. */
+static void
+wipe_secret(DispatcherAgent *agent)
+{
+	if (agent->secret == NULL)
+		return;
+	explicit_bzero(agent->secret, strlen(agent->secret));
+	pfree(agent->secret);
+	agent->secret = NULL;
+}
+
 static void
 forget_connection(DispatcherAgent *agent)
 {
-	if (agent->secret)
-	{
-		explicit_bzero(agent->secret, strlen(agent->secret));
-		pfree(agent->secret);
-	}
+	wipe_secret(agent);
 	if (agent->url)
 		pfree(agent->url);
 	for (int i = 0; i < agent->n_verdicts; i++)
 		pfree(agent->verdicts[i]);
 	if (agent->verdicts)
 		pfree(agent->verdicts);
-	agent->secret = NULL;
 	agent->url = NULL;
 	agent->verdicts = NULL;
 	agent->n_verdicts = 0;

@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  * governor.c
- *		Looks after one database: partitions ahead, leases that ran out.
+ *		Looks after one database: partitions ahead, statistics of the logs,
+ *		calls whose dispatcher is gone.
  *
  * It is also the one who finds out whether the database has agentpay at all:
  * without it, it says "absent" and leaves.
@@ -17,16 +18,20 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "base/appender.h"
 #include "base/settings.h"
 #include "workers/worker.h"
 
 #define TICK_MS 2000
 #define PARTITIONS_EVERY_MS (60 * 60 * 1000)
+#define ANALYZE_EVERY_MS (10 * 1000)
 
 PGDLLEXPORT void agentpay_governor_main(Datum arg);
 
 static void wait_for_work(long timeout_ms);
+static bool due(TimestampTz *last, int every_ms);
 static void make_partitions(void *arg);
+static void analyze_log(void *arg);
 static void heal(void *arg);
 
 /* Entry point: runs until the extension is dropped or the server stops. */
@@ -34,6 +39,7 @@ void
 agentpay_governor_main(Datum arg)
 {
 	TimestampTz partitions_at = 0;
+	TimestampTz analyzed_at = 0;
 
 	agentpay_worker_start("agentpay governor", arg);
 	for (;;)
@@ -57,13 +63,20 @@ agentpay_governor_main(Datum arg)
 			wait_for_work(TICK_MS);
 			continue;
 		}
-		if (partitions_at == 0 ||
-			TimestampDifferenceExceeds(partitions_at, GetCurrentTimestamp(),
-									   PARTITIONS_EVERY_MS))
+		if (due(&partitions_at, PARTITIONS_EVERY_MS))
 		{
 			agentpay_worker_report("working", "making partitions");
-			if (agentpay_worker_run(make_partitions, NULL))
-				partitions_at = GetCurrentTimestamp();
+			if (!agentpay_worker_run(make_partitions, NULL))
+				partitions_at = 0;
+		}
+		if (due(&analyzed_at, ANALYZE_EVERY_MS))
+		{
+			bool more = true;
+
+			agentpay_worker_report("working", "analyzing logs");
+			for (int i = 0; i < AGENTPAY_LOG_COUNT && more; i++)
+				if (!agentpay_worker_run(analyze_log, &more))
+					break;
 		}
 		agentpay_worker_report("working", "healing leases");
 		(void) agentpay_worker_run(heal, NULL);
@@ -79,10 +92,37 @@ wait_for_work(long timeout_ms)
 					 timeout_ms, PG_WAIT_EXTENSION);
 }
 
+/* Whether it is time again; if so, notes it. */
+static bool
+due(TimestampTz *last, int every_ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (*last != 0 && !TimestampDifferenceExceeds(*last, now, every_ms))
+		return false;
+	*last = now;
+	return true;
+}
+
 static void
 make_partitions(void *arg)
 {
 	SPI_execute("SELECT agentpay._make_partitions()", false, 0);
+}
+
+/* A log in each transaction; sets *arg to whether there may be another. */
+static void
+analyze_log(void *arg)
+{
+	bool isnull;
+
+	*(bool *) arg = false;
+	if (SPI_execute("SELECT agentpay._analyze_log()", false, 1) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "could not analyze the logs");
+	*(bool *) arg = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+											   SPI_tuptable->tupdesc, 1,
+											   &isnull));
 }
 
 /* What a dispatcher that is gone had sent; one that lives looks after it. */

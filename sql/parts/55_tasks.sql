@@ -1,0 +1,194 @@
+-- 55_tasks.sql
+--		Questions for agents: which ones wait, and how they end.
+--
+-- agentpay._tasks is insert-only, and has no status that changes.  A cursor
+-- goes over it by transaction: `done` is a snapshot all of whose transactions
+-- have been claimed, `upto` the snapshot that is being claimed now, in the
+-- order of (xid, task_id), as far as the position.  So a long transaction
+-- holds nobody up, and its tasks are found when it commits.
+--
+-- A claimed task of an agent that is called has a row in agentpay._task_work
+-- until its decision is written, in the same transaction that deletes it:
+-- leased: waiting for its turn or for another attempt, nothing is held for it;
+-- sent: its bound is held, and the request may have been sent.
+-- A worker writes only where the lease is its own.
+
+CREATE TABLE agentpay._task_cursor (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	done pg_snapshot NOT NULL,
+	upto pg_snapshot NOT NULL,
+	xid xid8 NOT NULL,
+	task_id bigint NOT NULL) WITH (fillfactor = 50);
+
+CREATE TABLE agentpay._task_work (
+	task_id bigint PRIMARY KEY,
+	place bigint GENERATED ALWAYS AS IDENTITY,
+	created_at timestamptz NOT NULL,
+	agent text NOT NULL,
+	state text NOT NULL CHECK (state IN ('leased','sent')),
+	attempt int NOT NULL DEFAULT 0,
+	run_after timestamptz,
+	lease bigint NOT NULL,
+	lease_until timestamptz,
+	bound_cost numeric,
+	spent numeric NOT NULL DEFAULT 0,
+	sent_at timestamptz);
+CREATE INDEX ON agentpay._task_work (agent, place);
+COMMENT ON TABLE agentpay._task_work IS 'tasks between claim and decision';
+COMMENT ON COLUMN agentpay._task_work.place IS 'in the order of the claims';
+COMMENT ON COLUMN agentpay._task_work.attempt IS 'attempts so far';
+COMMENT ON COLUMN agentpay._task_work.lease IS 'of the dispatcher that may write it; a stale one can neither settle nor apply';
+COMMENT ON COLUMN agentpay._task_work.spent IS 'USD, by earlier attempts';
+
+-- ── what is waiting ─────────────────────────────────────────────────────────
+-- Tasks that the cursor has not reached, as far as this statement sees them.
+CREATE FUNCTION agentpay._queued_tasks() RETURNS SETOF agentpay._tasks
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	c agentpay._task_cursor;
+BEGIN
+	SELECT * INTO c FROM agentpay._task_cursor;
+	IF NOT FOUND THEN
+		c.done := '1:1:';
+		c.upto := '1:1:';
+		c.xid := '0';
+		c.task_id := 0;
+	END IF;
+	RETURN QUERY
+	SELECT t.* FROM agentpay._tasks t
+	 WHERE (t.xid >= pg_snapshot_xmax(c.done)
+			OR t.xid = ANY (ARRAY(SELECT pg_snapshot_xip(c.done))))
+	   AND NOT (pg_visible_in_snapshot(t.xid, c.upto)
+				AND (t.xid, t.task_id) <= (c.xid, c.task_id))
+	   AND agentpay._is_open(t);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._queued_tasks() FROM PUBLIC;
+
+-- The decision that ended a task.
+CREATE FUNCTION agentpay._ending(t agentpay._tasks)
+	RETURNS TABLE (decision_id uuid, decided_at timestamptz)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d.decision_id, d.decided_at FROM agentpay.decisions d
+	 WHERE d.point = t.point AND d.row_id = t.row_id AND d.agent = t.agent
+	   AND d.kind IN ('agent', 'fallback') AND d.decided_at >= t.created_at
+	   AND d.detail ->> 'task_id' = t.task_id::text
+	 LIMIT 1
+$$;
+REVOKE ALL ON FUNCTION agentpay._ending(agentpay._tasks) FROM PUBLIC;
+
+-- Tasks from before adopt() came with a dump, and adopt() has closed them:
+-- their transaction ids are another cluster's.
+CREATE FUNCTION agentpay._is_open(t agentpay._tasks) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.created_at > (SELECT i.adopted_at FROM agentpay._identity i)
+		OR NOT EXISTS (SELECT FROM agentpay._ending(t))
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_open(agentpay._tasks) FROM PUBLIC;
+
+-- The next tasks in the cursor's order; moves the cursor past them.  Only the
+-- one dispatcher calls it.  Without new tasks it writes nothing.
+CREATE FUNCTION agentpay._next_tasks(max_tasks int) RETURNS agentpay._tasks[]
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	c agentpay._task_cursor;
+	batch agentpay._tasks[];
+	known boolean;
+	low xid8;
+BEGIN
+	SELECT * INTO c FROM agentpay._task_cursor;
+	known := FOUND;
+	IF NOT known THEN
+		c := ROW(true, '1:1:', '1:1:', '0', 0);
+	END IF;
+	IF c.done::text = c.upto::text THEN
+		c.upto := pg_current_snapshot();
+		c.xid := '0';
+		c.task_id := 0;
+	END IF;
+	low := greatest(pg_snapshot_xmax(c.done), c.xid);
+	SELECT array_agg(x ORDER BY x.xid, x.task_id) INTO batch
+	  FROM (SELECT u.* FROM (
+			(SELECT t.* FROM agentpay._tasks t
+			  WHERE t.xid = ANY (ARRAY(SELECT pg_snapshot_xip(c.done)))
+				AND t.xid >= c.xid AND (t.xid, t.task_id) > (c.xid, c.task_id)
+				AND pg_visible_in_snapshot(t.xid, c.upto)
+			  ORDER BY t.xid, t.task_id LIMIT max_tasks)
+			UNION ALL
+			(SELECT t.* FROM agentpay._tasks t
+			  WHERE t.xid >= low AND (t.xid, t.task_id) > (c.xid, c.task_id)
+				AND pg_visible_in_snapshot(t.xid, c.upto)
+			  ORDER BY t.xid, t.task_id LIMIT max_tasks)) AS u
+		   ORDER BY u.xid, u.task_id LIMIT max_tasks) AS x;
+	IF batch IS NULL THEN
+		-- a full batch may have been the last one
+		IF known AND (c.xid, c.task_id) <> ('0'::xid8, 0::bigint) THEN
+			UPDATE agentpay._task_cursor k
+			   SET done = c.upto, upto = c.upto, xid = '0', task_id = 0;
+		END IF;
+		RETURN '{}';
+	END IF;
+	IF cardinality(batch) < max_tasks THEN
+		c.done := c.upto;
+		c.xid := '0';
+		c.task_id := 0;
+	ELSE
+		c.xid := (batch[max_tasks]).xid;
+		c.task_id := (batch[max_tasks]).task_id;
+	END IF;
+	INSERT INTO agentpay._task_cursor SELECT c.*
+		ON CONFLICT (one) DO UPDATE
+	   SET done = excluded.done, upto = excluded.upto, xid = excluded.xid,
+		   task_id = excluded.task_id;
+	RETURN ARRAY(SELECT t FROM unnest(batch) AS t
+				  WHERE agentpay._is_open(t) ORDER BY t.xid, t.task_id);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._next_tasks(int) FROM PUBLIC;
+
+-- ── how tasks end ───────────────────────────────────────────────────────────
+CREATE TYPE agentpay._task_end AS (
+	task_id bigint, created_at timestamptz, decision_id uuid, failure text,
+	verdict text, answer text, confidence real, score numeric, reasons text[],
+	cost numeric, latency_ms double precision, detail jsonb);
+
+-- The one decision of each task: the agent's verdict, or, with a failure, the
+-- rules verdict that stands.  Rows are gathered before they are appended: one
+-- cannot make a partition of what is being read.
+CREATE FUNCTION agentpay._end_tasks(ends agentpay._task_end[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rows agentpay.decisions[];
+BEGIN
+	SELECT array_agg(ROW(e.decision_id, agentpay._now(), t.point, t.row_id,
+			r.occurred_at, r.amount, r.currency, r.base_amount,
+			CASE WHEN e.failure IS NULL THEN 'agent' ELSE 'fallback' END,
+			'shadow',
+			CASE WHEN e.failure IS NULL THEN e.verdict ELSE r.verdict END,
+			e.answer, r.assignment, 0, r.propensity,
+			CASE WHEN e.failure IS NULL THEN e.score ELSE r.score END,
+			CASE WHEN e.failure IS NULL THEN coalesce(e.reasons, '{}')
+				 ELSE r.reasons END,
+			CASE WHEN e.failure IS NOT NULL THEN r.ruleset_version END,
+			t.agent, t.agent_version, e.confidence, e.failure, NULL,
+			coalesce(e.cost, 0), e.latency_ms, NULL,
+			jsonb_build_object('task_id', t.task_id)
+				|| coalesce(e.detail, '{}'), NULL, NULL,
+			NULL)::agentpay.decisions)
+	  INTO rows
+	  FROM unnest(ends) AS e
+	  JOIN agentpay._tasks t
+		ON t.task_id = e.task_id AND t.created_at = e.created_at
+	  JOIN agentpay.decisions r
+		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at;
+	PERFORM agentpay._append(d) FROM unnest(rows) AS d;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._end_tasks(agentpay._task_end[]) FROM PUBLIC;
