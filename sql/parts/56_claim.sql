@@ -54,7 +54,8 @@ BEGIN
 	  FROM agentpay._reserve(wanted) AS r WHERE r.refused_by IS NOT NULL;
 
 	SELECT array_agg(ROW(t.task_id, t.created_at, agentpay._uuid_v7(),
-			f.failure, v.verdict, v.verdict, f.confidence, x.p, NULL,
+			f.failure, v.verdict, v.verdict, f.confidence,
+			CASE WHEN f.called THEN x.p END, NULL,
 			CASE WHEN f.called THEN a.price_per_call END, NULL,
 			CASE WHEN f.failure = 'over_budget'
 				 THEN jsonb_build_object('budget', refused ->> t.task_id::text)
@@ -69,15 +70,16 @@ BEGIN
 		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
 	 CROSS JOIN LATERAL (
 		SELECT (r.inputs ->> format('model(%s)', a.model))::numeric AS p) AS x
-	  LEFT JOIN LATERAL agentpay._builtin_verdict(t.point,
-			x.p::double precision, a.options) AS v ON x.p IS NOT NULL
 	 CROSS JOIN LATERAL (
 		SELECT CASE WHEN t.agent = ANY (killed) THEN 'killed'
 					WHEN refused ? t.task_id::text THEN 'over_budget'
-					WHEN x.p IS NULL THEN 'skipped' END AS failure,
-			   NOT (t.agent = ANY (killed)
-					OR coalesce(refused ? t.task_id::text, false)) AS called,
-			   CASE WHEN v.positive THEN x.p ELSE 1 - x.p END::real
+					WHEN x.p IS NULL THEN 'skipped' END AS failure) AS y
+	  LEFT JOIN LATERAL agentpay._builtin_verdict(t.point,
+			x.p::double precision, a.options) AS v ON y.failure IS NULL
+	 CROSS JOIN LATERAL (
+		SELECT y.failure, y.failure IS NULL AS called,
+			   CASE WHEN v.positive THEN x.p
+					WHEN v.verdict IS NOT NULL THEN 1 - x.p END::real
 				   AS confidence) AS f;
 
 	SELECT array_agg(ROW(agentpay._uuid_v7(), agentpay._now(), t.task_id, 1,
