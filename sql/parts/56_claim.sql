@@ -77,10 +77,12 @@ BEGIN
 	  LEFT JOIN LATERAL agentpay._builtin_verdict(t.point,
 			x.p::double precision, a.options) AS v ON y.failure IS NULL
 	 CROSS JOIN LATERAL (
-		SELECT y.failure, y.failure IS NULL AS called,
-			   CASE WHEN v.positive THEN x.p
-					WHEN v.verdict IS NOT NULL THEN 1 - x.p END::real
-				   AS confidence) AS f;
+		SELECT y.failure IS NULL AS called, s.confidence,
+			   CASE WHEN s.confidence < coalesce(a.min_confidence, 0)
+					THEN 'low_confidence' ELSE y.failure END AS failure
+		  FROM (SELECT CASE WHEN v.positive THEN x.p
+							WHEN v.verdict IS NOT NULL THEN 1 - x.p
+							END::real AS confidence) AS s) AS f;
 
 	SELECT array_agg(ROW(agentpay._uuid_v7(), agentpay._now(), t.task_id, 1,
 			e.decision_id, t.point, t.row_id, t.agent, t.agent_version,
@@ -92,13 +94,13 @@ BEGIN
 	  INTO calls
 	  FROM unnest(ends) AS e JOIN unnest(batch) AS t ON t.task_id = e.task_id
 	  JOIN agentpay.agents a ON a.name = t.agent
-	 WHERE e.failure IS NULL;
+	 WHERE e.answer IS NOT NULL;
 	PERFORM agentpay._append(c) FROM unnest(calls) AS c;
 	PERFORM agentpay._end_tasks(ends);
 	PERFORM agentpay._settle(array_agg(ROW(e.task_id, 1,
-			CASE WHEN e.failure IS NULL THEN 'settled' ELSE 'released' END,
+			CASE WHEN e.answer IS NULL THEN 'released' ELSE 'settled' END,
 			coalesce(e.cost, 0))::agentpay._settlement))
-	   FROM unnest(ends) AS e WHERE e.failure IS NULL OR e.failure = 'skipped';
+	   FROM unnest(ends) AS e;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._decide_builtin(agentpay._tasks[])
 	FROM PUBLIC;

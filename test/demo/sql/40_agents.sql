@@ -1,9 +1,10 @@
 -- Two agents in shadow: they answer, and nothing that they say is applied.
 -- The first is the model above, inside the database.
+-- Its thresholds say how sure it must be.
 INSERT INTO agentpay.agents (name, point, protocol, model, invoke_when, stage,
-	options)
+	min_confidence, options)
 VALUES ('embedded', 'fraud', 'builtin', 'card_fraud',
-	'score > 0 OR v14 < -1 OR v4 > 2', 'shadow',
+	'score > 0 OR v14 < -1 OR v4 > 2', 'shadow', 0,
 	'{"thresholds": {"review": 0.3, "decline": 0.8}}');
 
 -- The second is a language model behind an OpenAI-compatible service. What it
