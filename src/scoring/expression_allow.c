@@ -9,12 +9,9 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -44,6 +41,7 @@ static void allow_var(AgentpayExpressionParse *parse, Var *var);
 static void allow_operator(AgentpayExpressionParse *parse, Node *node, Oid opno,
 						   List *args);
 static void allow_function(AgentpayExpressionParse *parse, FuncExpr *call);
+static void allow_arguments(AgentpayExpressionParse *parse, FuncExpr *call);
 static void allow_own(AgentpayExpressionParse *parse, FuncExpr *call);
 static void allow_foreign(AgentpayExpressionParse *parse, FuncExpr *call);
 static void allow_pattern(AgentpayExpressionParse *parse, Node *node,
@@ -140,8 +138,6 @@ allow_node(Node *node, void *context)
 		case T_RelabelType:
 		case T_SubscriptingRef:
 			break;
-		case T_CaseWhen:
-			return expression_tree_walker(node, allow_node, context);
 		case T_CollateExpr:
 			if (((CollateExpr *) node)->collOid >= FirstNormalObjectId)
 				refuse(parse, node,
@@ -174,21 +170,13 @@ allow_node(Node *node, void *context)
 		case T_CoerceViaIO:
 			allow_io(parse, (CoerceViaIO *) node);
 			break;
-		case T_CoerceToDomain:
-			refuse(parse, node,
-				   "casts to domains cannot be used in an "
-				   "expression",
-				   "Cast to the domain's base type.");
-			break;
 		case T_RowExpr:
 		case T_RowCompareExpr:
 			refuse(parse, node, "rows cannot be used in an expression",
 				   "Compare the columns one by one.");
 			break;
 		default:
-			refuse(parse, node,
-				   "this construct cannot be used in an "
-				   "expression",
+			refuse(parse, node, "this cannot be used in an expression",
 				   "Use columns, features, constants, operators and "
 				   "functions.");
 	}
@@ -309,6 +297,16 @@ allow_function(AgentpayExpressionParse *parse, FuncExpr *call)
 			   psprintf("function %s cannot be used in an expression",
 						format_procedure(call->funcid)),
 			   "docs/reference/functions lists those that can.");
+	allow_arguments(parse, call);
+}
+
+/* What depends on which of the functions of that name it is. */
+static void
+allow_arguments(AgentpayExpressionParse *parse, FuncExpr *call)
+{
+	Node *node = (Node *) call;
+	List *args = call->args;
+
 	switch (call->funcid)
 	{
 		case F_AGE_TIMESTAMP:
@@ -334,25 +332,21 @@ allow_function(AgentpayExpressionParse *parse, FuncExpr *call)
 			break;
 		case F_REGEXP_LIKE_TEXT_TEXT:
 		case F_REGEXP_LIKE_TEXT_TEXT_TEXT:
-			allow_pattern(parse, node, call->args, call->inputcollid);
+			allow_pattern(parse, node, args, call->inputcollid);
 			break;
 		case F_TIMEZONE_TEXT_TIMESTAMP:
 		case F_TIMEZONE_TEXT_TIMESTAMPTZ:
-			allow_zone(parse, node,
-					   agentpay_expression_argument(call->args, 0));
+			allow_zone(parse, node, agentpay_expression_argument(args, 0));
 			break;
 		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
-			allow_zone(parse, node,
-					   agentpay_expression_argument(call->args, 2));
+			allow_zone(parse, node, agentpay_expression_argument(args, 2));
 			break;
 		case F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8_TEXT:
-			allow_zone(parse, node,
-					   agentpay_expression_argument(call->args, 6));
+			allow_zone(parse, node, agentpay_expression_argument(args, 6));
 			break;
 		case F_BPCHAR_BPCHAR_INT4_BOOL:
 		{
-			Const *length = (Const *) agentpay_expression_argument(call->args,
-																   1);
+			Const *length = (Const *) agentpay_expression_argument(args, 1);
 
 			if (!IsA(length, Const) || length->constisnull ||
 				DatumGetInt32(length->constvalue) >

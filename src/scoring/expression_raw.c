@@ -25,7 +25,7 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
-#include "base/compat.h"
+#include "base/settings.h"
 #include "scoring/expression.h"
 #include "scoring/expression_internal.h"
 
@@ -38,7 +38,8 @@ static void refuse_aggregate(AgentpayExpressionParse *parse, FuncCall *call)
 	pg_attribute_noreturn();
 static void check_built_in_name(AgentpayExpressionParse *parse, FuncCall *call,
 								const char *name);
-static void check_foreign_name(AgentpayExpressionParse *parse, FuncCall *call);
+static void check_foreign_name(AgentpayExpressionParse *parse, FuncCall *call,
+							   const char *schema);
 static void note_literal(AgentpayExpressionParse *parse, A_Const *literal);
 
 /* The raw tree of the text, which is known to be one bare expression. */
@@ -279,7 +280,7 @@ check_raw_call(AgentpayExpressionParse *parse, FuncCall *call)
 							parser_errposition(parse->pstate, call->location)));
 	}
 	else if (strcmp(schema, "pg_catalog") != 0)
-		check_foreign_name(parse, call);
+		check_foreign_name(parse, call, schema);
 	if (schema == NULL || strcmp(schema, "pg_catalog") == 0)
 		check_built_in_name(parse, call, name);
 }
@@ -325,14 +326,21 @@ check_built_in_name(AgentpayExpressionParse *parse, FuncCall *call,
 				 parser_errposition(parse->pstate, call->location)));
 }
 
+static bool
+knows_type(Oid type)
+{
+	return agentpay_expression_type_allowed(type) || IsPolymorphicType(type);
+}
+
 /*
  * A function of agentpay.expression_schemas: literals become values of its
  * arguments' types, so none of those of that name may have types of others.
  */
 static void
-check_foreign_name(AgentpayExpressionParse *parse, FuncCall *call)
+check_foreign_name(AgentpayExpressionParse *parse, FuncCall *call,
+				   const char *schema)
 {
-	char *schema = strVal(linitial(call->funcname));
+	const char *allowed = agentpay_expression_schemas;
 	Oid schema_oid = get_namespace_oid(schema, true);
 	CatCList *list;
 
@@ -343,9 +351,10 @@ check_foreign_name(AgentpayExpressionParse *parse, FuncCall *call)
 						"expression",
 						schema),
 				 errdetail("agentpay.expression_schemas does not name it."),
-				 errhint("ALTER SYSTEM SET agentpay.expression_schemas = %s; "
-						 "SELECT pg_reload_conf(); allows the IMMUTABLE and "
-						 "STABLE functions there.",
+				 errhint("ALTER SYSTEM SET agentpay.expression_schemas = "
+						 "%s%s%s; SELECT pg_reload_conf(); allows the "
+						 "IMMUTABLE and STABLE functions there.",
+						 allowed, *allowed == '\0' ? "" : ", ",
 						 quote_identifier(schema)),
 				 parser_errposition(parse->pstate, call->location)));
 	list = SearchSysCacheList1(PROCNAMEARGSNSP,
@@ -354,17 +363,13 @@ check_foreign_name(AgentpayExpressionParse *parse, FuncCall *call)
 	{
 		HeapTuple tuple = &list->members[i]->tuple;
 		Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
-		bool allowed = agentpay_expression_type_allowed(proc->prorettype) ||
-					   IsPolymorphicType(proc->prorettype);
+		bool known = knows_type(proc->prorettype);
 
 		if (proc->pronamespace != schema_oid)
 			continue;
 		for (int j = 0; j < proc->pronargs; j++)
-			allowed = allowed &&
-					  (agentpay_expression_type_allowed(
-						   proc->proargtypes.values[j]) ||
-					   IsPolymorphicType(proc->proargtypes.values[j]));
-		if (!allowed)
+			known &= knows_type(proc->proargtypes.values[j]);
+		if (!known)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("function %s has an argument or a result of a "
@@ -416,11 +421,13 @@ note_literal(AgentpayExpressionParse *parse, A_Const *literal)
 {
 	static const char *const words[] = {"now", "today", "tomorrow",
 										"yesterday"};
+	char *text;
 	char *lower;
 
 	if (literal->isnull || nodeTag(&literal->val) != T_String)
 		return;
-	lower = asc_tolower(strVal(&literal->val), strlen(strVal(&literal->val)));
+	text = strVal(&literal->val);
+	lower = asc_tolower(text, strlen(text));
 	for (int i = 0; i < lengthof(words); i++)
 	{
 		if (strstr(lower, words[i]) != NULL)

@@ -365,6 +365,11 @@ SELECT reads('t_expressions_ext.limit_of(amount) > 1');
 SET agentpay.expression_schemas = 't_expressions_ext, pg_temp, pg_catalog';
 SELECT reads('t_expressions_ext.limit_of(amount) > 1');
 SELECT reads('t_expressions_ext.caller(amount) = card');
+SELECT reads(format('%I.t_expressions_ext.limit_of(amount) > 1', current_database()));
+SELECT reads(format('%I.pg_catalog.pg_sleep(amount) IS NULL', current_database()));
+\set VERBOSITY default
+SELECT reads('t_expressions.checked(amount)');
+\set VERBOSITY terse
 SELECT reads('t_expressions_ext.unsure(amount) > 1');
 SELECT reads('t_expressions_ext.many(amount) > 1');
 SELECT reads('t_expressions_ext.hidden(amount) > 1');
