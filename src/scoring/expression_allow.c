@@ -260,7 +260,7 @@ allow_operator(AgentpayExpressionParse *parse, Node *node, Oid opno, List *args)
 		refuse(parse, node,
 			   psprintf("operator %s cannot be used in an expression",
 						format_operator(opno)),
-			   "docs/reference/functions lists those that can.");
+			   "docs/security.md lists those that can.");
 	if (function == F_NUMERIC_POWER)
 		refuse(parse, node, "powers of numeric cannot be used in an expression",
 			   "Cast to double precision: amount::double precision ^ 2.");
@@ -296,7 +296,7 @@ allow_function(AgentpayExpressionParse *parse, FuncExpr *call)
 		refuse(parse, node,
 			   psprintf("function %s cannot be used in an expression",
 						format_procedure(call->funcid)),
-			   "docs/reference/functions lists those that can.");
+			   "docs/security.md lists those that can.");
 	allow_arguments(parse, call);
 }
 

@@ -319,9 +319,9 @@ check_built_in_name(AgentpayExpressionParse *parse, FuncCall *call,
 				 errdetail("Expressions are made of what has no side effects, "
 						   "costs little and can be replayed."),
 				 changes ? errhint("If it is for the time: use the row's own "
-								   "time column.  docs/reference/functions "
+								   "time column.  docs/security.md "
 								   "lists what can be used.")
-						 : errhint("docs/reference/functions lists those that "
+						 : errhint("docs/security.md lists those that "
 								   "can."),
 				 parser_errposition(parse->pstate, call->location)));
 }
