@@ -333,7 +333,7 @@ AS $$
 	UNION ALL
 	SELECT concat_ws(' ', 'kill switch', k.scope, nullif(k.target, '*')),
 		   CASE WHEN (h.at_the_time ->> 'engaged')::boolean THEN 'ENGAGED'
-				ELSE 'open' END,
+				ELSE 'not engaged' END,
 		   h.at_the_time ->> 'reason'
 	  FROM agentpay.kill_switches k
 	  JOIN agentpay.decision_points p ON p.point = d.point

@@ -92,7 +92,7 @@ SELECT is(pg_temp.then_line('budget', 't_hour'),
 SELECT is(pg_temp.then_line('budget', 't_transaction'),
 	'0.0010 of 0.01 USD (10.0 %) | all agents, per transaction; when exhausted: fallback',
 	'calls for this payment alone');
-SELECT is(pg_temp.then_line('control', 'kill switch agent t_a'), 'open',
+SELECT is(pg_temp.then_line('control', 'kill switch agent t_a'), 'not engaged',
 	'the switch as it was');
 SELECT is(pg_temp.then_line('control', 'stage of t_a'),
 	'shadow | at that moment', 'the stage as it was');
