@@ -21,4 +21,8 @@ INSERT INTO agentpay.rules (point, code, condition, score, reason) VALUES
 		'the same amount three times in ten minutes');
 UPDATE agentpay.rulesets SET thresholds = '{"review": 50, "decline": 100}'
 WHERE point = 'fraud' AND state = 'draft';
+\echo
+\echo These rules score each payment; from 50 on it is reviewed, from 100 on declined.
+SELECT code, condition, score, reason FROM agentpay.rules
+WHERE point = 'fraud' ORDER BY score DESC, code;
 SELECT agentpay.activate('fraud') AS active_version;

@@ -7,6 +7,8 @@
 \echo SHADOW AGAINST RULES (agentpay.shadow_vs_rules)
 \echo Of the payments that each agent was asked about, how often it would have said
 \echo what the rules said; tightened and loosened: how often it was stricter or laxer.
+\echo (The language model is played by a test server that looks at the amount alone: it
+\echo is here for its tokens and prices, not for its wisdom.)
 SELECT agent, day, invoked, pairs, failed,
 	round(100 * agreement, 1) || ' %' AS agreement,
 	format('%s to %s', round(100 * agreement_low, 1), round(100 * agreement_high, 1)) AS "95 % interval",
@@ -45,22 +47,37 @@ ORDER BY agent;
 \echo BUDGETS (agentpay.budget_status)
 \echo Before a call its highest possible price is held, after it the true one settles:
 \echo settled and held together never exceed the cap.
-SELECT name, period, cap_cost, round(settled, 6) AS settled,
-	round(held, 6) AS held, round(headroom, 6) AS headroom,
+SELECT name, period, cap_cost, settled, held, headroom,
 	round(used_percent, 1) || ' %' AS used, calls, cap_calls, state
 FROM agentpay.budget_status
-WHERE target = 'llm'
+WHERE target = 'llm' AND period <> 'transaction'
 ORDER BY name;
+SELECT b.name, 'each payment' AS period, b.cap_cost, count(*) AS payments,
+	max(x.spent) AS most_spent, max(x.held) AS most_held_at_once
+FROM agentpay.budgets b
+JOIN (SELECT h.budget, h.task_id, sum(h.settled_cost) AS spent,
+		max(h.bound_cost) AS held
+	FROM agentpay.budget_holds h GROUP BY 1, 2) AS x ON x.budget = b.name
+WHERE b.target = 'llm' AND b.period = 'transaction'
+GROUP BY b.name, b.cap_cost;
 
 \echo ONE PAYMENT EXPLAINED (agentpay.explain)
 \echo A fraud that the rules let through and the embedded model would have stopped, if
-\echo there is one: what was known, what each rule said, what was decided.
+\echo there is one: what was known, what each rule said, what each agent answered, what
+\echo it cost, and how budgets and switches stood then. (Inputs that no rule reads are
+\echo left out here.)
 SELECT d.row_id AS payment FROM agentpay.decisions d
 JOIN demo.arriving a ON a.id::text = d.row_id
 JOIN agentpay.decisions r ON r.point = d.point AND r.row_id = d.row_id
 	AND r.kind = 'rules'
+LEFT JOIN agentpay.decisions l ON l.point = d.point AND l.row_id = d.row_id
+	AND l.agent = 'llm'
 WHERE d.point = 'fraud' AND d.agent = 'embedded' AND d.kind = 'agent'
 ORDER BY (r.verdict = 'approve' AND d.verdict <> 'approve' AND a.fraud) DESC,
-	d.confidence DESC, a.id
+	l.agent IS NULL, d.confidence DESC, a.id
 LIMIT 1 \gset
-SELECT * FROM agentpay.explain('fraud', :'payment');
+\pset format wrapped
+SELECT * FROM agentpay.explain('fraud', :'payment')
+WHERE section <> 'inputs'
+	OR item IN ('amount', 'same_amount_10m', 'v4', 'v12', 'v14', 'model(card_fraud)');
+\pset format aligned
