@@ -84,12 +84,15 @@ process_utility(AGENTPAY_UTILITY_ARGS)
 	Node *statement = pstmt->utilityStmt;
 	volatile bool lifted = guard.check_utility &&
 						   guard.check_utility(statement);
-	volatile Oid database = context == PROCESS_UTILITY_TOPLEVEL
-								? held_database(statement)
-								: InvalidOid;
+	bool drops = lifted && superuser();
+	volatile Oid database = InvalidOid;
 	volatile bool nudge = makes_agentpay(statement);
 	volatile bool holding = false;
 
+	if (drops)
+		database = MyDatabaseId;
+	else if (context == PROCESS_UTILITY_TOPLEVEL)
+		database = held_database(statement);
 	if (lifted)
 		guard.lift();
 	PG_TRY();
@@ -97,6 +100,8 @@ process_utility(AGENTPAY_UTILITY_ARGS)
 		if (OidIsValid(database))
 			holding = agentpay_shmem_hold_database(database);
 		CHECK_FOR_INTERRUPTS();
+		if (drops)
+			guard.prepare();
 		run_utility(AGENTPAY_UTILITY_PASS);
 	}
 	PG_FINALLY();

@@ -67,13 +67,15 @@ typedef struct AgentpayShared
 /*
  * What refuses DDL against the logs (evidence/guard.c).  The ProcessUtility
  * hook calls check_utility() before a statement; when that returns true, it
- * calls lift() before and restore() after it, also on error.  The
- * object_access hook calls check_access().
+ * calls lift() before and restore() after it, also on error.  It is DROP
+ * EXTENSION then: this database's workers are stopped, and prepare() is called,
+ * if a superuser drops it.  The object_access hook calls check_access().
  */
 typedef struct AgentpayGuard
 {
 	bool (*check_utility)(Node *parsetree);
 	void (*lift)(void);
+	void (*prepare)(void);
 	void (*restore)(void);
 	void (*check_access)(ObjectAccessType access, Oid class_id, Oid object_id,
 						 int sub_id, void *arg);

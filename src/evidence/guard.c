@@ -47,6 +47,7 @@
 #include "base/errors.h"
 #include "base/identity.h"
 #include "base/owner.h"
+#include "evidence/drop.h"
 #include "evidence/guard.h"
 
 /* Above zero while our own code, or DROP EXTENSION, works on the logs. */
@@ -87,6 +88,7 @@ PG_FUNCTION_INFO_V1(agentpay_sql_make_partition);
 const AgentpayGuard agentpay_guard = {
 	.check_utility = check_utility,
 	.lift = lift,
+	.prepare = agentpay_drop_lock,
 	.restore = restore,
 	.check_access = check_access,
 };
@@ -513,7 +515,7 @@ drops_agentpay(DropStmt *stmt)
 	foreach(lc, stmt->objects)
 	{
 		if (strcmp(strVal(lfirst(lc)), "agentpay") == 0)
-			return true;
+			return OidIsValid(get_extension_oid("agentpay", true));
 	}
 	return false;
 }
