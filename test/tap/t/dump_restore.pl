@@ -88,6 +88,8 @@ UPDATE agentpay.agents SET escalate_to = 'big_llm' WHERE name = 'llm';
 UPDATE agentpay.kill_switches SET engaged = true, reason = 'incident 7' WHERE target IN ('routing', 'gone');
 UPDATE agentpay.kill_switches SET engaged = true WHERE target = 'dispute';
 UPDATE agentpay.kill_switches SET engaged = false, reason = 'over' WHERE target = 'dispute';
+-- payments that came by themselves, each with a task
+INSERT INTO payments (payment_id, card, amount) VALUES (1001, 'c2', 10), (1002, 'c2', 2000);
 -- one payment that was decided, and one whose agent has not answered
 SELECT agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(), 'fraud', g::text, now(), 12.5, 'USD', 12.5,
 	'rules', 'live', 'approve', NULL, 'treatment', 0, 1, 0, '{LARGE}', 1, NULL, NULL, NULL, NULL,
@@ -97,12 +99,13 @@ SELECT agentpay._append(ROW(nextval('agentpay._task_id_seq'), d.decided_at, d.po
   FROM agentpay.decisions d WHERE d.row_id IN ('1', '2') ORDER BY d.row_id;
 SELECT agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(), d.point, d.row_id, d.occurred_at, d.amount,
 	d.currency, d.base_amount, 'agent', 'shadow', 'decline', 'decline', 'treatment', 0, 1, 90, '{x}', 1, 'llm', 2,
-	0.9, NULL, NULL, 0.01, 5, NULL, '{"task_id": 1}', NULL, NULL, NULL)::agentpay.decisions)
+	0.9, NULL, NULL, 0.01, 5, NULL, '{"task_id": 3}', NULL, NULL, NULL)::agentpay.decisions)
   FROM agentpay.decisions d WHERE d.row_id = '1' AND d.kind = 'rules';
 SELECT agentpay.record_outcome('fraud', 1, 'fraud', amount_lost => 12.5);
 SQL
 my $before = $ledger->safe_psql('ledger', $summary);
 is($ledger->safe_psql('ledger', $held), 'f|f', 'the ledger itself is not held');
+is($ledger->safe_psql('ledger', "SELECT outcome FROM payments ORDER BY payment_id"), "approve\nreview", 'payments were scored');
 
 my $dir = $ledger->backup_dir;
 mkdir $dir;
@@ -129,6 +132,25 @@ check_restored('plain');
 $copy->command_ok([ 'pg_restore', '-e', '-d', 'custom', "$dir/custom" ], 'custom: restored with no error');
 check_restored('custom');
 
+# Whatever runs between CREATE EXTENSION and the first log makes no partition:
+# it would be in the way of the dump's own, and all of its rows would be lost.
+$copy->safe_psql('postgres', 'CREATE DATABASE between');
+my ($head, $rest) = slurp_file("$dir/plain.sql") =~ /\A(.*?CREATE EXTENSION IF NOT EXISTS agentpay[^;]*;\n)(.*)\z/s;
+append_to_file("$dir/head.sql", $head);
+append_to_file("$dir/rest.sql", join('', grep { /^(\\restrict|SET|SELECT pg_catalog\.set_config)/ } split /^/, $head) . $rest);
+$copy->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/head.sql", 'between' ], 'between: the extension');
+$copy->poll_query_until('between', "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = 'between' AND backend_type LIKE 'agentpay governor%'")
+  or die 'no governor came';
+# two of its rounds
+my $rounds = "SELECT coalesce(sum(xact_commit), 0) FROM pg_stat_database WHERE datname = 'between'";
+my $commits = $copy->safe_psql('between', $rounds);
+$copy->poll_query_until('between', "SELECT ($rounds) > $commits + 10") or die 'the governor stands still';
+is($copy->safe_psql('between', "SELECT count(*) FROM pg_inherits WHERE inhparent::regclass::text LIKE 'agentpay.%'"), '0',
+	'CREATE EXTENSION makes no partition, nor does a governor');
+$copy->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/rest.sql", 'between' ],
+	'between: restored with no error');
+check_restored('between');
+
 # pg_restore's parallel workers do not know the order of an extension's tables,
 # so foreign keys may be missing their rows: the replica role lets them wait.
 {
@@ -154,6 +176,14 @@ INSERT INTO agentpay.lists VALUES ('bad_cards', 'x') ON CONFLICT (name) DO UPDAT
 INSERT INTO agentpay.lists VALUES ('bad_cards') ON CONFLICT (name) DO UPDATE SET description = NULL;
 SQL
 
+# payments go on, under rules alone
+$copy->safe_psql('plain', "INSERT INTO payments (payment_id, card, amount) VALUES (2001, 'c3', 2000)");
+is($copy->safe_psql('plain', "SELECT p.outcome, d.verdict, d.detail ->> 'held' FROM payments p JOIN agentpay.decisions d ON d.row_id = p.payment_id::text WHERE p.payment_id = 2001"),
+	'review|review|true', 'a payment is decided by the rules, and says that it was held');
+is($copy->safe_psql('plain', "SELECT count(*) FROM agentpay._tasks WHERE row_id = '2001'"), '0', 'without a question for an agent');
+is($copy->safe_psql('plain', "SELECT count(*) FROM agentpay.decisions WHERE point = 'fraud' AND row_id IN ('1001', '1002') AND kind = 'rules'"),
+	'2', 'what was restored was not scored again');
+
 # ── adopted ─────────────────────────────────────────────────────────────────
 # What the restore let in is checked now.
 $copy->safe_psql('plain', "UPDATE agentpay.agents SET point = 'fraud', endpoint = 'https://elsewhere.example' WHERE name = 'llm'");
@@ -165,13 +195,17 @@ $copy->safe_psql('plain', "UPDATE agentpay.agents SET endpoint = 'http://127.0.0
 $copy->safe_psql('plain', 'SELECT agentpay.adopt()');
 is($copy->safe_psql('plain', $held), 'f|f', 'adopt() ends it');
 is($copy->safe_psql('plain', "SELECT row_id, kind, failure, verdict, agent, agent_version, detail->>'task_id' FROM agentpay.decisions WHERE kind IN ('agent', 'fallback') ORDER BY row_id"),
-	"1|agent||decline|llm|2|1\n2|fallback|skipped|approve|llm|2|2", 'the open task is closed, once');
+	"1|agent||decline|llm|2|3\n1001|fallback|skipped|approve|llm|2|1\n1002|fallback|skipped|review|llm|2|2\n2|fallback|skipped|approve|llm|2|4",
+	'open tasks are closed, once');
 is($copy->safe_psql('plain', "SELECT count(*) FROM agentpay.governance_log WHERE action = 'adopt'"), '1', 'and it is on record');
 is($copy->safe_psql('plain', "SELECT string_agg(DISTINCT version::text, ',') FROM agentpay.agent_versions WHERE agent = 'llm'"),
 	'1,2', 'adopting makes no version');
 is($copy->safe_psql('plain', "SELECT engaged, reason FROM agentpay.kill_switches WHERE target = 'routing'"), 't|incident 7',
 	'an engaged switch did not come back open');
-is($copy->safe_psql('plain', "SELECT nextval('agentpay._task_id_seq')"), '3', 'the sequence goes on');
+is($copy->safe_psql('plain', "SELECT nextval('agentpay._task_id_seq')"), '5', 'the sequence goes on');
+$copy->safe_psql('plain', "UPDATE agentpay.kill_switches SET engaged = true WHERE scope = 'all'");
+$copy->safe_psql('plain', "INSERT INTO payments (payment_id, card, amount) VALUES (3001, 'c3', 2000)");
+is($copy->safe_psql('plain', "SELECT count(*) FROM agentpay._tasks WHERE row_id = '3001'"), '1', 'agents are asked again');
 ($rc, $stdout, $stderr) = $copy->psql('plain', 'DROP TABLE agentpay.decisions_' . $copy->safe_psql('plain', "SELECT to_char(agentpay._now() AT TIME ZONE 'UTC', 'YYYY_MM')"));
 like($stderr, qr/append-only: DROP refused/, 'its logs are guarded again');
 
