@@ -2,27 +2,12 @@
  * velocity.c
  *		Reads the rows with one key and a time in a range, by index.
  *
- * What counts is: every row that is committed now; this transaction's own
- * rows, those of this very statement included; and rows that other
- * transactions in progress have inserted.  No snapshot shows that.  An MVCC
- * snapshot hides the statement's own rows and those in flight.  SnapshotDirty
- * shows them, but it judges each row version at another instant: when an
- * UPDATE commits under the scan, it can find both versions or neither.  So
- * the scan takes a new MVCC snapshot S, fetches every version that is not
- * dead to all (HOT chains give each of theirs), and judges them by S:
+ * A scan fetches every row version that is not dead to all (of a HOT chain
+ * each one) and asks velocity_judge.c which of them count.
  *
- *	- what this transaction inserted, updated or deleted is as it left it;
- *	- otherwise what S sees counts: of a row whose UPDATE is in flight the
- *	  old version, and a row whose DELETE is in flight still;
- *	- and what S does not see counts if a transaction that is in progress in
- *	  S, and has not aborted, inserted it.  A version made by UPDATE
- *	  (HEAP_UPDATED) never does: its row is counted by the old version.
- *
- * An UPDATE that moves a row to another partition leaves no such mark on the
- * new version; there the old one gives way.  Whether a transaction has
- * aborted is asked once per scan, so that both versions get one answer.
- *
- * S is of now, also under REPEATABLE READ: concurrent rows must not hide.
+ * An UPDATE that moves a row from one leaf to another can pass between the
+ * reading of the two.  So when transactions in flight mattered and several
+ * leaves were read, they are read again, twice: velocity_judge.c says why.
  *
  * A row in flight is found once its index entry is there.  Two sessions that
  * score rows of one key in the same instant, both before either row is
@@ -36,16 +21,10 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/transam.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgtime.h"
-#include "storage/bufmgr.h"
-#include "storage/procarray.h"
 #include "utils/date.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
@@ -58,28 +37,20 @@
 #include "base/compat.h"
 #include "scoring/velocity.h"
 
-/* Invalidations that a scan answers by beginning anew, before it goes on. */
+/* How often a scan begins anew, before it goes on with what it has. */
 #define MAX_RESTARTS 8
 /* No time zone's clocks were ever set by more. */
 #define MAX_CLOCK_CHANGE (26 * USECS_PER_HOUR)
-
-/* A transaction that was in progress, and what became of it. */
-typedef struct InFlight
-{
-	TransactionId xid;
-	bool aborted;
-} InFlight;
 
 /* What one scan knows. */
 typedef struct Reading
 {
 	AgentpayVelocity *velocity;
 	AgentpayVelocityScan *scan;
-	Snapshot snapshot; /* S */
+	AgentpayVelocityJudge *judge;
 	Datum *key;
-	int n_in_flight;
-	int max_in_flight;
-	InFlight *in_flight;
+	bool listing; /* rows in flight; nobody sees them yet */
+	int n_leaves; /* read */
 } Reading;
 
 /* Index bounds in units of the time column. */
@@ -111,12 +82,6 @@ static Range range_of(AgentpayVelocity *velocity, AgentpayVelocityScan *scan);
 static Timestamp local_time(TimestampTz at);
 static bool clocks_change_near(TimestampTz at);
 static TimestampTz time_of(AgentpayVelocity *velocity, Datum value);
-static bool row_counts(Reading *reading, TupleTableSlot *slot);
-static bool visible_row_counts(Reading *reading, HeapTupleHeader header,
-							   TransactionId updater);
-static bool hidden_row_counts(Reading *reading, HeapTupleHeader header,
-							  ItemPointer self, TransactionId updater);
-static bool has_aborted(Reading *reading, TransactionId xid);
 
 AgentpayVelocity *
 agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
@@ -282,14 +247,42 @@ let_go(AgentpayVelocity *velocity)
 	velocity->busy = false;
 }
 
+/*
+ * Scans once, or, when that was not enough, lists what is in flight and scans
+ * again by the list.
+ */
 static void
 scan_until_complete(Reading *reading)
 {
 	AgentpayVelocityScan *scan = reading->scan;
 	TimestampTz after = scan->after;
+	bool list_first = false;
 
-	for (int i = 0; !scan_sources(reading, i < MAX_RESTARTS); i++)
+	for (int restarts = 0;; restarts++)
 	{
+		bool may_stop = restarts < MAX_RESTARTS;
+		bool complete = true;
+
+		reading->judge = agentpay_velocity_judge_make(scan->newest_first);
+		if (list_first)
+		{
+			reading->listing = true;
+			complete = scan_sources(reading, may_stop);
+			reading->listing = false;
+			agentpay_velocity_judge_listed(reading->judge);
+		}
+		if (complete)
+		{
+			agentpay_velocity_judge_begin(reading->judge);
+			complete = scan_sources(reading, may_stop);
+			if (!agentpay_velocity_judge_end(reading->judge))
+				complete = !may_stop;
+		}
+		if (complete &&
+			(list_first || scan->newest_first || reading->n_leaves < 2 ||
+			 !reading->judge->in_flight_mattered))
+			return;
+		list_first |= complete;
 		scan->forget(scan);
 		scan->after = after;
 	}
@@ -321,8 +314,7 @@ scan_sources(Reading *reading, bool may_stop)
 
 	if (velocity->sources_stale || velocity->sources == NULL)
 		agentpay_velocity_find_sources(velocity);
-	reading->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	reading->n_in_flight = 0;
+	reading->n_leaves = 0;
 	for (int i = 0; i < velocity->n_sources && complete; i++)
 	{
 		AgentpayVelocitySource *source = velocity->sources[i];
@@ -338,7 +330,6 @@ scan_sources(Reading *reading, bool may_stop)
 		if (relation != NULL)
 			table_close(relation, NoLock);
 	}
-	UnregisterSnapshot(reading->snapshot);
 	return complete;
 }
 
@@ -383,11 +374,12 @@ scan_source(Reading *reading, AgentpayVelocitySource *source, Relation relation,
 		keys[n_keys + 1].sk_argument = Int64GetDatum(range->up_to);
 	}
 
-	/* S is registered, so that what it sees cannot be vacuumed away */
+	/* the judge's snapshot keeps what it sees from being vacuumed */
 	InitNonVacuumableSnapshot(not_dead, GlobalVisTestFor(relation));
 	scan = AGENTPAY_INDEX_BEGINSCAN(relation, index, &not_dead, n_keys + 2);
 	index_rescan(scan, keys, n_keys + 2, NULL, 0);
 	scan_rows(reading, source, scan, range);
+	reading->n_leaves++;
 	index_endscan(scan);
 	index_close(index, NoLock);
 }
@@ -409,11 +401,16 @@ scan_rows(Reading *reading, AgentpayVelocitySource *source, IndexScanDesc scan,
 		bool isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!row_counts(reading, slot))
-			continue;
 		time = slot_getattr(slot, source->time, &isnull);
 		at = time_of(reading->velocity, time);
 		if (range->recheck && (at <= visitor->after || at > visitor->until))
+			continue;
+		if (reading->listing)
+		{
+			agentpay_velocity_judge_list(reading->judge, slot);
+			continue;
+		}
+		if (!agentpay_velocity_judge(reading->judge, slot))
 			continue;
 		if (!visitor->row(visitor, source, slot, at))
 			break;
@@ -498,100 +495,4 @@ time_of(AgentpayVelocity *velocity, Datum value)
 	if (velocity->time_type == DATEOID)
 		return date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
 	return DatumGetTimestampTz(value);
-}
-
-/* Whether the version in slot is the one by which its row counts. */
-static bool
-row_counts(Reading *reading, TupleTableSlot *slot)
-{
-	BufferHeapTupleTableSlot *in_buffer = (BufferHeapTupleTableSlot *) slot;
-	HeapTuple tuple = in_buffer->base.tuple;
-	HeapTupleHeaderData header;
-	TransactionId updater = InvalidTransactionId;
-	bool own;
-	bool visible;
-
-	LockBuffer(in_buffer->buffer, BUFFER_LOCK_SHARE);
-	memcpy(&header, tuple->t_data, SizeofHeapTupleHeader);
-	own = !HeapTupleHeaderXminCommitted(&header) &&
-		  !HeapTupleHeaderXminInvalid(&header) &&
-		  TransactionIdIsCurrentTransactionId(
-			  HeapTupleHeaderGetRawXmin(&header));
-	visible = HeapTupleSatisfiesVisibility(tuple,
-										   own ? SnapshotSelf
-											   : reading->snapshot,
-										   in_buffer->buffer);
-	LockBuffer(in_buffer->buffer, BUFFER_LOCK_UNLOCK);
-
-	if (own)
-		return visible;
-	if (!(header.t_infomask & HEAP_XMAX_INVALID) &&
-		!HEAP_XMAX_IS_LOCKED_ONLY(header.t_infomask))
-		updater = HeapTupleHeaderGetUpdateXid(&header);
-	if (visible)
-		return visible_row_counts(reading, &header, updater);
-	return hidden_row_counts(reading, &header, &tuple->t_self, updater);
-}
-
-/* A version that S sees. */
-static bool
-visible_row_counts(Reading *reading, HeapTupleHeader header,
-				   TransactionId updater)
-{
-	if (!TransactionIdIsValid(updater))
-		return true;
-	if (TransactionIdIsCurrentTransactionId(updater))
-		return false;
-	return !HeapTupleHeaderIndicatesMovedPartitions(header) ||
-		   has_aborted(reading, updater);
-}
-
-/* A version that S does not see: does it stand for a row in flight? */
-static bool
-hidden_row_counts(Reading *reading, HeapTupleHeader header, ItemPointer self,
-				  TransactionId updater)
-{
-	TransactionId inserter = HeapTupleHeaderGetRawXmin(header);
-
-	if (HeapTupleHeaderXminInvalid(header) ||
-		HeapTupleHeaderXminFrozen(header) ||
-		(header->t_infomask & HEAP_UPDATED) ||
-		!TransactionIdIsNormal(inserter) ||
-		!XidInMVCCSnapshot(inserter, reading->snapshot) ||
-		has_aborted(reading, inserter))
-		return false;
-	/* its own transaction may have deleted it again */
-	return !TransactionIdIsValid(updater) ||
-		   !(ItemPointerEquals(&header->t_ctid, self) ||
-			 HeapTupleHeaderIndicatesMovedPartitions(header)) ||
-		   has_aborted(reading, updater);
-}
-
-/* Of a transaction that was in progress; the same answer during a scan. */
-static bool
-has_aborted(Reading *reading, TransactionId xid)
-{
-	InFlight *entry;
-
-	for (int i = reading->n_in_flight - 1; i >= 0; i--)
-		if (TransactionIdEquals(reading->in_flight[i].xid, xid))
-			return reading->in_flight[i].aborted;
-	if (reading->n_in_flight == reading->max_in_flight)
-	{
-		int max = Max(reading->max_in_flight * 2, 16);
-		InFlight *larger = MemoryContextAlloc(reading->velocity->reading,
-											  sizeof(InFlight) * max);
-
-		if (reading->n_in_flight > 0)
-			memcpy(larger, reading->in_flight,
-				   sizeof(InFlight) * reading->n_in_flight);
-		reading->in_flight = larger;
-		reading->max_in_flight = max;
-	}
-	entry = &reading->in_flight[reading->n_in_flight++];
-	entry->xid = xid;
-	/* in this order: a transaction ends by leaving the first set */
-	entry->aborted = !TransactionIdIsInProgress(xid) &&
-					 !TransactionIdDidCommit(xid);
-	return entry->aborted;
 }

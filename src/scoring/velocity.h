@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "lib/ilist.h"
+#include "utils/snapshot.h"
 
 /* A leaf that can hold rows with the key. */
 typedef struct AgentpayVelocitySource
@@ -88,6 +89,34 @@ extern void agentpay_velocity_free(AgentpayVelocity *velocity);
 extern void
 agentpay_velocity_scan(AgentpayVelocity *velocity, TupleTableSlot *row,
 					   AgentpayVelocityScan *scan);
+
+/* velocity_judge.c: which row versions count, as of one instant. */
+typedef struct AgentpayVelocityJudge
+{
+	MemoryContext context;
+	Snapshot snapshot;
+	bool twice_is_once; /* no harm if a row that moves is seen twice */
+	bool in_flight_mattered;
+	int n_in_flight; /* transactions */
+	int max_in_flight;
+	struct AgentpayVelocityInFlight *in_flight;
+	bool listed; /* rows not listed are too late */
+	int n_rows;
+	int max_rows;
+	struct AgentpayVelocityListed *rows;
+} AgentpayVelocityJudge;
+
+extern AgentpayVelocityJudge *agentpay_velocity_judge_make(bool twice_is_once);
+/* Lists the version in slot if it was inserted in flight; that was all. */
+extern void agentpay_velocity_judge_list(AgentpayVelocityJudge *judge,
+										 TupleTableSlot *slot);
+extern void agentpay_velocity_judge_listed(AgentpayVelocityJudge *judge);
+/* Takes the snapshot, and lets it go; false: what was judged may be wrong. */
+extern void agentpay_velocity_judge_begin(AgentpayVelocityJudge *judge);
+extern bool agentpay_velocity_judge_end(AgentpayVelocityJudge *judge);
+/* Whether the version in slot is the one by which its row counts. */
+extern bool
+agentpay_velocity_judge(AgentpayVelocityJudge *judge, TupleTableSlot *slot);
 
 /* velocity_source.c: finds the leaves, and the index of one that is open. */
 extern void agentpay_velocity_find_sources(AgentpayVelocity *velocity);
