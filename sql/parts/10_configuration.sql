@@ -137,6 +137,7 @@ COMMENT ON COLUMN agentpay.features.from_table IS 'NULL: the point''s own table'
 COMMENT ON COLUMN agentpay.features.key IS 'columns of this row whose values a window''s rows share: {card_id}';
 COMMENT ON COLUMN agentpay.features.from_key IS 'the same in from_table; NULL: as key';
 COMMENT ON COLUMN agentpay.features.from_time IS 'NULL: from_table''s occurred_at, if attached';
+COMMENT ON COLUMN agentpay.features.aggregate IS 'NULL values do not count; count and count_distinct of nothing are 0, others NULL; stddev is that of a sample, rate the share of true values';
 COMMENT ON COLUMN agentpay.features.value IS 'expression over from_table''s row; rate: boolean';
 COMMENT ON COLUMN agentpay.features.over IS 'the window''s length; no months or years';
 COMMENT ON COLUMN agentpay.features.delay IS 'the window ends that long before the row';
