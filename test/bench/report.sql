@@ -19,7 +19,7 @@ SELECT m.mode, m.arm, m.rounds, round(m.ms) AS ms,
  WHERE m.ms IS NOT NULL ORDER BY m.mode DESC, a.place;
 
 \echo 'pgbench, single rows, 4 clients: transactions per second, medians'
-SELECT m.mode, m.arm, m.rounds, round(m.tps) AS tps,
+SELECT m.mode, m.arm, m.rounds AS seconds, round(m.tps) AS tps,
 	   round(m.tps_min) || '–' || round(m.tps_max) AS spread
   FROM medians m JOIN bench.arms a USING (arm)
  WHERE m.tps IS NOT NULL ORDER BY m.mode, a.place;
