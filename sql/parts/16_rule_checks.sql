@@ -385,9 +385,8 @@ BEGIN
 		AND NOT (before.state = 'active' AND after.state = 'retired'
 				 AND pg_trigger_depth() > 1) THEN
 		PERFORM agentpay._refuse('55000', format(
-				'version %s of point "%s" cannot go from %s to %s',
-				after.version, after.point, before.state,
-				coalesce(after.state, 'NULL')),
+				'version %s of point "%s" cannot go from %s to %L',
+				after.version, after.point, before.state, after.state),
 			'A version becomes active, and retires when another does.',
 			CASE WHEN before.state = 'active'
 			THEN format('SELECT agentpay.revert(%L, reason => ''…'');',

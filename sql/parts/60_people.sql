@@ -40,6 +40,12 @@ BEGIN
 			'It is when the label became true in the world.',
 			'Leave it out: it is now() then.');
 	END IF;
+	IF effective_at > agentpay._now() + interval '1 day' THEN
+		PERFORM agentpay._refuse('22008',
+			format('effective_at is in the future: %s', effective_at),
+			'It is when the label became true in the world.',
+			'Leave it out: it is now() then.');
+	END IF;
 	IF NOT EXISTS (SELECT FROM agentpay.decisions d
 					WHERE d.point = p.point
 					  AND d.row_id = _record_outcome.row_id) THEN
