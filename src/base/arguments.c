@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -28,5 +29,20 @@ agentpay_arguments_text(FunctionCallInfo fcinfo, int arg, bool *isnull)
 		elog(ERROR, "could not determine the type of argument %d", arg + 1);
 	getTypeOutputInfo(type, &output, &is_varlena);
 	return CStringGetTextDatum(
-		OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
+		agentpay_text_form(type, OidOutputFunctionCall(output,
+													   PG_GETARG_DATUM(arg))));
+}
+
+char *
+agentpay_text_form(Oid type, char *text)
+{
+	if (type == BPCHAROID || getBaseType(type) == BPCHAROID)
+	{
+		Size length = strlen(text);
+
+		while (length > 0 && text[length - 1] == ' ')
+			length--;
+		text[length] = '\0';
+	}
+	return text;
 }

@@ -11,8 +11,14 @@
 #include "fmgr.h"
 
 /*
- * The argument's text form, by its type's output function; a literal without
- * a type will do.  Returns a text datum, or sets *isnull.
+ * What a type's output function wrote, as a cast to text has it: char(n)
+ * without the blanks that fill it up.  In place; returns text.
+ */
+extern char *agentpay_text_form(Oid type, char *text);
+
+/*
+ * The argument's text form; a literal without a type will do.  Returns a text
+ * datum, or sets *isnull.
  */
 extern Datum
 agentpay_arguments_text(FunctionCallInfo fcinfo, int arg, bool *isnull);

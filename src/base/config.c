@@ -109,10 +109,14 @@ agentpay_config_lists_generation(void)
 {
 	static uint64 seen = 0;
 
-	/* the tables themselves may be new ones */
 	if (seen != lists_changed)
+	{
+		uint64 now = lists_changed;
+
+		/* the tables themselves may be new ones, or become it meanwhile */
 		watch();
-	seen = lists_changed;
+		seen = now;
+	}
 	return seen;
 }
 

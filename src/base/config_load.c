@@ -25,6 +25,13 @@
 #include "base/identity.h"
 #include "base/owner.h"
 
+/* The numbers of a JSON array; whatever else it has is left out. */
+#define NUMBERS(json)                                               \
+	"ARRAY(SELECT x::numeric FROM jsonb_array_elements(CASE"        \
+	" jsonb_typeof(" json ") WHEN 'array' THEN " json " END)"       \
+	" WITH ORDINALITY AS e (x, i) WHERE jsonb_typeof(x) = 'number'" \
+	" ORDER BY i)"
+
 /* The rows of one query; they are copied into context. */
 typedef struct Rows
 {
@@ -44,6 +51,7 @@ static void load_rules(Rows *rows);
 static void load_agents(Rows *rows);
 static void load_policies(Rows *rows);
 static void load_models(Rows *rows);
+static bool has_scales(const AgentpayModelConfig *model);
 static void query(Rows *rows, const char *sql);
 static AgentpayPointConfig *point_of_row(Rows *rows);
 static void *grow(Rows *rows, void *array, int count, size_t size);
@@ -52,9 +60,10 @@ static char *text_at(Rows *rows, int column);
 static int64 int_at(Rows *rows, int column);
 static bool bool_at(Rows *rows, int column);
 static double float_at(Rows *rows, int column);
+static double double_of(Datum numeric);
 static Numeric numeric_at(Rows *rows, int column);
 static char **texts_at(Rows *rows, int column, int *count);
-static double *floats_at(Rows *rows, int column, int *count);
+static double *numbers_at(Rows *rows, int column, int *count);
 static int verdict_at(Rows *rows, int column, const AgentpayPointConfig *point);
 
 AgentpayConfig *
@@ -91,6 +100,7 @@ agentpay_config_load(void)
 	return config;
 }
 
+/* A point without verdicts, as a restore has it for a while, cannot decide. */
 static void
 load_points(Rows *rows)
 {
@@ -106,6 +116,8 @@ load_points(Rows *rows)
 		  "  FROM agentpay.decision_points p"
 		  " WHERE p.enabled AND EXISTS (SELECT FROM pg_catalog.pg_class c"
 		  "							     WHERE c.oid = p.table_name)"
+		  "	AND EXISTS (SELECT FROM agentpay.verdicts v"
+		  "				 WHERE v.point = p.point)"
 		  " ORDER BY p.point COLLATE \"C\"");
 	config->points = MemoryContextAllocZero(config->context,
 											sizeof(AgentpayPointConfig) *
@@ -246,7 +258,8 @@ load_thresholds(Rows *rows)
 	query(rows,
 		  "SELECT t.point, t.verdict, t.score FROM ("
 		  "  SELECT s.point, v.verdict, v.rank, CASE s.thresholds"
-		  "		 WHEN '{}' THEN 100 * v.rank::numeric / (SELECT max(m.rank)"
+		  "		 WHEN '{}' THEN 100 * v.rank::numeric / (SELECT"
+		  "			nullif(max(m.rank), 0)"
 		  "			FROM agentpay.verdicts m WHERE m.point = s.point)"
 		  "		 ELSE (s.thresholds ->> v.verdict)::numeric END AS score"
 		  "	   FROM agentpay.rulesets s JOIN agentpay.verdicts v USING (point)"
@@ -309,7 +322,7 @@ load_agents(Rows *rows)
 {
 	query(rows, "SELECT a.point, a.name, v.version::int8,"
 				" a.protocol = 'builtin', coalesce(a.model, ''), a.invoke_when,"
-				" a.sample_percent::float8, a.fields"
+				" a.sample_percent, a.fields"
 				"  FROM agentpay.agents a"
 				" CROSS JOIN LATERAL (SELECT max(x.version) AS version"
 				"	FROM agentpay.agent_versions x WHERE x.agent = a.name) AS v"
@@ -331,7 +344,7 @@ load_agents(Rows *rows)
 		agent->builtin = bool_at(rows, 4);
 		agent->model = text_at(rows, 5);
 		agent->invoke_when = text_at(rows, 6);
-		agent->sample_percent = float_at(rows, 7);
+		agent->sample_percent = double_of(NumericGetDatum(numeric_at(rows, 7)));
 		agent->fields = texts_at(rows, 8, &agent->n_fields);
 	}
 }
@@ -361,43 +374,60 @@ load_policies(Rows *rows)
 	}
 }
 
-/* A model whose definition does not fit its inputs is as good as missing. */
+/*
+ * A model whose definition does not fit its inputs is as good as missing: it
+ * fails the rules that ask for it, and nothing else.
+ */
 static void
 load_models(Rows *rows)
 {
 	AgentpayConfig *config = rows->config;
 
-	query(rows, "SELECT name, version::int8, features,"
-				" (definition ->> 'intercept')::float8,"
-				" ARRAY(SELECT x::float8 FROM jsonb_array_elements_text("
-				"	definition -> 'coefficients') AS x),"
-				" ARRAY(SELECT x::float8 FROM jsonb_array_elements_text("
-				"	definition -> 'mean') AS x),"
-				" ARRAY(SELECT x::float8 FROM jsonb_array_elements_text("
-				"	definition -> 'scale') AS x)"
-				"  FROM agentpay.models WHERE active AND kind = 'logistic'"
-				" ORDER BY name COLLATE \"C\"");
+	query(
+		rows,
+		"SELECT name, version::int8, features,"
+		" " NUMBERS(
+			"jsonb_build_array(definition -> 'intercept')") ","
+															" " NUMBERS(
+																"definition -> 'coefficients'") ","
+																								" " NUMBERS(
+																									"definition -> 'mean'") ","
+																															" " NUMBERS(
+																																"definition -> 'scale'") "  FROM agentpay.models WHERE active AND kind = 'logistic'"
+																																						 " ORDER BY name COLLATE \"C\"");
 	config->models = MemoryContextAllocZero(config->context,
 											sizeof(AgentpayModelConfig) *
 												(rows->count + 1));
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayModelConfig *model = &config->models[config->n_models];
-		int coefficients;
-		int mean;
-		int scale;
+		double *intercept;
+		int counts[4];
 
 		model->name = text_at(rows, 1);
 		model->version = (int) int_at(rows, 2);
 		model->inputs = texts_at(rows, 3, &model->n_inputs);
-		model->intercept = float_at(rows, 4);
-		model->coefficients = floats_at(rows, 5, &coefficients);
-		model->mean = floats_at(rows, 6, &mean);
-		model->scale = floats_at(rows, 7, &scale);
-		if (coefficients == model->n_inputs && mean == model->n_inputs &&
-			scale == model->n_inputs)
+		intercept = numbers_at(rows, 4, &counts[0]);
+		model->coefficients = numbers_at(rows, 5, &counts[1]);
+		model->mean = numbers_at(rows, 6, &counts[2]);
+		model->scale = numbers_at(rows, 7, &counts[3]);
+		if (counts[0] != 1 || counts[1] != model->n_inputs ||
+			counts[2] != model->n_inputs || counts[3] != model->n_inputs)
+			continue;
+		model->intercept = intercept[0];
+		if (has_scales(model))
 			config->n_models++;
 	}
+}
+
+/* Inputs are divided by them. */
+static bool
+has_scales(const AgentpayModelConfig *model)
+{
+	for (int i = 0; i < model->n_inputs; i++)
+		if (model->scale[i] == 0)
+			return false;
+	return true;
 }
 
 /* Runs the query under the reading's snapshot. */
@@ -522,24 +552,32 @@ texts_at(Rows *rows, int column, int *count)
 	return texts;
 }
 
+/* What a double cannot hold becomes 0 or infinity, and is no error. */
+static double
+double_of(Datum numeric)
+{
+	return DatumGetFloat8(
+		DirectFunctionCall1(numeric_float8_no_overflow, numeric));
+}
+
 static double *
-floats_at(Rows *rows, int column, int *count)
+numbers_at(Rows *rows, int column, int *count)
 {
 	bool isnull;
 	Datum value = value_at(rows, column, &isnull);
 	Datum *elements;
-	double *floats;
+	double *numbers;
 
 	*count = 0;
 	if (isnull)
 		return NULL;
-	deconstruct_array(DatumGetArrayTypeP(value), FLOAT8OID, sizeof(float8),
-					  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, NULL, count);
-	floats = MemoryContextAlloc(rows->config->context,
-								sizeof(double) * (*count + 1));
+	deconstruct_array(DatumGetArrayTypeP(value), NUMERICOID, -1, false,
+					  TYPALIGN_INT, &elements, NULL, count);
+	numbers = MemoryContextAlloc(rows->config->context,
+								 sizeof(double) * (*count + 1));
 	for (int i = 0; i < *count; i++)
-		floats[i] = DatumGetFloat8(elements[i]);
-	return floats;
+		numbers[i] = double_of(elements[i]);
+	return numbers;
 }
 
 /* -1 for NULL, or what is no verdict of the point. */

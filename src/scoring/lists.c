@@ -2,30 +2,49 @@
  * lists.c
  *		Named lists, for in_list(): a hash table per session.
  *
- * A list is read whole when it is first asked for, by SQL as the extension's
- * owner under the latest snapshot (see base/config_load.c for why), and
- * forgotten when any list may have changed.
+ * A list is read when it is first asked for, by SQL as the extension's owner
+ * under the latest snapshot (see base/config_load.c for why), and forgotten
+ * when any list may have changed.  That there is no such list is remembered
+ * as well.  A long list is not read, or each new entry would make every
+ * session read it again: its values are looked up in the index, one by one.
  *
- * Locking: AccessShareLock on lists and list_entries while a list is read.
+ * Locking: AccessShareLock on lists and list_entries while a list is read or
+ * a value is looked up, kept to the end of the transaction.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/appender.h"
 #include "base/arguments.h"
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/config.h"
 #include "base/owner.h"
 #include "scoring/lists.h"
+
+/* A session reads lists up to this length: about 1 MB and 5 ms. */
+#define ENTRIES_READ 10000
+
+/* Columns of agentpay.list_entries; the first two are its key. */
+#define ENTRY_LIST 1
+#define ENTRY_VALUE 2
+#define ENTRY_EXPIRES_AT 3
 
 typedef struct Entry
 {
@@ -54,7 +73,8 @@ typedef struct NamedList
 {
 	struct NamedList *next;
 	char *name;
-	entries_hash *entries;
+	bool exists;
+	entries_hash *entries; /* NULL: too many to keep */
 } NamedList;
 
 static MemoryContext context = NULL;
@@ -63,7 +83,10 @@ static uint64 generation = 0;
 
 static NamedList *find_list(const char *name);
 static NamedList *read_list(const char *name);
-static void select_for(const char *sql, const char *name, Snapshot snapshot);
+static void fill_list(NamedList *list, MemoryContext memory);
+static void
+select_for(const char *sql, const char *name, Snapshot snapshot, long limit);
+static TimestampTz look_up(const char *list, const char *value);
 
 PG_FUNCTION_INFO_V1(agentpay_in_list);
 
@@ -71,8 +94,17 @@ bool
 agentpay_list_contains(const char *list, const char *value, TimestampTz at)
 {
 	NamedList *found = find_list(list);
-	Entry *entry = entries_lookup(found->entries, value);
+	Entry *entry;
 
+	if (!found->exists)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("list \"%s\" does not exist", list),
+				 errhint("INSERT INTO agentpay.lists (name) VALUES (%s);",
+						 quote_literal_cstr(list))));
+	if (found->entries == NULL)
+		return look_up(list, value) > at;
+	entry = entries_lookup(found->entries, value);
 	return entry != NULL && entry->expires_at > at;
 }
 
@@ -86,9 +118,11 @@ find_list(const char *name)
 	{
 		lists = NULL;
 		if (context != NULL)
-			MemoryContextDelete(context);
-		context = AllocSetContextCreate(CacheMemoryContext, "agentpay lists",
-										ALLOCSET_DEFAULT_SIZES);
+			MemoryContextReset(context);
+		else
+			context = AllocSetContextCreate(CacheMemoryContext,
+											"agentpay lists",
+											ALLOCSET_SMALL_SIZES);
 		generation = now;
 	}
 	for (NamedList *list = lists; list != NULL; list = list->next)
@@ -97,38 +131,50 @@ find_list(const char *name)
 	return read_list(name);
 }
 
-/* Reads one list; an error when there is none of that name. */
+/* An error frees with the statement what was read. */
 static NamedList *
 read_list(const char *name)
 {
-	NamedList *list = MemoryContextAllocZero(context, sizeof(NamedList));
+	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext,
+												 "agentpay list",
+												 ALLOCSET_START_SMALL_SIZES);
+	NamedList *list = MemoryContextAllocZero(memory, sizeof(NamedList));
+
+	list->name = MemoryContextStrdup(memory, name);
+	fill_list(list, memory);
+	MemoryContextSetParent(memory, context);
+	list->next = lists;
+	lists = list;
+	return list;
+}
+
+/* What the tables say of the list now. */
+static void
+fill_list(NamedList *list, MemoryContext memory)
+{
 	AgentpayOwnerState saved;
 	Snapshot snapshot;
 
-	list->name = MemoryContextStrdup(context, name);
 	agentpay_owner_enter(&saved);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	select_for("SELECT FROM agentpay.lists WHERE name = $1", name, snapshot);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("list \"%s\" does not exist", name),
-				 errhint("INSERT INTO agentpay.lists (name) VALUES (%s);",
-						 quote_literal_cstr(name))));
+	select_for("SELECT FROM agentpay.lists WHERE name = $1", list->name,
+			   snapshot, 1);
+	list->exists = SPI_processed > 0;
 	select_for("SELECT value, coalesce(expires_at, 'infinity')"
 			   "  FROM agentpay.list_entries WHERE list = $1",
-			   name, snapshot);
-	list->entries = entries_create(context, Max(SPI_processed, 8), NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
+			   list->name, snapshot, ENTRIES_READ + 1);
+	if (SPI_processed <= ENTRIES_READ)
+		list->entries = entries_create(memory, Max(SPI_processed, 8), NULL);
+	for (uint64 i = 0; list->entries != NULL && i < SPI_processed; i++)
 	{
 		bool isnull;
 		Datum value = SPI_getbinval(SPI_tuptable->vals[i],
 									SPI_tuptable->tupdesc, 1, &isnull);
 		Datum expires_at = SPI_getbinval(SPI_tuptable->vals[i],
 										 SPI_tuptable->tupdesc, 2, &isnull);
-		char *copy = MemoryContextStrdup(context, TextDatumGetCString(value));
+		char *copy = MemoryContextStrdup(memory, TextDatumGetCString(value));
 		Entry *entry = entries_insert(list->entries, copy, &isnull);
 
 		entry->expires_at = DatumGetTimestampTz(expires_at);
@@ -136,15 +182,11 @@ read_list(const char *name)
 	SPI_finish();
 	UnregisterSnapshot(snapshot);
 	agentpay_owner_leave(&saved);
-	/* only now: an error above leaves nothing half read */
-	list->next = lists;
-	lists = list;
-	return list;
 }
 
 /* Runs a query whose parameter is the list's name. */
 static void
-select_for(const char *sql, const char *name, Snapshot snapshot)
+select_for(const char *sql, const char *name, Snapshot snapshot, long limit)
 {
 	Oid type = TEXTOID;
 	Datum value = CStringGetTextDatum(name);
@@ -152,8 +194,45 @@ select_for(const char *sql, const char *name, Snapshot snapshot)
 
 	if (plan == NULL ||
 		SPI_execute_snapshot(plan, &value, NULL, snapshot, InvalidSnapshot,
-							 true, false, 0) != SPI_OK_SELECT)
+							 true, false, limit) != SPI_OK_SELECT)
 		elog(ERROR, "could not read list \"%s\"", name);
+}
+
+/* When a value leaves a list, by what is committed now; or the beginning. */
+static TimestampTz
+look_up(const char *list, const char *value)
+{
+	Relation rows = table_open(agentpay_relation("list_entries"),
+							   AccessShareLock);
+	Relation index = index_open(agentpay_relation("list_entries_pkey"),
+								AccessShareLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rows, NULL);
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	TimestampTz expires_at = DT_NOBEGIN;
+
+	ScanKeyEntryInitialize(&keys[0], 0, ENTRY_LIST, BTEqualStrategyNumber,
+						   TEXTOID, index->rd_indcollation[0], F_TEXTEQ,
+						   CStringGetTextDatum(list));
+	ScanKeyEntryInitialize(&keys[1], 0, ENTRY_VALUE, BTEqualStrategyNumber,
+						   TEXTOID, index->rd_indcollation[1], F_TEXTEQ,
+						   CStringGetTextDatum(value));
+	scan = AGENTPAY_INDEX_BEGINSCAN(rows, index, snapshot, 2);
+	index_rescan(scan, keys, 2, NULL, 0);
+	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		bool isnull;
+		Datum expires = slot_getattr(slot, ENTRY_EXPIRES_AT, &isnull);
+
+		expires_at = isnull ? DT_NOEND : DatumGetTimestampTz(expires);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	table_close(rows, NoLock);
+	return expires_at;
 }
 
 /* agentpay.in_list(list text, value "any") */
@@ -166,6 +245,12 @@ agentpay_in_list(PG_FUNCTION_ARGS)
 
 	if (isnull)
 		PG_RETURN_NULL();
+	/* once a statement: what changed elsewhere holds from here on */
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		AcceptInvalidationMessages();
+		fcinfo->flinfo->fn_extra = &lists;
+	}
 	PG_RETURN_BOOL(agentpay_list_contains(list, TextDatumGetCString(value),
 										  agentpay_clock_now()));
 }
