@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * arguments.c
- *		Arguments of type "any": row ids, which are logged as text.
+ *		Text forms of row ids and of arguments of type "any".
  *
  * 42, '42' and a uuid all work without a cast, so that nobody has to know how
  * a log stores them.

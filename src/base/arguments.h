@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * arguments.h
- *		Arguments of type "any": row ids, which are logged as text.
+ *		Text forms of row ids and of arguments of type "any".
  *-------------------------------------------------------------------------
  */
 #ifndef AGENTPAY_ARGUMENTS_H

@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "base/arguments.h"
 #include "base/contain.h"
 #include "scoring/evaluate.h"
 #include "scoring/inputs.h"
@@ -270,7 +271,9 @@ currency_body(void *arg)
 	if (point->currency.type != TEXTOID)
 	{
 		getTypeOutputInfo(point->currency.type, &output, &varlena);
-		value = CStringGetTextDatum(OidOutputFunctionCall(output, value));
+		value = CStringGetTextDatum(
+			agentpay_text_form(point->currency.type,
+							   OidOutputFunctionCall(output, value)));
 	}
 	evaluation->currency = value;
 }

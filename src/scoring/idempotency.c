@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/arguments.h"
 #include "base/compat.h"
 #include "base/locks.h"
 #include "scoring/idempotency.h"
@@ -142,7 +143,10 @@ rows_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key)
 		bool isnull;
 		Datum id = slot_getattr(slot, id_attno, &isnull);
 
-		row_ids = lappend(row_ids, OutputFunctionCall(&point->id_output, id));
+		row_ids = lappend(
+			row_ids,
+			agentpay_text_form(point->id.type,
+							   OutputFunctionCall(&point->id_output, id)));
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);

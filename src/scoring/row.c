@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "base/arguments.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "evidence/decisions.h"
@@ -46,7 +47,8 @@ agentpay_row_id(AgentpayPoint *point, TupleTableSlot *row)
 						point->id.name, point->config->name),
 				 errhint("A decision is found by the row's id: give the row "
 						 "one.")));
-	return OutputFunctionCall(&point->id_output, id);
+	return agentpay_text_form(point->id.type,
+							  OutputFunctionCall(&point->id_output, id));
 }
 
 bytea *
