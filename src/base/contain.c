@@ -6,6 +6,10 @@
  * memory would stay as the error left them.  A subtransaction that writes
  * nothing costs a fraction of a microsecond and no transaction id.
  *
+ * It ends here, whatever happened: an error that goes on finds the transaction
+ * at the level at which this was called.  Whoever catches it there, or ends
+ * the statement, would otherwise abort our subtransaction instead of theirs.
+ *
  * Locks that body takes are kept when it returns, and released when it fails.
  *-------------------------------------------------------------------------
  */
@@ -38,10 +42,12 @@ agentpay_contain(void (*body)(void *arg), void *arg, ErrorData **error)
 	{
 		MemoryContextSwitchTo(context);
 		*error = CopyErrorData();
-		if (must_be_known((*error)->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (must_be_known((*error)->sqlerrcode))
+			ReThrowError(*error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
