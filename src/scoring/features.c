@@ -82,6 +82,7 @@ static void
 read_rows(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at);
 static bool see_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
 					TupleTableSlot *slot, TimestampTz at);
+static void see_itself(AgentpayVelocityScan *scan, TupleTableSlot *row);
 static void forget_rows(AgentpayVelocityScan *scan);
 static bool passes(AgentpayFeature *feature, const LeafExpressions *expressions,
 				   TupleTableSlot *slot);
@@ -160,6 +161,14 @@ agentpay_feature_read(AgentpayFeature *feature, TupleTableSlot *row,
 	double result;
 
 	Assert(!TIMESTAMP_NOT_FINITE(at));
+	if (feature->velocity->busy)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot read feature \"%s\" while it is read",
+						feature->config.name),
+				 errdetail("A function in its expressions inserts into the "
+						   "table whose rows it computes from."),
+				 errhint("Use functions that change nothing.")));
 	if (feature->aggregator != NULL)
 		agentpay_aggregator_reset(feature->aggregator);
 	feature->latest = DT_NOBEGIN;
@@ -323,13 +332,9 @@ read_rows(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at)
 		scan.after = earlier(scan.until, feature->config.over_us);
 	else
 		scan.newest_first = true;
-	agentpay_velocity_scan(feature->velocity, row, &scan);
 	if (feature->counts_itself)
-	{
-		ResetExprContext(feature->econtext);
-		if (passes(feature, &feature->row, row))
-			add_row(feature, &feature->row, row);
-	}
+		scan.itself = see_itself;
+	agentpay_velocity_scan(feature->velocity, row, &scan);
 }
 
 /* One row of the table, in a leaf that may see its first one. */
@@ -359,6 +364,17 @@ see_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
 	/* in what other leaves have, only a later row is of interest */
 	feature->latest = scan->after = at;
 	return false;
+}
+
+/* The row that is not in the table yet. */
+static void
+see_itself(AgentpayVelocityScan *scan, TupleTableSlot *row)
+{
+	AgentpayFeature *feature = scan->arg;
+
+	ResetExprContext(feature->econtext);
+	if (passes(feature, &feature->row, row))
+		add_row(feature, &feature->row, row);
 }
 
 static void

@@ -67,7 +67,7 @@ static void register_callback(void);
 static void mark_stale(Datum arg, Oid relation);
 static void unlink_velocity(void *arg);
 static Oid time_type_of(Oid relation, const char *column);
-static void scan_and_let_go(Reading *reading);
+static void scan_and_let_go(Reading *reading, TupleTableSlot *row);
 static void let_go(AgentpayVelocity *velocity);
 static void scan_until_complete(Reading *reading);
 static Datum *read_key(AgentpayVelocity *velocity, TupleTableSlot *row);
@@ -201,32 +201,29 @@ agentpay_velocity_scan(AgentpayVelocity *velocity, TupleTableSlot *row,
 	MemoryContext old;
 	Reading reading = {.velocity = velocity, .scan = scan};
 
-	if (velocity->busy)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("cannot score a row while a feature reads its rows"),
-				 errdetail("A function in an expression inserts into the "
-						   "table whose rows it computes from."),
-				 errhint("Use functions that change nothing.")));
+	Assert(!velocity->busy);
 	MemoryContextReset(velocity->reading);
 	old = MemoryContextSwitchTo(velocity->reading);
 	reading.key = read_key(velocity, row);
-	if (reading.key != NULL && scan->after < scan->until)
-		scan_and_let_go(&reading);
+	scan_and_let_go(&reading, row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(velocity->reading);
 }
 
 /* Leaves no pin behind, also when an expression fails. */
 static void
-scan_and_let_go(Reading *reading)
+scan_and_let_go(Reading *reading, TupleTableSlot *row)
 {
 	AgentpayVelocity *velocity = reading->velocity;
+	AgentpayVelocityScan *scan = reading->scan;
 
 	velocity->busy = true;
 	PG_TRY();
 	{
-		scan_until_complete(reading);
+		if (reading->key != NULL && scan->after < scan->until)
+			scan_until_complete(reading);
+		if (scan->itself != NULL)
+			scan->itself(scan, row);
 	}
 	PG_CATCH();
 	{

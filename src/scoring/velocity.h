@@ -48,8 +48,8 @@ typedef struct AgentpayVelocity
 	AttrNumber *key_columns; /* of leaf */
 	char *time_column;
 	Oid time_type; /* timestamptz, timestamp or date */
-	bool busy;
-	bool stale;			/* since it was made */
+	bool busy;	   /* from begin to end of a scan: it serves no other one */
+	bool stale;	   /* since it was made */
 	bool sources_stale; /* since they were found */
 	MemoryContext sources_context;
 	int n_sources; /* the newest times first */
@@ -62,7 +62,8 @@ typedef struct AgentpayVelocity
 /*
  * Who looks at rows.  row() returns false when it needs no older or younger
  * row of this leaf; it may raise after.  forget() is called when all begins
- * anew, because the table changed under the scan.
+ * anew, because the table changed under the scan.  itself(), unless it is
+ * NULL, gets the row whose past is read, at the end.
  */
 typedef struct AgentpayVelocityScan
 {
@@ -73,6 +74,7 @@ typedef struct AgentpayVelocityScan
 				AgentpayVelocitySource *source, TupleTableSlot *slot,
 				TimestampTz at);
 	void (*forget)(struct AgentpayVelocityScan *scan);
+	void (*itself)(struct AgentpayVelocityScan *scan, TupleTableSlot *row);
 	void *arg;
 } AgentpayVelocityScan;
 
