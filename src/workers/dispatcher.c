@@ -119,6 +119,7 @@ create_dispatcher(Dispatcher *d)
 	const char *problem = NULL;
 
 	raise_file_limit(d);
+	d->claim_behind = true; /* the cursor may have been left on its way */
 	d->context = AllocSetContextCreate(TopMemoryContext, "agentpay dispatcher",
 									   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(d->context);
@@ -232,7 +233,11 @@ work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
 			*retry_ms = Min(*retry_ms, seen == DISPATCHER_LOCKED
 										   ? KILL_RETRY_MS
 										   : ERROR_RETRY_MS);
-		*again = seen == DISPATCHER_CLAIM_BATCH;
+		/* what woke us may be newer than what a full batch goes on with */
+		*again = seen == DISPATCHER_CLAIM_BATCH ||
+				 (seen >= 0 && d->claim_behind);
+		if (seen >= 0)
+			d->claim_behind = seen == DISPATCHER_CLAIM_BATCH;
 	}
 	dispatcher_move_due(d, now);
 	if (agentpay_workers_enabled)

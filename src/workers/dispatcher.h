@@ -82,6 +82,7 @@ typedef struct Dispatcher
 	int n_done;
 	TimestampTz record_after; /* recording failed: not before */
 	uint64 kill_seen;
+	bool claim_behind; /* the next claim goes on with an older snapshot */
 	uint32 wakes_seen;
 	int max_in_flight; /* as many as there are file descriptors for */
 } Dispatcher;
