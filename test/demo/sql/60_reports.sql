@@ -76,8 +76,16 @@ WHERE d.point = 'fraud' AND d.agent = 'embedded' AND d.kind = 'agent'
 ORDER BY (r.verdict = 'approve' AND d.verdict <> 'approve' AND a.fraud) DESC,
 	l.agent IS NULL, d.confidence DESC, a.id
 LIMIT 1 \gset
-\pset format wrapped
-SELECT * FROM agentpay.explain('fraud', :'payment')
+\echo
+\pset tuples_only on
+\pset format unaligned
+SELECT format('%-11s %-27s %s%s',
+	CASE WHEN section IS DISTINCT FROM lag(section) OVER (ORDER BY n) THEN section END,
+	item, value, '   (' || note || ')')
+FROM agentpay.explain('fraud', :'payment')
+	WITH ORDINALITY AS e (section, item, value, note, n)
 WHERE section <> 'inputs'
-	OR item IN ('amount', 'same_amount_10m', 'v4', 'v12', 'v14', 'model(card_fraud)');
+	OR item IN ('amount', 'same_amount_10m', 'v4', 'v12', 'v14', 'model(card_fraud)')
+ORDER BY n;
+\pset tuples_only off
 \pset format aligned
