@@ -116,7 +116,7 @@ REVOKE ALL ON FUNCTION agentpay._check_training(text, text, text[], interval, do
 CREATE FUNCTION agentpay._training_rows(point text, features text[],
 	since timestamptz, until timestamptz, label_delay interval,
 	OUT x double precision[], OUT y boolean[], OUT immature bigint,
-	OUT latest timestamptz)
+	OUT latest timestamptz, OUT present bigint[])
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -164,12 +164,16 @@ BEGIN
 		SELECT array_agg(inputs ORDER BY occurred_at, row_id) FILTER (WHERE known),
 			array_agg(fraud ORDER BY occurred_at, row_id) FILTER (WHERE known),
 			count(*) FILTER (WHERE NOT known),
-			(SELECT max(occurred_at) FROM payments) - $4
+			(SELECT max(occurred_at) FROM payments) - $4,
+			ARRAY[%7$s]
 		FROM rows$q$,
 		at_point.id_column, occurred_at, format('ARRAY[%s]::float8[]', inputs),
 		at_point.table_name, strpos(inputs, 'd.inputs') > 0,
-		at_point.labels_complete)
-	INTO x, y, immature, latest
+		at_point.labels_complete,
+		(SELECT string_agg(format('count(inputs[%s]) FILTER (WHERE known)', o),
+						   ', ' ORDER BY o)
+		   FROM generate_series(1, cardinality(features)) AS o))
+	INTO x, y, immature, latest, present
 	USING point, since, until, label_delay, at_point.label_maturity;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._training_rows(text, text[], timestamptz, timestamptz, interval) FROM PUBLIC;
@@ -191,6 +195,7 @@ DECLARE
 	fit record;
 	train_rows int;
 	train_frauds bigint;
+	absent text;
 BEGIN
 	PERFORM agentpay._check_training(train_logistic.name, train_logistic.point,
 		train_logistic.features, label_delay, l2, holdout);
@@ -221,6 +226,18 @@ BEGIN
 				train_logistic.frauds - train_frauds),
 			format('SELECT agentpay.record_outcome(%L, …, ''fraud''); or choose an earlier since.',
 				train_logistic.point));
+	END IF;
+	SELECT f.name INTO absent
+	  FROM unnest(train_logistic.features, data.present) AS f (name, rows)
+	 WHERE f.rows = 0 LIMIT 1;
+	IF FOUND THEN
+		PERFORM agentpay._refuse('55000', format(
+				'"%s" has no value in any of the %s rows to train on', absent,
+				train_logistic.rows),
+			'A feature has one from when rules or agents began to read it; the decisions hold it.',
+			format('INSERT INTO agentpay.rules (point, code, condition, score) VALUES (%L, %L, %L, 0); SELECT agentpay.activate(%1$L); and train when payments have come.',
+				train_logistic.point, 'READS_' || upper(left(absent, 40)),
+				quote_ident(absent) || ' > 0'));
 	END IF;
 
 	SELECT * INTO fit FROM agentpay._fit_logistic(data.x, data.y, train_rows, l2) f;
