@@ -201,10 +201,12 @@ AS $$
 	 WHERE s.point = d.point AND s.version = d.ruleset_version
 	   AND s.mode = 'first_match'
 	UNION ALL
-	SELECT 'on_error', coalesce(s.on_error, CASE p.role WHEN 'fraud'
-				THEN 'review' ELSE (SELECT v.verdict FROM agentpay.verdicts v
-									 WHERE v.point = d.point AND v.is_default)
-				END),
+	-- as src/base/config_load.c fills it in
+	SELECT 'on_error', coalesce(s.on_error, (
+				SELECT v.verdict FROM agentpay.verdicts v
+				 WHERE v.point = d.point
+				   AND (p.role = 'fraud' OR v.is_default)
+				 ORDER BY v.verdict = 'review' DESC, v.rank DESC LIMIT 1)),
 		   'errors: ' || (SELECT string_agg(k, ', ')
 							FROM jsonb_object_keys(d.detail -> 'errors') AS k)
 	  FROM agentpay.rulesets s

@@ -15,7 +15,7 @@ CREATE FUNCTION pg_temp.agent_line(what text, which text, id text)
 	 WHERE d.point = 't_views' AND d.row_id = id
 	   AND d.kind IN ('agent', 'fallback') AND d.repeat_no = 0
 	   AND e.section = what AND e.item = which $$;
-SELECT plan(41);
+SELECT plan(42);
 
 -- ── a rules decision ────────────────────────────────────────────────────────
 SELECT is(pg_temp.line('decision', 'verdict', 'B1'),
@@ -171,5 +171,21 @@ SELECT throws_ok('SELECT * FROM agentpay.preview_call(''nobody'', 1)', '42704',
 	'unknown agent: ''nobody''');
 SELECT throws_ok('SELECT * FROM agentpay.preview_call(''t_llm'', ''nobody'')',
 	'42704', 'point "t_views" has no decision about row ''nobody''');
+
+-- ── a vocabulary of one's own ───────────────────────────────────────────────
+CREATE TABLE t_words (id bigint PRIMARY KEY, at timestamptz NOT NULL, n int,
+	outcome text);
+\o /dev/null
+SELECT agentpay.attach('t_words', 't_words', 'fraud', 'id', 'at',
+	outcome => 'outcome', verdicts => '{ok,hold,stop}');
+INSERT INTO agentpay.rules (point, code, condition, score)
+VALUES ('t_words', 'DIVIDES', '1 / n > 2', 10);
+SELECT agentpay.activate('t_words');
+\o
+INSERT INTO t_words VALUES (1, now(), 0);
+SELECT results_eq($$ SELECT w.outcome, e.value FROM t_words w,
+	agentpay.explain('t_words', 1) e WHERE e.item = 'on_error' $$,
+	$$ VALUES ('stop', 'stop') $$,
+	'without a verdict review a failure gives the strictest, and explain() says so');
 SELECT * FROM finish();
 ROLLBACK;
