@@ -13,9 +13,11 @@
  * score rows of one key in the same instant, both before either row is
  * inserted, do not see each other.
  *
- * Locking: AccessShareLock on each leaf that is read and on its index, kept
- * to the end of the transaction; a shared buffer lock while a version is
- * judged, and none while expressions run.  Relcache callbacks only mark.
+ * Locking: AccessShareLock on a leaf and on its index while they are read, no
+ * longer: a table can have more leaves than there is room for locks, and the
+ * statement itself holds the leaf that it inserts into.  Buffers are locked
+ * while a version is judged, not while expressions run.  Relcache callbacks
+ * only mark.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -325,14 +327,14 @@ scan_sources(Reading *reading, bool may_stop)
 		if (complete && relation != NULL)
 			scan_source(reading, source, relation, &range);
 		if (relation != NULL)
-			table_close(relation, NoLock);
+			table_close(relation, AccessShareLock);
 	}
 	return complete;
 }
 
 /*
  * Opens a leaf; false when the table changed.  Taking the lock is when other
- * sessions' changes become known; once it is held, they wait for us.
+ * sessions' changes become known; while it is held, they wait for us.
  */
 static bool
 open_source(AgentpayVelocity *velocity, AgentpayVelocitySource *source,
@@ -378,7 +380,7 @@ scan_source(Reading *reading, AgentpayVelocitySource *source, Relation relation,
 	scan_rows(reading, source, scan, range);
 	reading->n_leaves++;
 	index_endscan(scan);
-	index_close(index, NoLock);
+	index_close(index, AccessShareLock);
 }
 
 static void

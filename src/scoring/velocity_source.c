@@ -7,9 +7,9 @@
  * key columns only, so that equal keys share a child; those that cannot hold
  * the time are left out at each scan.
  *
- * Locking: AccessShareLock on the partitioned tables, kept to the end of the
- * transaction; leaves are not touched before the first scan that needs them,
- * and then the caller holds AccessShareLock on them.
+ * Locking: AccessShareLock on the partitioned tables while they are listed;
+ * leaves are not touched before the first scan that needs them, and then the
+ * caller holds AccessShareLock on them.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -75,6 +75,7 @@ init_scan_key(ScanKey key, Relation index, int column, StrategyNumber strategy);
 void
 agentpay_velocity_find_sources(AgentpayVelocity *velocity)
 {
+	MemoryContext work;
 	MemoryContext old;
 	ListCell *cell;
 	Walk walk = {.velocity = velocity};
@@ -90,7 +91,10 @@ agentpay_velocity_find_sources(AgentpayVelocity *velocity)
 	velocity->sources_context =
 		AllocSetContextCreate(velocity->context, "agentpay velocity sources",
 							  ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(velocity->sources_context);
+	work = AllocSetContextCreate(velocity->sources_context,
+								 "agentpay velocity walk",
+								 ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(work);
 
 	velocity->sources_stale = false;
 	watch(velocity, velocity->table);
@@ -105,15 +109,17 @@ agentpay_velocity_find_sources(AgentpayVelocity *velocity)
 	}
 	else
 		add_source(&walk, velocity->leaf, PG_INT64_MIN, PG_INT64_MAX);
-	table_close(root, NoLock);
+	table_close(root, AccessShareLock);
 
 	list_sort(walk.sources, newest_first);
-	sources = palloc(sizeof(AgentpayVelocitySource *) *
-					 Max(list_length(walk.sources), 1));
+	sources = MemoryContextAlloc(velocity->sources_context,
+								 sizeof(AgentpayVelocitySource *) *
+									 Max(list_length(walk.sources), 1));
 	foreach(cell, walk.sources)
 		sources[velocity->n_sources++] = lfirst(cell);
 	velocity->sources = sources;
 	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
 }
 
 /* Adds the leaves below parent, whose times lie between from and until. */
@@ -156,7 +162,7 @@ walk_partitions(Walk *walk, Relation parent, bool on_path, int64 from,
 		}
 		walk_partitions(walk, partition, child_on_path, child_from,
 						child_until);
-		table_close(partition, NoLock);
+		table_close(partition, AccessShareLock);
 	}
 }
 
@@ -169,7 +175,8 @@ watch(AgentpayVelocity *velocity, Oid relation)
 		int max = Max(velocity->max_watched * 2, 8);
 
 		if (velocity->max_watched == 0)
-			velocity->watched = palloc(sizeof(Oid) * max);
+			velocity->watched = MemoryContextAlloc(velocity->sources_context,
+												   sizeof(Oid) * max);
 		else
 			velocity->watched = repalloc(velocity->watched, sizeof(Oid) * max);
 		velocity->max_watched = max;
@@ -180,7 +187,9 @@ watch(AgentpayVelocity *velocity, Oid relation)
 static void
 add_source(Walk *walk, Oid relation, int64 from, int64 until)
 {
-	AgentpayVelocitySource *source = palloc0(sizeof(AgentpayVelocitySource));
+	AgentpayVelocitySource *source =
+		MemoryContextAllocZero(walk->velocity->sources_context,
+							   sizeof(AgentpayVelocitySource));
 
 	source->relation = relation;
 	source->from = from;
@@ -285,7 +294,7 @@ void
 agentpay_velocity_prepare(AgentpayVelocity *velocity,
 						  AgentpayVelocitySource *source, Relation relation)
 {
-	MemoryContext old = MemoryContextSwitchTo(source->context);
+	MemoryContext old;
 	int n_keys = velocity->n_keys;
 	TupleDesc row;
 	Relation index;
@@ -304,6 +313,7 @@ agentpay_velocity_prepare(AgentpayVelocity *velocity,
 	if (!OidIsValid(source->index))
 		refuse_without_index(velocity, relation);
 
+	old = MemoryContextSwitchTo(source->context);
 	index = index_open(source->index, AccessShareLock);
 	source->key_order = palloc(sizeof(int) * n_keys);
 	source->keys = palloc0(sizeof(ScanKeyData) * (n_keys + 2));
@@ -323,7 +333,7 @@ agentpay_velocity_prepare(AgentpayVelocity *velocity,
 				  BTLessEqualStrategyNumber);
 	source->descending = (index->rd_indoption[n_keys] & INDOPTION_DESC) != 0;
 	source->time = index->rd_index->indkey.values[n_keys];
-	index_close(index, NoLock);
+	index_close(index, AccessShareLock);
 
 	/* with its values for rows that are older than a column */
 	row = CreateTupleDescCopyConstr(RelationGetDescr(relation));

@@ -267,6 +267,13 @@ SELECT f.name, count(*), count(*) FILTER (WHERE (s.inputs->>f.name)::numeric IS 
   FROM expected e JOIN seen s USING (id), agentpay.features f
  WHERE s.point = 't_features_parts' AND f.point = 't_features_parts'
  GROUP BY f.name ORDER BY f.name COLLATE "C";
+-- of all the leaves that are read only the row's own stays locked
+BEGIN;
+INSERT INTO parts (id, card, at) VALUES (3000, 'new', '2026-03-01 00:10');
+SELECT relation::regclass AS locked FROM pg_locks JOIN pg_class c ON c.oid = relation
+ WHERE pid = pg_backend_pid() AND c.relkind IN ('r', 'p') AND c.relnamespace = 't_features'::regnamespace
+ GROUP BY relation ORDER BY relation::regclass::text COLLATE "C";
+ROLLBACK;
 CREATE FUNCTION part(ids bigint[]) RETURNS TABLE (id bigint, n int, since numeric, errors text) LANGUAGE sql AS $$
 	SELECT id, (inputs->>'n')::int, (inputs->>'since')::numeric,
 		(SELECT string_agg(format('%s: %s', key, value->>'message'), E'\n' ORDER BY key COLLATE "C") FROM jsonb_each(detail->'errors')) FROM seen
