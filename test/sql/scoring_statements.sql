@@ -1,5 +1,5 @@
 -- Promise 1: a committed row has exactly one rules decision per point, however
--- it came; a row that did not land has none, and an UPDATE makes none.
+-- it came; a row that did not land has none, and an UPDATE makes none (FAULTS 11).
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS agentpay;
 RESET client_min_messages;
