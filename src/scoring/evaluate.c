@@ -38,6 +38,7 @@ typedef struct Step
 	int index;
 	bool holds;
 	JsonbValue *value;
+	JsonbPair *pairs;
 } Step;
 
 static void whole_body(void *arg);
@@ -59,6 +60,7 @@ static void invoke_body(void *arg);
 static bool is_drawn(const AgentpayInvoke *agent, const char *row_id);
 static void note_inputs(AgentpayEvaluation *evaluation);
 static void input_body(void *arg);
+static void inputs_body(void *arg);
 static char *without_values(const ErrorData *error);
 
 void
@@ -535,6 +537,7 @@ note_inputs(AgentpayEvaluation *evaluation)
 {
 	AgentpayPoint *point = evaluation->point;
 	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
+	Step whole = {.evaluation = evaluation, .pairs = pairs};
 	int count = 0;
 
 	for (int i = 0; i < point->n_inputs; i++)
@@ -554,7 +557,9 @@ note_inputs(AgentpayEvaluation *evaluation)
 		if (!agentpay_evaluate_step(evaluation, input->name, input_body, &step))
 			pair->value.type = jbvNull;
 	}
-	evaluation->inputs = agentpay_inputs_object(pairs, count);
+	whole.index = count;
+	if (!agentpay_evaluate_step(evaluation, "inputs", inputs_body, &whole))
+		evaluation->inputs = agentpay_inputs_object(pairs, 0);
 }
 
 static void
@@ -565,6 +570,15 @@ input_body(void *arg)
 
 	agentpay_inputs_value(point, &point->inputs[step->index],
 						  step->evaluation->row, step->value);
+}
+
+/* Together they may be more than jsonb holds. */
+static void
+inputs_body(void *arg)
+{
+	Step *step = arg;
+
+	step->evaluation->inputs = agentpay_inputs_object(step->pairs, step->index);
 }
 
 /*

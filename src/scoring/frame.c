@@ -55,6 +55,7 @@ struct AgentpayFrame
 	AgentpayTable *last; /* the one used last */
 	AgentpayQueue *queue;
 	int64 rows;
+	bool changed; /* a later trigger changes columns that were read */
 	bool renamed; /* a later trigger changes ids */
 	Moving moving;
 	Oid moving_leaf;
@@ -228,21 +229,29 @@ agentpay_frame_push(AgentpayFrame *frame, const AgentpayEntry *entry)
 
 const AgentpayEntry *
 agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
-					bool *renamed)
+					const bytea *digest, bool *renamed)
 {
-	const AgentpayEntry *entry;
+	AgentpayQueue *queue = frame->queue;
+	const AgentpayEntry *entry = queue ? agentpay_queue_peek(queue) : NULL;
 
 	*renamed = false;
-	entry = frame->queue ? agentpay_queue_peek(frame->queue) : NULL;
 	if (entry == NULL)
 		return NULL;
-	if (entry->leaf == leaf && strcmp(entry->row_id, row_id) == 0)
+	/* looking ahead for each row would cost the square of their number */
+	if (!frame->changed)
+	{
+		if (agentpay_queue_matches(entry, leaf, row_id, digest))
+			return entry;
+		if (agentpay_queue_seek(queue, leaf, row_id, digest))
+			return agentpay_queue_peek(queue);
+		frame->changed = true;
+	}
+	if (agentpay_queue_matches(entry, leaf, row_id, NULL))
 		return entry;
 	if (!frame->renamed)
 	{
-		if (agentpay_queue_seek(frame->queue, leaf, row_id))
-			return agentpay_queue_peek(frame->queue);
-		/* looking ahead for each row would cost the square of their number */
+		if (agentpay_queue_seek(queue, leaf, row_id, NULL))
+			return agentpay_queue_peek(queue);
 		frame->renamed = true;
 	}
 	if (entry->leaf != leaf)

@@ -68,12 +68,13 @@ agentpay_frame_push(AgentpayFrame *frame, const AgentpayEntry *entry);
 
 /*
  * The first entry of the row that landed; what was queued before it is
- * discarded.  NULL when none waits.  *renamed: another trigger changed the
- * row's id.  Valid until the next call.
+ * discarded.  Of several with its id, the one whose columns had the digest:
+ * the others were skipped.  NULL when none waits.  *renamed: another trigger
+ * changed the row's id.  Valid until the next call.
  */
 extern const AgentpayEntry *
 agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
-					bool *renamed);
+					const bytea *digest, bool *renamed);
 
 /* Drops that entry; the next one if it is of the same row, or NULL. */
 extern const AgentpayEntry *agentpay_frame_take_next(AgentpayFrame *frame);

@@ -139,7 +139,8 @@ agentpay_queue_drop(AgentpayQueue *queue)
 }
 
 bool
-agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id)
+agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id,
+					const bytea *digest)
 {
 	MinimalTuple kept;
 	MemoryContext old;
@@ -158,8 +159,7 @@ agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id)
 	{
 		read++;
 		read_entry(queue);
-		found = queue->head.leaf == leaf &&
-				strcmp(queue->head.row_id, row_id) == 0;
+		found = agentpay_queue_matches(&queue->head, leaf, row_id, digest);
 	}
 	if (found)
 	{
@@ -174,6 +174,24 @@ agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id)
 	}
 	tuplestore_select_read_pointer(queue->store, READ_HEAD);
 	return found;
+}
+
+bool
+agentpay_queue_matches(const AgentpayEntry *entry, Oid leaf, const char *row_id,
+					   const bytea *digest)
+{
+	bytea *scored;
+
+	if (entry->leaf != leaf || strcmp(entry->row_id, row_id) != 0)
+		return false;
+	if (entry->moved || digest == NULL)
+		return true;
+	if (entry->digest == (Datum) 0)
+		return false;
+	scored = DatumGetByteaPP(entry->digest);
+	return VARSIZE_ANY_EXHDR(scored) == VARSIZE_ANY_EXHDR(digest) &&
+		   memcmp(VARDATA_ANY(scored), VARDATA_ANY(digest),
+				  VARSIZE_ANY_EXHDR(digest)) == 0;
 }
 
 static TupleDesc

@@ -26,7 +26,11 @@ extern void agentpay_queue_drop(AgentpayQueue *queue);
  * Drops everything before the first entry of that row.  False, and nothing
  * dropped, when there is none.
  */
-extern bool
-agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id);
+extern bool agentpay_queue_seek(AgentpayQueue *queue, Oid leaf,
+								const char *row_id, const bytea *digest);
+
+/* Whether the entry is of that row; a digest of NULL fits every one. */
+extern bool agentpay_queue_matches(const AgentpayEntry *entry, Oid leaf,
+								   const char *row_id, const bytea *digest);
 
 #endif /* AGENTPAY_FRAME_QUEUE_H */

@@ -45,8 +45,8 @@ static void record_insert(AgentpayFrame *frame, TriggerData *trigger);
 static void
 score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row);
 static List *
-changed_columns(const AgentpayTable *table, const AgentpayPoint *point,
-				const AgentpayEntry *entry, TupleTableSlot *row, bool renamed);
+changed_columns(const AgentpayTable *table, const AgentpayEntry *entry,
+				const bytea *after, bool renamed);
 static void refuse_changed(List *changed);
 static Datum detail_with(Datum detail, List *changed);
 static void
@@ -85,12 +85,14 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 	TupleTableSlot *row = trigger->tg_trigslot;
 	const AgentpayEntry *entry;
 	List *changed = NIL;
+	bytea *digest;
 	bool renamed;
 
 	if (table->n_points == 0)
 		return;
+	digest = agentpay_row_digest(table, row);
 	entry = agentpay_frame_take(frame, table->leaf,
-								agentpay_row_id(&table->points[0], row),
+								agentpay_row_id(&table->points[0], row), digest,
 								&renamed);
 	if (entry == NULL)
 	{
@@ -104,7 +106,7 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 		if (!entry->moved)
 		{
 			if (entry->digest != (Datum) 0)
-				changed = changed_columns(table, point, entry, row, renamed);
+				changed = changed_columns(table, entry, digest, renamed);
 			append_decision(frame, table, entry,
 							CStringGetTextDatum(agentpay_row_id(point, row)),
 							changed);
@@ -133,11 +135,10 @@ score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
 
 /* Names of columns that were scored with another value than the row has. */
 static List *
-changed_columns(const AgentpayTable *table, const AgentpayPoint *point,
-				const AgentpayEntry *entry, TupleTableSlot *row, bool renamed)
+changed_columns(const AgentpayTable *table, const AgentpayEntry *entry,
+				const bytea *after, bool renamed)
 {
 	bytea *before = DatumGetByteaPP(entry->digest);
-	bytea *after = agentpay_row_digest(table, row);
 	Size size = VARSIZE_ANY_EXHDR(before);
 	List *changed = NIL;
 

@@ -1,0 +1,48 @@
+-- Rows of one statement that have the same id, of which only some land: the
+-- decision is the one of the row that landed.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS agentpay;
+RESET client_min_messages;
+CREATE SCHEMA skipped;
+SET search_path = skipped;
+CREATE TABLE payments (id bigint PRIMARY KEY, reference text UNIQUE,
+	amount numeric, created_at timestamptz NOT NULL DEFAULT '2026-01-15 12:00+00',
+	outcome text);
+-- two points, so that a row has two entries
+SELECT agentpay.attach('payments', point => point, role => 'fraud',
+	id => 'id', occurred_at => 'created_at', amount => 'amount',
+	currency => 'EUR', outcome => outcome)
+  FROM (VALUES ('skipped', 'outcome'), ('skipped_too', NULL)) p (point, outcome);
+INSERT INTO agentpay.rules (point, code, condition, score)
+SELECT point, 'BIG', 'amount > 1000', 100
+  FROM (VALUES ('skipped'), ('skipped_too')) p (point);
+SELECT agentpay.activate(point)
+  FROM (VALUES ('skipped'), ('skipped_too')) p (point);
+CREATE VIEW seen AS
+SELECT p.id, p.amount, p.outcome, d.point, d.verdict, d.amount AS scored,
+	   d.detail
+  FROM payments p JOIN agentpay.decisions d ON d.row_id = p.id::text
+ WHERE d.point LIKE 'skipped%'
+ ORDER BY p.id, d.point;
+
+-- the first of each is skipped because of another column than its id
+INSERT INTO payments (id, reference, amount) VALUES (1, 'a', 10);
+INSERT INTO payments (id, reference, amount) VALUES
+	(2, 'a', 9999), (2, 'b', 1), (3, 'a', 1), (3, 'a', 2), (3, 'c', 9999),
+	(4, 'd', 1), (4, 'e', 9999)
+	ON CONFLICT DO NOTHING;
+SELECT * FROM seen;
+
+-- the same where another trigger changes what was scored
+CREATE FUNCTION doubles() RETURNS trigger LANGUAGE plpgsql
+	AS 'BEGIN NEW.amount := NEW.amount * 2; RETURN NEW; END';
+CREATE TRIGGER "~later" BEFORE INSERT ON payments
+	FOR EACH ROW EXECUTE FUNCTION doubles();
+INSERT INTO payments (id, reference, amount) VALUES
+	(5, 'f', 700), (6, 'a', 700), (7, 'g', 700), (8, 'h', 9999)
+	ON CONFLICT DO NOTHING;
+SELECT * FROM seen WHERE id >= 5 AND point = 'skipped';
+SET client_min_messages = warning;
+SELECT agentpay.detach('skipped');
+SELECT agentpay.detach('skipped_too');
+DROP SCHEMA skipped CASCADE;
