@@ -58,14 +58,15 @@ $$;
 REVOKE ALL ON FUNCTION
 	agentpay._feature_user(agentpay.decision_points, text) FROM PUBLIC;
 
--- Rules and agents that name a list or a model: in_list('x', …), model('x').
+-- Rules and agents that name a list or a model: in_list('x', …), model('x'),
+-- also by named arguments or in other quotes: a word too many does no harm.
 CREATE FUNCTION agentpay._caller_of(function_name text, argument text)
 	RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH call (pattern) AS (
-		SELECT format('\m%s\s*\(\s*''%s''', function_name, argument))
+		SELECT format('\m%s"?\s*\(.*\m%s\M', function_name, argument))
 	SELECT format('rule "%s" of point "%s", version %s',
 				  r.code, r.point, r.version)
 	  FROM call, agentpay.rules r JOIN agentpay.rulesets s USING (point, version)

@@ -207,6 +207,7 @@ SELECT pg_temp.try($$INSERT INTO agentpay.rules (point, code, condition, score) 
 SELECT pg_temp.try($$INSERT INTO agentpay.rules (point, code, condition, verdict) VALUES ('t_errors', 'R', 'true', 'refuse')$$);
 SELECT pg_temp.try($$INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_errors_route', 'R', 'true')$$);
 SELECT pg_temp.try($$UPDATE agentpay.rules SET version = 1 WHERE point = 't_errors' AND version = 2 AND code = 'LARGE'$$);
+SELECT pg_temp.try($$SELECT agentpay.draft('t_errors'); UPDATE agentpay.rules SET version = 3, code = 'MOVED' WHERE point = 't_errors' AND version = 2 AND code = 'LARGE'$$);
 -- verdicts that are in use
 SELECT pg_temp.try($$DELETE FROM agentpay.verdicts WHERE point = 't_errors' AND verdict = 'decline'$$);
 SELECT pg_temp.try($$UPDATE agentpay.verdicts SET rank = 5 WHERE point = 't_errors' AND verdict = 'decline'$$);
@@ -325,7 +326,7 @@ INSERT INTO agentpay.features (point, name, key, aggregate, over, filter) VALUES
 \set VERBOSITY terse
 -- what an expression names stays
 INSERT INTO agentpay.rules (point, code, condition) VALUES
-	('t_errors', 'BUSY', 'card_hour > 5 AND in_list(''t_errors'', card) AND model(''t_errors'') > 0.5');
+	('t_errors', 'BUSY', 'card_hour > 5 AND in_list(value => lower(card), list => $q$t_errors$q$) AND model(name => ''t_errors'') > 0.5');
 SELECT pg_temp.try($$DELETE FROM agentpay.features WHERE point = 't_errors' AND name = 'card_hour'$$);
 SELECT pg_temp.try($$DELETE FROM agentpay.lists WHERE name = 't_errors'$$);
 SELECT pg_temp.try($$DELETE FROM agentpay.models WHERE name = 't_errors'$$);

@@ -1,6 +1,9 @@
 -- The partition maker: monthly leaves in UTC, complete before they are
 -- attached, made once, and never members of an extension.
 \set SHOW_CONTEXT never
+-- the first change of the configuration starts the ledger, and its guards
+INSERT INTO agentpay.lists VALUES ('t_partitions_start');
+DELETE FROM agentpay.lists WHERE name = 't_partitions_start';
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
@@ -49,6 +52,10 @@ SELECT count(*) AS members FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
 SELECT count(*) AS indexes_of_parents FROM pg_index x
  WHERE x.indrelid IN ('agentpay.decisions'::regclass, 'agentpay.agent_calls'::regclass,
 	'agentpay.outcomes'::regclass, 'agentpay.governance_log'::regclass, 'agentpay._tasks'::regclass);
+
+-- no DEFAULT partition: one row in it would block the right one
+SELECT count(*) AS defaults FROM pg_partitioned_table
+ WHERE partrelid::regclass::text LIKE 'agentpay.%' AND partdefid <> 0;
 
 -- errors
 SAVEPOINT s;
