@@ -356,7 +356,7 @@ SELECT 'warning' AS level, 'rule' AS object_kind,
 UNION ALL
 SELECT 'warning', 'point', d.point,
 	   format('%s rows of the last day were changed after they were scored: %s',
-			  count(*), (array_agg(d.detail -> 'changed_after_scoring'))[1]),
+			  count(*), min(d.detail ->> 'changed_after_scoring')),
 	   format('SELECT tgname FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal; -- rename what sorts after ~agentpay_score',
 			  d.point_table)
   FROM (SELECT d.*, coalesce((SELECT quote_literal(p.table_name::text)
