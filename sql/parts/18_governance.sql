@@ -3,7 +3,8 @@
 --		change to them.
 --
 -- All are ENABLE ALWAYS, so that session_replication_role cannot go around
--- them.
+-- them, but agentpay_replicated, ENABLE REPLICA: logical replication fires no
+-- triggers of statements, and sessions must see rules that arrive that way.
 
 -- One event a row.  TG_ARGV: the kind of object, then the columns of its key.
 CREATE FUNCTION agentpay._govern_change() RETURNS trigger
@@ -105,6 +106,11 @@ BEGIN
 			' CREATE TRIGGER agentpay_changed AFTER INSERT OR UPDATE OR DELETE'
 			' OR TRUNCATE ON agentpay.%1$I FOR EACH STATEMENT'
 			' EXECUTE FUNCTION agentpay._config_changed();'
+			' CREATE TRIGGER agentpay_replicated'
+			' AFTER INSERT OR UPDATE OR DELETE ON agentpay.%1$I'
+			' FOR EACH ROW EXECUTE FUNCTION agentpay._config_changed();'
+			' ALTER TABLE agentpay.%1$I'
+			' ENABLE REPLICA TRIGGER agentpay_replicated;'
 			' CREATE TRIGGER agentpay_truncate BEFORE TRUNCATE'
 			' ON agentpay.%1$I EXECUTE FUNCTION agentpay._refuse_truncate()',
 			t.name, '_check_' || t.name, t.checked, t.kind,
