@@ -77,6 +77,8 @@ agentpay_dispatcher_main(Datum arg)
 		long retry_ms = agentpay_idle_interval_ms;
 		bool again = false;
 
+		MemoryContextSwitchTo(d.turn);
+		MemoryContextReset(d.turn);
 		ResetLatch(MyLatch);
 		if (take_wake(&d))
 			claim_due = true;
@@ -122,7 +124,9 @@ create_dispatcher(Dispatcher *d)
 	d->claim_behind = true; /* the cursor may have been left on its way */
 	d->context = AllocSetContextCreate(TopMemoryContext, "agentpay dispatcher",
 									   ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(d->context);
+	d->turn = AllocSetContextCreate(TopMemoryContext,
+									"agentpay dispatcher turn",
+									ALLOCSET_DEFAULT_SIZES);
 	dlist_init(&d->agents);
 	dlist_init(&d->later);
 	dlist_init(&d->ready);

@@ -71,6 +71,7 @@ typedef struct DispatcherTask
 typedef struct Dispatcher
 {
 	MemoryContext context; /* agents, tasks, results */
+	MemoryContext turn;	   /* current; emptied at each turn of the loop */
 	AgentpayHttpClient *client;
 	int64 lease;
 	dlist_head agents;

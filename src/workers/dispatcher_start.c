@@ -116,24 +116,23 @@ read_prepared(Batch *batch, HeapTuple row, TupleDesc desc)
 	if (i == batch->n)
 		return;
 	batch->action[i] = SPI_getvalue(row, desc, 2)[0];
-	old = MemoryContextSwitchTo(batch->d->context);
 	if (budget != NULL)
+	{
+		old = MemoryContextSwitchTo(batch->d->turn);
 		batch->engage = list_append_unique(batch->engage,
 										   makeString(pstrdup(budget)));
-	if (batch->action[i] == 's' && SPI_getbinval(row, desc, 4, &isnull) != 0)
+		MemoryContextSwitchTo(old);
+	}
+	if (batch->action[i] == 's')
 	{
 		DispatcherTask *task = batch->tasks[i];
 
 		task->attempt = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
-		if (!isnull)
-		{
-			task->body = SPI_getvalue(row, desc, 5);
-			task->body = MemoryContextStrdup(batch->d->context, task->body);
-			strlcpy(task->idempotency_key, SPI_getvalue(row, desc, 8),
-					sizeof(task->idempotency_key));
-		}
+		task->body = MemoryContextStrdup(batch->d->context,
+										 SPI_getvalue(row, desc, 5));
+		strlcpy(task->idempotency_key, SPI_getvalue(row, desc, 8),
+				sizeof(task->idempotency_key));
 	}
-	MemoryContextSwitchTo(old);
 }
 
 /* The transaction has committed: each task goes where it belongs. */
@@ -163,7 +162,6 @@ apply_prepared(Batch *batch)
 	}
 	foreach(lc, batch->engage)
 		(void) agentpay_worker_run(engage, strVal(lfirst(lc)));
-	list_free_deep(batch->engage);
 }
 
 /*
