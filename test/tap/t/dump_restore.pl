@@ -43,6 +43,10 @@ my $summary = "$logs_and_configuration UNION ALL SELECT 'kill_switches',"
   . " UNION ALL SELECT 'sequence', last_value::text, is_called::text"
   . " FROM agentpay._task_id_seq ORDER BY 1";
 
+# Triggers by table: whether they fire, whatever session_replication_role is.
+my $triggers = "SELECT tgrelid::regclass, string_agg(tgname || ' ' || tgenabled::text, ',' ORDER BY tgname)"
+  . " FROM pg_trigger WHERE tgname LIKE '%agentpay%' GROUP BY 1 ORDER BY tgrelid::regclass::text COLLATE \"C\"";
+
 my $held = "SELECT agentpay._held(), agentpay._restoring()";
 
 # ── the ledger ──────────────────────────────────────────────────────────────
@@ -60,10 +64,15 @@ CREATE TABLE payments (
 	amount numeric,
 	outcome text);
 CREATE INDEX ON payments (card, created_at);
+CREATE TABLE parts (id bigint PRIMARY KEY, at timestamptz NOT NULL, outcome text) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
 SELECT agentpay.attach('payments', 'fraud', 'fraud', id => 'payment_id',
 	occurred_at => 'created_at', amount => 'amount', currency => 'USD', outcome => 'outcome');
 SELECT agentpay.attach('payments', 'gone', 'fraud', 'payment_id', 'created_at');
 SELECT agentpay.detach('gone');
+SELECT agentpay.attach('parts', 'parts', 'fraud', 'id', 'at', outcome => 'outcome');
+CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (100) TO (200);
+INSERT INTO parts VALUES (90, '2026-01-01'), (190, '2026-01-01');
 INSERT INTO agentpay.features (point, name, key, aggregate, over)
 	VALUES ('fraud', 'card_hour', '{card}', 'count', '1 hour');
 INSERT INTO agentpay.lists VALUES ('bad_cards');
@@ -104,6 +113,9 @@ SELECT agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(), d.point, d.row
 SELECT agentpay.record_outcome('fraud', 1, 'fraud', amount_lost => 12.5);
 SQL
 my $before = $ledger->safe_psql('ledger', $summary);
+my $triggers_before = $ledger->safe_psql('ledger', $triggers);
+like($triggers_before, qr/^parts_2\|~agentpay_record A,~agentpay_score A$/m, 'a partition that came later has the triggers');
+unlike($triggers_before, qr/ [ODR](,|$)/m, 'all fire always');
 is($ledger->safe_psql('ledger', $held), 'f|f', 'the ledger itself is not held');
 is($ledger->safe_psql('ledger', "SELECT outcome FROM payments ORDER BY payment_id"), "approve\nreview", 'payments were scored');
 
@@ -122,6 +134,7 @@ sub check_restored
 {
 	my ($name) = @_;
 	is($copy->safe_psql($name, $summary), $before, "$name: everything is as it was");
+	is($copy->safe_psql($name, $triggers), $triggers_before, "$name: triggers too");
 	is($copy->safe_psql($name, $held), 't|t', "$name: held");
 }
 
