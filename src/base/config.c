@@ -5,8 +5,9 @@
  * Changes of the configuration tables arrive as relcache invalidations of
  * those tables: the trigger agentpay._config_changed() sends one with each
  * statement that changes a table, and with each row that logical replication
- * brings; an abort sends its own transaction's again.  The callback counts; the next agentpay_config_get() reads the tables
- * when the count has moved since the last reading began.
+ * brings; an abort sends its own transaction's again.  The callback counts;
+ * the next agentpay_config_get() reads the tables when the count has moved
+ * since the last reading began.
  *
  * No locks of its own.
  *-------------------------------------------------------------------------
