@@ -11,7 +11,8 @@
  * belong to the transaction's resource owner, since a statement's portal can
  * change owners.  A frame of a subtransaction that fails is dropped with it.
  *
- * No locks; the logs take their own.
+ * Locks: those of rows on their way (agentpay_frame_lock); the logs take their
+ * own.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -63,6 +64,7 @@ struct AgentpayFrame
 	ResourceOwner owner; /* of the appenders */
 	AgentpayAppender *appenders[AGENTPAY_LOG_COUNT];
 	HTAB *keys;
+	List *locks; /* of LOCKTAG */
 };
 
 /* A row that has an idempotency key. */
@@ -337,6 +339,44 @@ agentpay_frame_key_note(AgentpayFrame *frame, int point, const char *row_id,
 	entry->verdict = verdict;
 }
 
+/*
+ * The lock is the transaction level's, whoever asks for it, since what is
+ * released must be released in the owner's name.
+ */
+void
+agentpay_frame_lock(AgentpayFrame *frame, const LOCKTAG *tag)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old;
+	LOCKTAG *kept;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	(void) LockAcquire(tag, ExclusiveLock, false, false);
+	CurrentResourceOwner = owner;
+	old = MemoryContextSwitchTo(frame->context);
+	kept = palloc(sizeof(LOCKTAG));
+	*kept = *tag;
+	frame->locks = lappend(frame->locks, kept);
+	MemoryContextSwitchTo(old);
+}
+
+void
+agentpay_frame_unlock(AgentpayFrame *frame)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	ListCell *lc;
+
+	/* elsewhere it is another's, and stays to the end of the transaction */
+	if (frame->locks == NIL || frame->subid != GetCurrentSubTransactionId())
+		return;
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	foreach(lc, frame->locks)
+		(void) LockRelease(lfirst(lc), ExclusiveLock, false);
+	CurrentResourceOwner = owner;
+	list_free_deep(frame->locks);
+	frame->locks = NIL;
+}
+
 static AgentpayFrame *
 find_frame(QueryDesc *query)
 {
@@ -403,6 +443,7 @@ close_frame(AgentpayFrame *frame)
 		CurrentResourceOwner = owner;
 		frame->appenders[log] = NULL;
 	}
+	agentpay_frame_unlock(frame);
 	drop_frame(frame);
 }
 

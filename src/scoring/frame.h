@@ -18,6 +18,7 @@
 #include "base/config.h"
 #include "base/shmem.h"
 #include "commands/trigger.h"
+#include "storage/lock.h"
 #include "scoring/table.h"
 
 /* What BEFORE found about one row at one point. */
@@ -91,5 +92,12 @@ extern int
 agentpay_frame_key_verdict(AgentpayFrame *frame, int point, const char *row_id);
 extern void agentpay_frame_key_note(AgentpayFrame *frame, int point,
 									const char *row_id, int verdict);
+
+/*
+ * Takes a lock, exclusively, that unlock() releases: when the row that it is
+ * for has landed or was skipped, so before the next one, or at the end.
+ */
+extern void agentpay_frame_lock(AgentpayFrame *frame, const LOCKTAG *tag);
+extern void agentpay_frame_unlock(AgentpayFrame *frame);
 
 #endif /* AGENTPAY_FRAME_H */

@@ -131,6 +131,7 @@ score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
 		append_decision(frame, table, &entry, CStringGetTextDatum(entry.row_id),
 						NIL);
 	}
+	agentpay_frame_unlock(frame);
 }
 
 /* Names of columns that were scored with another value than the row has. */

@@ -26,7 +26,7 @@
 static uint32 column_hash(const AgentpayColumn *column, TupleTableSlot *row);
 static int
 repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
-				 int point, char **first);
+				 int point, char **first, ErrorData **error);
 static Datum asked_bytes(const AgentpayEvaluation *evaluation);
 static Datum
 detail_of(const AgentpayEvaluation *evaluation, const char *repeats);
@@ -106,6 +106,7 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 				   AgentpayEntry *entry)
 {
 	char *repeats = NULL;
+	ErrorData *error;
 	int verdict;
 
 	memset(evaluation, 0, sizeof(*evaluation));
@@ -114,13 +115,16 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	evaluation->row = row;
 	evaluation->row_id = agentpay_row_id(evaluation->point, row);
 	evaluation->decided_at = agentpay_clock_now();
-	verdict = repeated_verdict(frame, evaluation, point, &repeats);
+	verdict = repeated_verdict(frame, evaluation, point, &repeats, &error);
 	agentpay_evaluate(evaluation);
+	if (error != NULL)
+		agentpay_evaluate_fault(evaluation, evaluation->point->idempotency.name,
+								error);
 	if (verdict >= 0)
-	{
 		evaluation->verdict = verdict;
+	/* nobody is asked twice, also where it is not known whether they were */
+	if (verdict >= 0 || error != NULL)
 		evaluation->asked = NULL;
-	}
 
 	memset(entry, 0, sizeof(*entry));
 	entry->leaf = table->leaf;
@@ -149,12 +153,13 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
  */
 static int
 repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
-				 int point, char **first)
+				 int point, char **first, ErrorData **error)
 {
 	AgentpayPoint *compiled = evaluation->point;
 	ListCell *lc;
 
-	foreach(lc, agentpay_idempotency_earlier(compiled, evaluation->row))
+	foreach(lc, agentpay_idempotency_earlier(frame, compiled, evaluation->row,
+											 error))
 	{
 		char *row_id = lfirst(lc);
 		int verdict = agentpay_frame_key_verdict(frame, point, row_id);

@@ -86,6 +86,7 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 
 	if (table->n_points == 0)
 		return trigger->tg_trigtuple;
+	agentpay_frame_unlock(frame);
 	if (moved)
 	{
 		push_moved(frame, table, row);

@@ -64,25 +64,33 @@ INSERT INTO payments (id, key, amount) VALUES (41, 'g', 9999), (42, 'g', 1)
 	ON CONFLICT DO NOTHING;
 SELECT * FROM seen;
 
--- more keys than one transaction locks one by one, twice each
+-- many keys, twice each; none stays locked while the transaction goes on
+BEGIN;
 INSERT INTO payments (id, key, amount)
 SELECT 1000 + i, 'bulk' || i % 2000, CASE WHEN i < 2000 THEN 5000 ELSE 1 END
   FROM generate_series(0, 3999) AS i;
 SELECT verdict, repeats IS NOT NULL AS repeats, sum(tasks), count(*) FROM seen
  WHERE row_id::int >= 1000 GROUP BY 1, 2;
--- after the transaction no lock is left
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
    AND pid = pg_backend_pid();
+COMMIT;
 
 -- with a unique index the table itself keeps keys apart
 TRUNCATE payments;
 DROP INDEX payments_key_idx;
-CREATE UNIQUE INDEX ON payments (key);
+CREATE UNIQUE INDEX payments_once ON payments (key);
 INSERT INTO payments (id, key, amount) VALUES
 	(50001, 'u', 5000), (50002, 'u', 1), (50003, 'v', 1)
 	ON CONFLICT (key) DO NOTHING;
 INSERT INTO payments (id, key, amount) VALUES (50004, 'u', 1);
 SELECT * FROM seen WHERE row_id::int > 50000;
+
+-- without an index the payment comes in all the same, and no agent is asked
+DROP INDEX payments_once;
+INSERT INTO payments (id, key, amount) VALUES (50005, 'u', 5000)
+	RETURNING outcome;
+SELECT * FROM seen WHERE row_id::int = 50005;
+SELECT detail FROM agentpay.decisions WHERE point = 'idem' AND row_id = '50005';
 
 SELECT agentpay.detach('idem');
 RESET search_path;
