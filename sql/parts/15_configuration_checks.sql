@@ -2,7 +2,8 @@
 --		What points, verdicts, features, rules, lists and models must be.
 --
 -- One trigger function per table, in the order of 10_configuration.sql; agents
--- and control are in 17_control_checks.sql, governance in 18_governance.sql.
+-- are in 16_agent_checks.sql, control in 17_control_checks.sql, governance in
+-- 18_governance.sql.
 -- Every error names what is wrong and, as its hint, the statement that mends
 -- it.  They run BEFORE ROW, ahead of the table's CHECKs, whose messages say
 -- less.  While a dump is being restored they let everything pass; adopt()

@@ -45,8 +45,9 @@ CREATE FUNCTION agentpay._policy_mend(relation regclass, column_name text)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES (%L, %L, ''financial'', ''pass'');',
-				  relation::text, column_name)
+	SELECT format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES (%L, %L, %s);',
+				  relation::text, column_name,
+				  agentpay._policy_example(relation, column_name))
 $$;
 REVOKE ALL ON FUNCTION agentpay._policy_mend(regclass, text) FROM PUBLIC;
 

@@ -31,6 +31,7 @@
 
 static void check_size(AgentpayExpressionParse *parse);
 static Node *bare_expression(AgentpayExpressionParse *parse);
+static void refuse_name(AgentpayExpressionParse *parse, const char *name);
 static bool check_raw(Node *node, void *context);
 static void check_raw_call(AgentpayExpressionParse *parse, FuncCall *call);
 static void check_raw_type(AgentpayExpressionParse *parse, TypeName *name);
@@ -116,6 +117,8 @@ bare_expression(AgentpayExpressionParse *parse)
 		   : select->sortClause				   ? linitial(select->sortClause)
 		   : select->limitCount				   ? select->limitCount
 											   : NULL;
+	if (rest == NULL && target->name != NULL)
+		refuse_name(parse, target->name);
 	if (rest != NULL || target->name != NULL || target->indirection != NIL ||
 		select->distinctClause != NIL || select->intoClause != NULL ||
 		select->havingClause != NULL || select->windowClause != NIL ||
@@ -131,6 +134,27 @@ bare_expression(AgentpayExpressionParse *parse)
 						parser_errposition(parse->pstate,
 										   rest ? exprLocation(rest) : -1)));
 	return target->val;
+}
+
+/*
+ * What stands last was read as the result's name: a word too many, or an
+ * operator that lacks its right side ("amount > 10 AND").
+ */
+static void
+refuse_name(AgentpayExpressionParse *parse, const char *name)
+{
+	int position = (int) (strlen(parse->text) - strlen(name));
+
+	while (position > 0 &&
+		   pg_strncasecmp(parse->text + position, name, strlen(name)) != 0)
+		position--;
+	ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR),
+					errmsg("syntax error at or near \"%.*s\"",
+						   (int) strlen(name), parse->text + position),
+					errdetail("The expression is complete before it, and "
+							  "would only get a name by it."),
+					errhint("Leave it out, or write what is to follow."),
+					parser_errposition(parse->pstate, position)));
 }
 
 /* What parse analysis would refuse with less help, or would run. */

@@ -161,6 +161,7 @@ SELECT reads('amount >');
 SELECT reads('amount > 1; DROP TABLE payments');
 SELECT reads('amount > 1, true');
 SELECT reads('amount > 1 AS large');
+SELECT reads('amount > 10 AND');
 SELECT reads('amount > 1 UNION SELECT true');
 SELECT reads('DISTINCT amount > 1');
 SELECT reads('amount > 1 WHERE true');
