@@ -25,6 +25,7 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/settings.h"
 #include "scoring/expression.h"
 #include "scoring/expression_internal.h"
