@@ -77,6 +77,15 @@
 #define AGENTPAY_RUN_PASS query, direction, count, once
 #endif
 
+/* PostgreSQL 18 can leave room in front of a minimal tuple. */
+#if PG_VERSION_NUM >= 180000
+#define AGENTPAY_FORM_MINIMAL_TUPLE(description, values, nulls) \
+	heap_form_minimal_tuple(description, values, nulls, 0)
+#else
+#define AGENTPAY_FORM_MINIMAL_TUPLE(description, values, nulls) \
+	heap_form_minimal_tuple(description, values, nulls)
+#endif
+
 /* PostgreSQL 18 caches abbreviations of the session's time zone. */
 #if PG_VERSION_NUM >= 180000
 #define AGENTPAY_TIME_ZONE_CHANGED() ClearTimeZoneAbbrevCache()

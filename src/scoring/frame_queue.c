@@ -21,6 +21,7 @@
 #include "utils/resowner.h"
 #include "utils/tuplestore.h"
 
+#include "base/compat.h"
 #include "scoring/frame_queue.h"
 
 /* Read pointers of the tuplestore. */
@@ -116,7 +117,8 @@ agentpay_queue_push(AgentpayQueue *queue, const AgentpayEntry *entry)
 
 	old = MemoryContextSwitchTo(queue->context);
 	if (!queue->has_head && queue->first == NULL && queue->stored == 0)
-		queue->first = heap_form_minimal_tuple(description(), values, nulls);
+		queue->first = AGENTPAY_FORM_MINIMAL_TUPLE(description(), values,
+												   nulls);
 	else
 		to_store(queue, values, nulls);
 	MemoryContextSwitchTo(old);
