@@ -1,5 +1,6 @@
 # DROP EXTENSION while payments come in and agents are called: no deadlock, no
-# payment lost, nothing left behind; and it can be created again (FAULTS 38).
+# payment lost, nothing left behind; and it can be created again.  While the SQL
+# objects are of another version, workers idle and payments go on (FAULTS 38).
 use strict;
 use warnings;
 use IPC::Run;
@@ -87,6 +88,31 @@ SQL
 	ok($node->poll_query_until('ledger', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'ledger' AND backend_type LIKE 'agentpay%'"),
 		'its workers went');
 }
+
+# ── another version ─────────────────────────────────────────────────────────
+# What ALTER EXTENSION UPDATE does to the catalog, while all goes on.
+$node->safe_psql('ledger', $configure);
+my ($out, $err) = ('', '');
+my $load = IPC::Run::start(
+	[ 'pgbench', '-n', '-c', '2', '-R', '50', '-T', '120', '-f', $script, '-h', $node->host, '-p', $node->port, 'ledger' ],
+	'>', \$out, '2>', \$err);
+my $answered = "SELECT count(*) FROM agentpay.decisions WHERE kind = 'agent'";
+ok($node->poll_query_until('ledger', "SELECT ($answered) > 5"), 'agents answer');
+$node->safe_psql('ledger', "SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'agentpay'");
+ok($node->poll_query_until('ledger', "SELECT bool_and(state = 'version mismatch') FROM agentpay.stat_workers WHERE worker <> 'launcher'"),
+	'the workers say why they idle') or diag($node->safe_psql('ledger', 'SELECT * FROM agentpay.stat_workers'));
+# what was in flight has come back
+my $idle = "SELECT ($answered), (SELECT count(*) FROM agentpay.decisions WHERE kind = 'rules')";
+my ($agents_then, $rules_then) = split /\|/, $node->safe_psql('ledger', $idle);
+ok($node->poll_query_until('ledger', "SELECT count(*) > $rules_then + 100 FROM agentpay.decisions WHERE kind = 'rules'"), 'payments are decided');
+my ($agents_now) = split /\|/, $node->safe_psql('ledger', $idle);
+cmp_ok($agents_now - $agents_then, '<', 50, 'and agents are not asked');
+$node->safe_psql('ledger', "SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'agentpay'");
+ok($node->poll_query_until('ledger', "SELECT ($answered) > $agents_now + 50"), 'until the versions are the same again');
+$load->signal('INT');
+$load->finish;
+unlike($err, qr/aborted|ERROR/, 'no INSERT failed');
+
 ok(slurp_file($node->logfile) !~ /(deadlock detected|PANIC|terminated by signal).*/, 'no deadlock, no crash') or diag($&);
 $agent->kill_kill;
 $node->stop;
