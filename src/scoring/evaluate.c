@@ -349,6 +349,11 @@ note_lost_columns(AgentpayEvaluation *evaluation)
 		error.message = "the column does not exist any more";
 		agentpay_evaluate_fault(evaluation, columns[i].name, &error);
 	}
+	if (point->zone_broken != NULL)
+	{
+		agentpay_evaluate_fault(evaluation, "time_zone", point->zone_broken);
+		evaluation->failed = true;
+	}
 	if (point->outcome_broken != NULL)
 		agentpay_evaluate_fault(evaluation, config->outcome_column,
 								point->outcome_broken);

@@ -121,6 +121,7 @@ typedef struct AgentpayPoint
 	Datum *outcomes;		   /* by verdict, in the outcome's type */
 	float4 *propensities;	   /* by verdict */
 	ErrorData *outcome_broken; /* a verdict that the column does not take */
+	ErrorData *zone_broken;	   /* the point's time zone is not known here */
 	int n_rules;
 	AgentpayRule *rules;
 	AgentpayFeatureSlot *features; /* as in config */

@@ -14,6 +14,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -290,6 +291,15 @@ compile_scope(AgentpayPoint *point, AgentpayConfig *whole)
 		point->models[i].config = &whole->models[i];
 	}
 	scope->time_zone = point->config->time_zone;
+	if (pg_tzset(scope->time_zone) == NULL)
+	{
+		/* a dump from a machine with other zones: see on_error */
+		point->zone_broken = palloc0(sizeof(ErrorData));
+		point->zone_broken->sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+		point->zone_broken->message = psprintf("unknown time zone: %s",
+											   scope->time_zone);
+		scope->time_zone = "UTC";
+	}
 	point->params = agentpay_expression_params(scope);
 }
 
