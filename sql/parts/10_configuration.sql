@@ -222,7 +222,7 @@ COMMENT ON TABLE agentpay.models IS 'models that run inside the database; model(
 COMMENT ON COLUMN agentpay.models.version IS 'the next one, by trigger; rows are frozen, active aside';
 COMMENT ON COLUMN agentpay.models.features IS 'inputs in order: columns or features';
 COMMENT ON COLUMN agentpay.models.definition IS 'XGBoost''s JSON, or {intercept, coefficients, mean, scale}';
-COMMENT ON COLUMN agentpay.models.report IS 'convergence, held-out AUC, average precision, precision@k';
+COMMENT ON COLUMN agentpay.models.report IS 'logistic: convergence, held-out AUC, average precision, precision@k; xgboost: what is in it';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.models', '');
 
 -- ── agents ──────────────────────────────────────────────────────────────────

@@ -192,6 +192,7 @@ CREATE FUNCTION agentpay._check_agent_model(a agentpay.agents,
 AS $$
 DECLARE
 	inputs text[];
+	probability boolean;
 	unknown text;
 	example text := format('model = %L', CASE a.protocol WHEN 'builtin'
 		THEN coalesce((SELECT m.name FROM agentpay.models m WHERE m.active
@@ -211,13 +212,19 @@ BEGIN
 	IF a.protocol <> 'builtin' THEN
 		RETURN;
 	END IF;
-	SELECT m.features INTO inputs FROM agentpay.models m
+	SELECT m.features, agentpay._is_probability(m)
+	  INTO inputs, probability FROM agentpay.models m
 	 WHERE m.name = a.model AND m.active;
 	IF NOT FOUND THEN
 		PERFORM agentpay._refuse('42704',
 			format('no active model is named %L', a.model),
 			'A built-in agent answers by a model of agentpay.models.',
 			agentpay._model_mend(a.model, p));
+	ELSIF NOT probability THEN
+		PERFORM agentpay._refuse('22023', format(
+				'model "%s" answers with no probability', a.model),
+			'A built-in agent compares it with thresholds from 0 to 1, and takes it for its confidence.',
+			'Train with objective binary:logistic, or use model() in a rule.');
 	END IF;
 	SELECT i INTO unknown FROM unnest(inputs) AS i
 	 WHERE NOT agentpay._is_known(p, i) LIMIT 1;

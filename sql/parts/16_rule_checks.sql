@@ -682,8 +682,60 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._is_number_array(jsonb, int) FROM PUBLIC;
 
+CREATE FUNCTION agentpay._inspect_trees(name text, definition jsonb)
+	RETURNS jsonb
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_inspect_trees';
+REVOKE ALL ON FUNCTION agentpay._inspect_trees(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._inspect_trees(text, jsonb) IS 'what is in a model of XGBoost, or an error that says why it cannot be evaluated';
+
+-- Returns what is in the model, its report.
+CREATE FUNCTION agentpay._check_trees(m agentpay.models) RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	report jsonb := agentpay._inspect_trees(m.name, m.definition);
+	names text[];
+BEGIN
+	SELECT array_agg(n.name ORDER BY n.ord) INTO names
+	  FROM jsonb_array_elements_text(
+			CASE jsonb_typeof(m.definition #> '{learner,feature_names}')
+			WHEN 'array' THEN m.definition #> '{learner,feature_names}' END)
+			WITH ORDINALITY AS n (name, ord);
+	IF cardinality(m.features) <> (report ->> 'features')::int THEN
+		PERFORM agentpay._refuse('22023', format(
+				'model "%s" has %s features, and %s are named', m.name,
+				report ->> 'features', cardinality(m.features)),
+			'features names the columns or features of the point that the model''s own are, in its order.',
+			coalesce('Its own are ' || array_to_string(names, ', ') || '.',
+				'Name one for each column that it was trained with.'));
+	ELSIF names <> m.features AND names <@ m.features
+		AND m.features <@ names THEN
+		PERFORM agentpay._refuse('22023', format(
+				'the features of model "%s" are in another order than its own',
+				m.name),
+			'They are told apart by their place alone.',
+			format('Use features %L', names));
+	END IF;
+	RETURN report;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_trees(agentpay.models) FROM PUBLIC;
+
+-- Whether it answers with a probability, as a built-in agent has to.
+CREATE FUNCTION agentpay._is_probability(m agentpay.models) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT m.kind <> 'xgboost'
+		OR m.definition #>> '{learner,objective,name}' = ANY (
+			'{binary:logistic,binary:hinge,reg:logistic,multi:softprob,multi:softmax}')
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_probability(agentpay.models) FROM PUBLIC;
+
+-- Returns a report for a model that has none.
 CREATE FUNCTION agentpay._check_model_definition(m agentpay.models)
-	RETURNS void
+	RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -692,12 +744,10 @@ DECLARE
 						m.name);
 	part text;
 BEGIN
-	IF m.kind = 'xgboost' THEN
-		PERFORM agentpay._refuse_later('a model of kind xgboost', mend);
-	ELSIF m.kind IS DISTINCT FROM 'logistic' THEN
+	IF m.kind IS NULL OR m.kind NOT IN ('logistic', 'xgboost') THEN
 		PERFORM agentpay._refuse('23514', format('unknown kind of model: %s',
 				coalesce(quote_literal(m.kind), 'NULL')),
-			'The kind is logistic.', mend);
+			'Kinds are logistic and xgboost.', mend);
 	END IF;
 	IF array_ndims(m.features) IS DISTINCT FROM 1
 	   OR array_position(m.features, NULL) IS NOT NULL THEN
@@ -705,6 +755,8 @@ BEGIN
 			format('model "%s" needs features', m.name),
 			'They are its inputs, in order: columns or features.',
 			'Use features ''{amount}'', for example.');
+	ELSIF m.kind = 'xgboost' THEN
+		RETURN agentpay._check_trees(m);
 	END IF;
 	IF NOT coalesce(agentpay._is_number_array(
 				jsonb_build_array(m.definition -> 'intercept'), 1), false) THEN
@@ -729,6 +781,7 @@ BEGIN
 				mend);
 		END IF;
 	END LOOP;
+	RETURN NULL;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_model_definition(agentpay.models)
 	FROM PUBLIC;
@@ -739,6 +792,7 @@ CREATE FUNCTION agentpay._check_models() RETURNS trigger
 AS $$
 DECLARE
 	user_of text;
+	report jsonb;
 BEGIN
 	IF agentpay._restoring() THEN
 		RETURN coalesce(NEW, OLD);
@@ -768,8 +822,21 @@ BEGIN
 				   OLD.name));
 	END IF;
 	PERFORM agentpay._check_name('model', OLD.name, NEW.name);
-	PERFORM agentpay._check_model_definition(NEW);
+	report := agentpay._check_model_definition(NEW);
+	IF NEW.active AND NOT agentpay._is_probability(NEW) THEN
+		SELECT a.name INTO user_of FROM agentpay.agents a
+		 WHERE a.protocol = 'builtin' AND a.model = NEW.name LIMIT 1;
+		IF FOUND THEN
+			PERFORM agentpay._refuse('55000', format(
+					'model "%s" answers with no probability, and agent "%s" needs one',
+					NEW.name, user_of),
+				format('Its objective is %s.',
+					   NEW.definition #>> '{learner,objective,name}'),
+				'Give it another name.');
+		END IF;
+	END IF;
 	IF TG_OP = 'INSERT' THEN
+		NEW.report := coalesce(NEW.report, report);
 		NEW.version := (SELECT coalesce(max(m.version), 0) + 1
 						  FROM agentpay.models m WHERE m.name = NEW.name);
 	END IF;

@@ -6,6 +6,20 @@
 -- them, but agentpay_replicated, ENABLE REPLICA: logical replication fires no
 -- triggers of statements, and sessions must see rules that arrive that way.
 
+-- A model as the log keeps it: trees, which may be tens of megabytes, by their
+-- digest.  A version's definition never changes.
+CREATE FUNCTION agentpay._model_for_log(model jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE model ->> 'kind' WHEN 'xgboost'
+		THEN model || jsonb_build_object('definition', jsonb_build_object(
+			'sha256', encode(sha256(convert_to(
+				(model -> 'definition')::text, 'UTF8')), 'hex')))
+		ELSE model END
+$$;
+REVOKE ALL ON FUNCTION agentpay._model_for_log(jsonb) FROM PUBLIC;
+
 -- One event a row.  TG_ARGV: the kind of object, then the columns of its key.
 CREATE FUNCTION agentpay._govern_change() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -18,6 +32,10 @@ DECLARE
 BEGIN
 	IF before IS NOT DISTINCT FROM after OR agentpay._restoring() THEN
 		RETURN NULL;
+	END IF;
+	IF TG_ARGV[0] = 'model' THEN
+		before := agentpay._model_for_log(before);
+		after := agentpay._model_for_log(after);
 	END IF;
 	SELECT string_agg(coalesce(after, before) ->> key_column, '.' ORDER BY ord)
 	  INTO object

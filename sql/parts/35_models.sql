@@ -1,6 +1,6 @@
 -- 35_models.sql
---		Models that are fitted here: logistic regression from the ledger's own
---		rows and labels.
+--		Models that are fitted here, logistic regression from the ledger's own
+--		rows and labels; and those that were trained elsewhere.
 
 -- ── the arithmetic ──────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._fit_logistic(x double precision[], y boolean[],
@@ -266,3 +266,29 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision) IS 'fits a logistic regression to a point''s rows and labels, measures it on the latest share (holdout), and stores it as the model''s next, active version';
+
+-- ── load_model ──────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay.load_model(name text, definition jsonb,
+	features text[]) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	loaded record;
+BEGIN
+	INSERT INTO agentpay.models (name, kind, features, definition)
+	VALUES (load_model.name, 'xgboost', load_model.features,
+		load_model.definition)
+	RETURNING models.version, models.report INTO loaded;
+	IF (loaded.report ->> 'trees_used')::int
+		< (loaded.report ->> 'trees')::int THEN
+		RAISE NOTICE 'model "%" answers with % of its % trees', load_model.name,
+			loaded.report ->> 'trees_used', loaded.report ->> 'trees'
+			USING DETAIL = 'Training stopped early, and XGBoost''s scikit-learn classes answer with the best round and those before it.',
+				HINT = 'To use all, before it is saved: model.get_booster().set_attr(best_iteration=None)';
+	END IF;
+	RETURN loaded.version;
+END$$;
+REVOKE ALL ON FUNCTION agentpay.load_model(text, jsonb, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.load_model(text, jsonb, text[]) IS 'stores gradient-boosted trees, in XGBoost''s JSON, as the model''s next, active version; features names its inputs in order';

@@ -146,13 +146,23 @@ typedef struct AgentpayPointConfig
 	AgentpayPolicyConfig *policies;
 } AgentpayPointConfig;
 
+typedef enum AgentpayModelKind
+{
+	AGENTPAY_MODEL_LOGISTIC,
+	AGENTPAY_MODEL_XGBOOST
+} AgentpayModelKind;
+
 /* The active version of a model. */
 typedef struct AgentpayModelConfig
 {
 	char *name;
 	int version;
+	AgentpayModelKind kind;
 	int n_inputs;
 	char **inputs; /* columns or features */
+	/* xgboost: which row of models has the trees; scoring/models.c reads them,
+	 * since they can be large and change with no other row */
+	char *row;
 	/* logistic regression; n_inputs values each */
 	double intercept;
 	double *coefficients;

@@ -383,18 +383,19 @@ load_models(Rows *rows)
 {
 	AgentpayConfig *config = rows->config;
 
-	query(
-		rows,
-		"SELECT name, version::int8, features,"
-		" " NUMBERS(
-			"jsonb_build_array(definition -> 'intercept')") ","
-															" " NUMBERS(
-																"definition -> 'coefficients'") ","
-																								" " NUMBERS(
-																									"definition -> 'mean'") ","
-																															" " NUMBERS(
-																																"definition -> 'scale'") "  FROM agentpay.models WHERE active AND kind = 'logistic'"
-																																						 " ORDER BY name COLLATE \"C\"");
+	/* clang-format off */
+	query(rows,
+		  "SELECT name, version::int8, features, kind = 'xgboost', stored, "
+		  NUMBERS("jsonb_build_array(numbers -> 'intercept')") ", "
+		  NUMBERS("numbers -> 'coefficients'") ", "
+		  NUMBERS("numbers -> 'mean'") ", "
+		  NUMBERS("numbers -> 'scale'")
+		  "  FROM (SELECT name, version, features, kind,"
+		  "		format('%s %s', xmin, ctid) AS stored,"
+		  "		CASE kind WHEN 'logistic' THEN definition END AS numbers"
+		  "		  FROM agentpay.models WHERE active) AS m"
+		  " ORDER BY name COLLATE \"C\"");
+	/* clang-format on */
 	config->models = MemoryContextAllocZero(config->context,
 											sizeof(AgentpayModelConfig) *
 												(rows->count + 1));
@@ -407,10 +408,17 @@ load_models(Rows *rows)
 		model->name = text_at(rows, 1);
 		model->version = (int) int_at(rows, 2);
 		model->inputs = texts_at(rows, 3, &model->n_inputs);
-		intercept = numbers_at(rows, 4, &counts[0]);
-		model->coefficients = numbers_at(rows, 5, &counts[1]);
-		model->mean = numbers_at(rows, 6, &counts[2]);
-		model->scale = numbers_at(rows, 7, &counts[3]);
+		model->row = text_at(rows, 5);
+		if (bool_at(rows, 4))
+		{
+			model->kind = AGENTPAY_MODEL_XGBOOST;
+			config->n_models++;
+			continue;
+		}
+		intercept = numbers_at(rows, 6, &counts[0]);
+		model->coefficients = numbers_at(rows, 7, &counts[1]);
+		model->mean = numbers_at(rows, 8, &counts[2]);
+		model->scale = numbers_at(rows, 9, &counts[3]);
 		if (counts[0] != 1 || counts[1] != model->n_inputs ||
 			counts[2] != model->n_inputs || counts[3] != model->n_inputs)
 			continue;

@@ -432,7 +432,7 @@ model_body(void *arg)
 			slot->values[i] = param->isnull ? NAN
 											: DatumGetFloat8(param->value);
 	}
-	answer = agentpay_model_predict(slot->config, slot->values);
+	answer = agentpay_model_predict(slot->model, slot->values);
 	set_param(point, AGENTPAY_PARAM_MODEL(&point->scope, step->index),
 			  Float8GetDatum(answer), false);
 }

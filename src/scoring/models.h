@@ -10,8 +10,24 @@
 
 #include "base/config.h"
 
-/* The model's answer, 0 to 1; NaN in inputs means missing. */
+/* A model that is ready to answer. */
+typedef struct AgentpayModel AgentpayModel;
+
+/*
+ * Makes a model ready; it lives in the current memory context, as long as
+ * the configuration.  Trees are read from the table when this session does
+ * not have them yet.  Raises an error when they cannot be.
+ */
+extern AgentpayModel *agentpay_model_prepare(const AgentpayModelConfig *config);
+
+/*
+ * The answer: a probability, or whatever a regression estimates.  NaN in
+ * inputs means missing.
+ */
 extern double
-agentpay_model_predict(const AgentpayModelConfig *model, const double *inputs);
+agentpay_model_predict(const AgentpayModel *model, const double *inputs);
+
+/* Frees the trees that nobody uses and that this configuration has not. */
+extern void agentpay_models_forget(const AgentpayConfig *config);
 
 #endif /* AGENTPAY_MODELS_H */

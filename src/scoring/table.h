@@ -25,6 +25,7 @@
 #include "privacy/policy.h"
 #include "scoring/expression.h"
 #include "scoring/features.h"
+#include "scoring/models.h"
 
 /* A column of the leaf, by its base type. attno 0: there is none. */
 typedef struct AgentpayColumn
@@ -70,6 +71,7 @@ typedef struct AgentpayModelInput
 typedef struct AgentpayModelSlot
 {
 	const AgentpayModelConfig *config;
+	AgentpayModel *model; /* NULL: not used, or broken */
 	AgentpayModelInput *inputs;
 	double *values; /* room for the inputs */
 	ErrorData *broken;

@@ -34,6 +34,7 @@ typedef struct Attempt
 	AgentpayExpression *expression;
 	AgentpayFeature *reader;
 	AgentpayTarget *target;
+	AgentpayModelSlot *model;
 } Attempt;
 
 static void compile_columns(AgentpayPoint *point, Relation leaf);
@@ -53,6 +54,7 @@ static void
 mark_needed(AgentpayPoint *point, const Bitmapset *params, bool decides);
 static void need_model(AgentpayPoint *point, int model, bool decides);
 static void compile_models(AgentpayPoint *point, Relation leaf);
+static void model_body(void *arg);
 static void compile_features(AgentpayPoint *point, Relation leaf);
 static void feature_body(void *arg);
 static ErrorData *missing_column(const char *name);
@@ -280,6 +282,7 @@ compile_scope(AgentpayPoint *point, AgentpayConfig *whole)
 	scope->features = palloc(sizeof(char *) * Max(scope->n_features, 1));
 	for (int i = 0; i < scope->n_features; i++)
 		scope->features[i] = point->config->features[i].name;
+	agentpay_models_forget(whole);
 	point->n_models = whole->n_models;
 	point->models = palloc0(sizeof(AgentpayModelSlot) *
 							Max(point->n_models, 1));
@@ -440,7 +443,21 @@ compile_models(AgentpayPoint *point, Relation leaf)
 			point->features[input->feature].needed = true;
 			point->features[input->feature].decides |= model->decides;
 		}
+		if (model->broken == NULL)
+		{
+			Attempt attempt = {.point = point, .model = model};
+
+			(void) agentpay_contain(model_body, &attempt, &model->broken);
+		}
 	}
+}
+
+static void
+model_body(void *arg)
+{
+	Attempt *attempt = arg;
+
+	attempt->model->model = agentpay_model_prepare(attempt->model->config);
 }
 
 static void

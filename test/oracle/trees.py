@@ -4,7 +4,7 @@ with XGBoost itself (Debian's python3-xgboost, 1.7.4) on data generated here.
 
 Writes trees_cases.h: for each model its JSON, rows with missing values, and
 XGBoost's own predictions for them; and the first model alone, whole, as
-trees_binary.json.
+trees_binary.json, with rows and predictions in trees_binary.csv.
 
 Run in test/oracle: ./trees.py
 """
@@ -124,6 +124,10 @@ for name, label, rounds, params in CASES:
     if name == 'binary':
         with open('trees_binary.json', 'w', encoding='utf-8') as f:
             f.write(saved(model) + '\n')
+        with open('trees_binary.csv', 'w', encoding='utf-8') as f:
+            for row, answer in zip(asked, answers):
+                f.write(','.join('' if np.isnan(v) else repr(float(v))
+                                 for v in row) + ',%.9g\n' % answer)
 
 stopped = xgb.XGBClassifier(n_estimators=40, max_depth=3, learning_rate=1.0,
                             early_stopping_rounds=3, n_jobs=1)

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ * trees_sql.h
+ *		Trees in a server: memory contexts and errors around the pure loader.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_TREES_SQL_H
+#define AGENTPAY_TREES_SQL_H
+
+#include "postgres.h"
+
+#include "scoring/trees_load.h"
+
+/*
+ * The trees of a definition, in the current memory context; an error says
+ * what is wrong with it.  name is the model's.
+ */
+extern AgentpayTrees *
+agentpay_trees_of(const char *name, const char *definition);
+
+#endif /* AGENTPAY_TREES_SQL_H */
