@@ -287,7 +287,12 @@ agentpay_shmem_take_slot(AgentpayWorkerKind kind, Oid database, uint32 restarts)
 			place = -1;
 			break;
 		}
-		if (!slot->in_use && place < 0)
+		if (slot->in_use)
+			continue;
+		/* what the one before said of itself is no longer true */
+		if (slot->kind == kind && slot->database == database)
+			slot->state[0] = '\0';
+		if (place < 0)
 			place = i;
 	}
 	if (place >= 0 && !agentpay_shmem_is_held(database))
