@@ -204,17 +204,28 @@ SELECT 'error', 'rule', format('%s.%s.%s', r.point, r.version, r.code),
   FROM r WHERE r.problem IS NOT NULL
 UNION ALL
 SELECT 'info', 'column', format('%s.%I', c.table_name, c.column_name),
-	   format('rules of %s read it, and it has no data policy: decisions store it in clear, apart from card numbers, IBANs and e-mail addresses',
+	   format('rules or agents of %s read it, and it has no data policy: decisions store it in clear, apart from card numbers, IBANs and e-mail addresses',
 			  c.points),
 	   agentpay._policy_mend(c.table_name, c.column_name)
-  FROM (SELECT r.table_name, x.name AS column_name,
-			   string_agg(DISTINCT r.point, ', ') AS points
-		  FROM r, unnest(r.reads) AS x (name)
+  FROM (SELECT s.table_name, x.name AS column_name,
+			   string_agg(DISTINCT s.point, ', ') AS points
+		  FROM (SELECT r.table_name, r.point, r.reads FROM r
+				UNION ALL
+				SELECT p.table_name, p.point, t.reads || m.features
+				  FROM p
+				  JOIN agentpay.agents a ON a.point = p.point AND a.enabled
+				   AND a.stage <> 'off'
+				  LEFT JOIN agentpay.models m ON m.name = a.model AND m.active
+				   AND a.protocol = 'builtin'
+				 CROSS JOIN LATERAL agentpay._try_expression(p.table_name,
+						p.point, a.invoke_when, 'boolean', 'invoke') AS t
+				 WHERE p.stands AND p.enabled) AS s
+		 CROSS JOIN LATERAL unnest(s.reads) AS x (name)
 		  JOIN pg_attribute a ON a.attname = x.name AND a.attnum > 0
 		   AND NOT a.attisdropped
-		 WHERE a.attrelid = r.table_name
+		 WHERE a.attrelid = s.table_name
 		   AND NOT EXISTS (SELECT FROM agentpay.data_policies d
-							WHERE d.table_name = r.table_name
+							WHERE d.table_name = s.table_name
 							  AND d.column_name = x.name)
 		 GROUP BY 1, 2) AS c
 UNION ALL
