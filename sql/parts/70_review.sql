@@ -492,3 +492,51 @@ CREATE FUNCTION agentpay.explain(point text, row_id "any")
 	AS 'MODULE_PATHNAME', 'agentpay_sql_explain';
 REVOKE ALL ON FUNCTION agentpay.explain(text, "any") FROM PUBLIC;
 COMMENT ON FUNCTION agentpay.explain(text, "any") IS 'explain() of the row''s current decision';
+
+-- ── evaluate() ──────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._evaluate(point text, relation regclass, input record)
+	RETURNS TABLE (item text, name text, value text, matched boolean,
+				   score numeric, verdict text, error text)
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_evaluate';
+REVOKE ALL ON FUNCTION agentpay._evaluate(text, regclass, record) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._evaluate(text, regclass, record) IS 'evaluate(), of a row of the table''s type';
+
+CREATE FUNCTION agentpay.evaluate(point text, input jsonb)
+	RETURNS TABLE (item text, name text, value text, matched boolean,
+				   score numeric, verdict text, error text)
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	p agentpay.decision_points := agentpay._point(evaluate.point);
+	example text := format('SELECT * FROM agentpay.evaluate(%L, %L);', p.point,
+		jsonb_build_object(coalesce(p.amount_column, p.id_column)::text, 100));
+	unknown text;
+BEGIN
+	IF jsonb_typeof(evaluate.input) IS DISTINCT FROM 'object' THEN
+		PERFORM agentpay._refuse('22023',
+			'evaluate() needs the row as a JSON object',
+			format('It is %s.', coalesce('of type '
+				|| jsonb_typeof(evaluate.input), 'NULL')), example);
+	END IF;
+	SELECT k INTO unknown
+	  FROM jsonb_object_keys(evaluate.input) WITH ORDINALITY AS u (k, ord)
+	 WHERE NOT EXISTS (
+		SELECT FROM pg_attribute a WHERE a.attrelid = p.table_name
+		   AND a.attname = k AND a.attnum > 0 AND NOT a.attisdropped)
+	 ORDER BY ord LIMIT 1;
+	IF FOUND THEN
+		PERFORM agentpay._refuse('42703',
+			format('table %s has no column "%s"', p.table_name, unknown),
+			agentpay._known_names(p) || ' Features are read, not given.',
+			example);
+	END IF;
+	-- what the row's text says in the session's time zone, as an INSERT would
+	RETURN QUERY EXECUTE format('SELECT e.* FROM agentpay._evaluate($1, $2,'
+		' jsonb_populate_record(NULL::%s, $3)) AS e', p.table_name)
+		USING p.point, p.table_name, evaluate.input;
+END$$;
+REVOKE ALL ON FUNCTION agentpay.evaluate(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.evaluate(text, jsonb) IS 'what the point would say about a row, given as a JSON object of its columns (those left out are NULL): features, models, rules, the verdict, agents. Writes nothing and asks nobody';

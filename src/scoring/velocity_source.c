@@ -101,8 +101,10 @@ agentpay_velocity_find_sources(AgentpayVelocity *velocity)
 	root = table_open(velocity->table, AccessShareLock);
 	if (root->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 	{
-		walk.path = lcons_oid(velocity->leaf,
-							  get_partition_ancestors(velocity->leaf));
+		/* of a row that is evaluated only, it is not known where it would go */
+		if (velocity->leaf != velocity->table)
+			walk.path = lcons_oid(velocity->leaf,
+								  get_partition_ancestors(velocity->leaf));
 		walk_partitions(&walk, root,
 						list_member_oid(walk.path, velocity->table),
 						PG_INT64_MIN, PG_INT64_MAX);
