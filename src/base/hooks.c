@@ -29,7 +29,6 @@ static AgentpayFrames frames = {0};
 
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_access = NULL;
-static ExecutorStart_hook_type next_start = NULL;
 static ExecutorRun_hook_type next_run = NULL;
 static ExecutorFinish_hook_type next_finish = NULL;
 static ExecutorEnd_hook_type next_end = NULL;
@@ -38,7 +37,6 @@ static void process_utility(AGENTPAY_UTILITY_ARGS);
 static void run_utility(AGENTPAY_UTILITY_ARGS);
 static void object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 						  int sub_id, void *arg);
-static void executor_start(QueryDesc *query, int eflags);
 static void executor_run(AGENTPAY_RUN_ARGS);
 static void executor_finish(QueryDesc *query);
 static void executor_end(QueryDesc *query);
@@ -67,8 +65,6 @@ agentpay_hooks_install(void)
 	ProcessUtility_hook = process_utility;
 	next_access = object_access_hook;
 	object_access_hook = object_access;
-	next_start = ExecutorStart_hook;
-	ExecutorStart_hook = executor_start;
 	next_run = ExecutorRun_hook;
 	ExecutorRun_hook = executor_run;
 	next_finish = ExecutorFinish_hook;
@@ -124,7 +120,7 @@ run_utility(AGENTPAY_UTILITY_ARGS)
 	volatile bool framed = frames.enter != NULL && IsA(statement, CopyStmt);
 
 	if (framed)
-		frames.enter(AGENTPAY_FRAME_UTILITY, NULL, statement);
+		frames.enter(NULL);
 	PG_TRY();
 	{
 		if (next_utility)
@@ -135,12 +131,12 @@ run_utility(AGENTPAY_UTILITY_ARGS)
 	PG_CATCH();
 	{
 		if (framed)
-			frames.leave(AGENTPAY_FRAME_UTILITY, NULL, statement, true);
+			frames.leave(AGENTPAY_FRAME_UTILITY, NULL, true);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (framed)
-		frames.leave(AGENTPAY_FRAME_UTILITY, NULL, statement, false);
+		frames.leave(AGENTPAY_FRAME_UTILITY, NULL, false);
 }
 
 static void
@@ -154,21 +150,10 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 }
 
 static void
-executor_start(QueryDesc *query, int eflags)
-{
-	if (next_start)
-		next_start(query, eflags);
-	else
-		standard_ExecutorStart(query, eflags);
-	if (frames.start)
-		frames.start(query, eflags);
-}
-
-static void
 executor_run(AGENTPAY_RUN_ARGS)
 {
 	if (frames.enter)
-		frames.enter(AGENTPAY_FRAME_RUN, query, NULL);
+		frames.enter(query);
 	PG_TRY();
 	{
 		if (next_run)
@@ -179,19 +164,19 @@ executor_run(AGENTPAY_RUN_ARGS)
 	PG_CATCH();
 	{
 		if (frames.leave)
-			frames.leave(AGENTPAY_FRAME_RUN, query, NULL, true);
+			frames.leave(AGENTPAY_FRAME_RUN, query, true);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (frames.leave)
-		frames.leave(AGENTPAY_FRAME_RUN, query, NULL, false);
+		frames.leave(AGENTPAY_FRAME_RUN, query, false);
 }
 
 static void
 executor_finish(QueryDesc *query)
 {
 	if (frames.enter)
-		frames.enter(AGENTPAY_FRAME_FINISH, query, NULL);
+		frames.enter(query);
 	PG_TRY();
 	{
 		if (next_finish)
@@ -202,12 +187,12 @@ executor_finish(QueryDesc *query)
 	PG_CATCH();
 	{
 		if (frames.leave)
-			frames.leave(AGENTPAY_FRAME_FINISH, query, NULL, true);
+			frames.leave(AGENTPAY_FRAME_FINISH, query, true);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (frames.leave)
-		frames.leave(AGENTPAY_FRAME_FINISH, query, NULL, false);
+		frames.leave(AGENTPAY_FRAME_FINISH, query, false);
 }
 
 static void

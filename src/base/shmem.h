@@ -83,9 +83,8 @@ typedef struct AgentpayGuard
 
 /*
  * What opens and closes a frame of scoring (scoring/frame.c) around a part of
- * a statement.  query is NULL for a utility statement, utility for others.
- * leave() is called for every enter() that returned, with failed when an
- * error passes through.
+ * a statement.  query is NULL for a utility statement.  leave() is called for
+ * every enter() that returned, with failed when an error passes through.
  */
 typedef enum AgentpayFramePhase
 {
@@ -96,10 +95,8 @@ typedef enum AgentpayFramePhase
 
 typedef struct AgentpayFrames
 {
-	void (*start)(QueryDesc *query, int eflags); /* after ExecutorStart */
-	void (*enter)(AgentpayFramePhase phase, QueryDesc *query, Node *utility);
-	void (*leave)(AgentpayFramePhase phase, QueryDesc *query, Node *utility,
-				  bool failed);
+	void (*enter)(QueryDesc *query);
+	void (*leave)(AgentpayFramePhase phase, QueryDesc *query, bool failed);
 	void (*end)(QueryDesc *query); /* before ExecutorEnd */
 } AgentpayFrames;
 
@@ -112,7 +109,7 @@ extern void agentpay_shmem_set_frames(const AgentpayFrames *frames);
 /* Called once from _PG_init: requests memory, installs every hook. */
 extern void agentpay_shmem_install(void);
 
-/* Our memory, from the hooks; agentpay_shmem_install() calls it. */
+/* Sets the hooks of hooks.c; agentpay_shmem_install() calls it. */
 extern void agentpay_hooks_install(void);
 
 /*

@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
-#include "nodes/parsenodes.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -80,9 +79,8 @@ static int levels_size = 0;
 static AgentpayFrame *newest = NULL;
 static bool callbacks_registered = false;
 
-static void enter(AgentpayFramePhase phase, QueryDesc *query, Node *utility);
-static void
-leave(AgentpayFramePhase phase, QueryDesc *query, Node *utility, bool failed);
+static void enter(QueryDesc *query);
+static void leave(AgentpayFramePhase phase, QueryDesc *query, bool failed);
 static void end(QueryDesc *query);
 static AgentpayFrame *find_frame(QueryDesc *query);
 static AgentpayFrame *base_frame(void);
@@ -93,13 +91,14 @@ static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
 								  SubTransactionId parent, void *arg);
 
-const AgentpayFrames agentpay_frames = {.start = NULL,
-										.enter = enter,
-										.leave = leave,
-										.end = end};
+const AgentpayFrames agentpay_frames = {
+	.enter = enter,
+	.leave = leave,
+	.end = end,
+};
 
 static void
-enter(AgentpayFramePhase phase, QueryDesc *query, Node *utility)
+enter(QueryDesc *query)
 {
 	if (n_levels == levels_size)
 	{
@@ -115,7 +114,7 @@ enter(AgentpayFramePhase phase, QueryDesc *query, Node *utility)
 }
 
 static void
-leave(AgentpayFramePhase phase, QueryDesc *query, Node *utility, bool failed)
+leave(AgentpayFramePhase phase, QueryDesc *query, bool failed)
 {
 	AgentpayFrame *frame;
 
