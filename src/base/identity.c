@@ -66,12 +66,6 @@ agentpay_identity_held(void)
 	return held;
 }
 
-bool
-agentpay_identity_restoring(void)
-{
-	return agentpay_identity_held() && has_leaves();
-}
-
 /* Whether any log has a partition. */
 static bool
 has_leaves(void)
@@ -103,9 +97,9 @@ agentpay_sql_is_apply_worker(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(IsLogicalWorker());
 }
 
-/* agentpay._restoring() */
+/* agentpay._restoring(): from the first restored log until adopt(). */
 Datum
 agentpay_sql_restoring(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(agentpay_identity_restoring());
+	PG_RETURN_BOOL(agentpay_identity_held() && has_leaves());
 }

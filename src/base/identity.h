@@ -11,7 +11,4 @@
 /* Not started, or a copy that nobody adopted: nothing may call an agent. */
 extern bool agentpay_identity_held(void);
 
-/* From the first restored log until adopt(). */
-extern bool agentpay_identity_restoring(void);
-
 #endif /* AGENTPAY_IDENTITY_H */

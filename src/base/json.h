@@ -23,8 +23,9 @@
  * The value of exactly one JSON text (RFC 8259) of len bytes, to be released
  * with json_object_put(); or NULL with *problem set to a constant string.
  * Refused beside what is not JSON: nesting beyond max_depth, more than
- * AGENTPAY_JSON_MAX_VALUES values, equal keys in one object, U+0000, invalid UTF-8, lone surrogates, anything after the
- * value.  The text "null" is refused too, since json-c has no object for it.
+ * AGENTPAY_JSON_MAX_VALUES values, equal keys in one object, U+0000, invalid
+ * UTF-8, lone surrogates, anything after the value.  The text "null" is
+ * refused too, since json-c has no object for it.
  */
 extern json_object *agentpay_json_parse(const char *data, size_t len,
 										int max_depth, const char **problem);

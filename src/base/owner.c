@@ -17,24 +17,12 @@
 
 #include "base/owner.h"
 
-Oid
-agentpay_owner(void)
-{
-	HeapTuple tuple = SearchSysCache1(NAMESPACENAME,
-									  CStringGetDatum("agentpay"));
-	Oid owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
+static Oid extension_owner(void);
 
 void
 agentpay_owner_enter(AgentpayOwnerState *saved)
 {
-	Oid owner = agentpay_owner();
+	Oid owner = extension_owner();
 
 	if (!OidIsValid(owner))
 		ereport(ERROR,
@@ -54,4 +42,19 @@ agentpay_owner_leave(const AgentpayOwnerState *saved)
 {
 	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->user, saved->security_context);
+}
+
+/* The schema's owner; InvalidOid when there is no schema. */
+static Oid
+extension_owner(void)
+{
+	HeapTuple tuple = SearchSysCache1(NAMESPACENAME,
+									  CStringGetDatum("agentpay"));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }

@@ -20,7 +20,4 @@ typedef struct AgentpayOwnerState
 extern void agentpay_owner_enter(AgentpayOwnerState *saved);
 extern void agentpay_owner_leave(const AgentpayOwnerState *saved);
 
-/* The extension's owner; InvalidOid when the extension is not there. */
-extern Oid agentpay_owner(void);
-
 #endif /* AGENTPAY_OWNER_H */

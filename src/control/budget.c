@@ -6,6 +6,7 @@
  * always taken in ascending order of the keys, so that two transactions with
  * several budgets never wait for each other in a circle.  The kill lock, when
  * both are needed, comes first.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

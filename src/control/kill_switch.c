@@ -7,6 +7,7 @@
  * holds it shared around {read the switches, do it}.  So what was started or
  * applied came before the kill's commit, and nothing comes after it.  INSERTs
  * and fallbacks never take it.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
@@ -44,7 +45,8 @@ agentpay_sql_kill_lock(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("agentpay._kill_lock() must be called as a trigger")));
+				 errmsg("agentpay._kill_lock() was not called as a trigger"),
+				 errhint("CREATE EXTENSION agentpay makes its triggers.")));
 	SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_KILL, (uint64) 0);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	/* a kill that a crash undoes was none: whatever synchronous_commit says */

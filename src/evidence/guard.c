@@ -233,11 +233,17 @@ check_function(Oid function_id)
 		refuse_part("a change of its functions");
 }
 
-void
-agentpay_guard_make_partition(const char *log, TimestampTz at)
+/*
+ * agentpay._make_partition(log text, at timestamptz): makes the monthly leaf
+ * of a log for that moment, if it is missing.  Runs as the extension's owner,
+ * with the guards lifted.  The caller has no reference to the parent's
+ * relation open.
+ */
+Datum
+agentpay_sql_make_partition(PG_FUNCTION_ARGS)
 {
 	Oid types[2] = {TEXTOID, TIMESTAMPTZOID};
-	Datum args[2] = {CStringGetTextDatum(log), TimestampTzGetDatum(at)};
+	Datum args[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 	AgentpayOwnerState saved;
 
 	agentpay_owner_enter(&saved);
@@ -247,7 +253,8 @@ agentpay_guard_make_partition(const char *log, TimestampTz at)
 		if (SPI_connect() != SPI_OK_CONNECT ||
 			SPI_execute_with_args("SELECT agentpay._build_partition($1, $2)", 2,
 								  types, args, NULL, false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not make a partition of agentpay.%s", log);
+			elog(ERROR, "could not make a partition of agentpay.%s",
+				 text_to_cstring(PG_GETARG_TEXT_PP(0)));
 		SPI_finish();
 	}
 	PG_FINALLY();
@@ -256,14 +263,6 @@ agentpay_guard_make_partition(const char *log, TimestampTz at)
 	}
 	PG_END_TRY();
 	agentpay_owner_leave(&saved);
-}
-
-/* agentpay._make_partition(log text, at timestamptz) */
-Datum
-agentpay_sql_make_partition(PG_FUNCTION_ARGS)
-{
-	agentpay_guard_make_partition(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-								  PG_GETARG_TIMESTAMPTZ(1));
 	PG_RETURN_VOID();
 }
 

@@ -188,7 +188,7 @@ occurred_body(void *arg)
 		value = slot_getattr(evaluation->row, column->attno, &isnull);
 	if (isnull)
 		return;
-	/* the point's time zone is the session's for now */
+	/* while it is evaluated, the point's time zone is the session's */
 	switch (column->type)
 	{
 		case TIMESTAMPTZOID:

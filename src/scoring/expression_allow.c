@@ -6,6 +6,7 @@
  * query, repeat() takes any amount of memory.  So the functions and operators
  * are listed by name in expression_names.c, and only those that PostgreSQL
  * itself brings count; the types are listed here.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

@@ -6,6 +6,7 @@
  * Reads the configuration through SPI, as the extension's owner, since this
  * is not on the way of a payment; the session's cached configuration holds
  * enabled points only.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

@@ -8,6 +8,7 @@
  * numerics), whatever reads the clock, settings or tables, and whatever is
  * VOLATILE.  Some of those that are listed are refused for certain
  * types or arguments: see expression_allow.c.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

@@ -5,6 +5,7 @@
  * PostgreSQL's own grammar and parse analysis do the work.  Names are columns
  * of the row, the point's features, and in invoke_when score and verdict; what
  * they turned out to mean is for agentpay_expression_allow() to judge.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

@@ -6,6 +6,7 @@
  * Parse analysis already runs code: the input functions of types that
  * literals are cast to.  So the raw tree is looked through first, and may
  * contain only what an expression over one row needs.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

@@ -14,11 +14,12 @@
 
 #include "postgres.h"
 
+#include "commands/trigger.h"
+#include "storage/lock.h"
+
 #include "base/appender.h"
 #include "base/config.h"
 #include "base/shmem.h"
-#include "commands/trigger.h"
-#include "storage/lock.h"
 #include "scoring/table.h"
 
 /* What BEFORE found about one row at one point. */

@@ -26,7 +26,6 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "base/arguments.h"
 #include "base/compat.h"
 #include "base/contain.h"
 #include "base/locks.h"

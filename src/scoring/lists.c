@@ -36,7 +36,6 @@
 #include "base/compat.h"
 #include "base/config.h"
 #include "base/owner.h"
-#include "scoring/lists.h"
 
 /* A session reads lists up to this length: about 1 MB and 5 ms. */
 #define ENTRIES_READ 10000
@@ -81,6 +80,7 @@ static MemoryContext context = NULL;
 static NamedList *lists = NULL;
 static uint64 generation = 0;
 
+static bool contains(const char *list, const char *value, TimestampTz at);
 static NamedList *find_list(const char *name);
 static NamedList *read_list(const char *name);
 static void fill_list(NamedList *list, MemoryContext memory);
@@ -90,8 +90,29 @@ static TimestampTz look_up(const char *list, const char *value);
 
 PG_FUNCTION_INFO_V1(agentpay_in_list);
 
-bool
-agentpay_list_contains(const char *list, const char *value, TimestampTz at)
+/* agentpay.in_list(list text, value "any") */
+Datum
+agentpay_in_list(PG_FUNCTION_ARGS)
+{
+	char *list = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool isnull;
+	Datum value = agentpay_arguments_text(fcinfo, 1, &isnull);
+
+	if (isnull)
+		PG_RETURN_NULL();
+	/* once a statement: what changed elsewhere holds from here on */
+	if (fcinfo->flinfo->fn_extra == NULL)
+	{
+		AcceptInvalidationMessages();
+		fcinfo->flinfo->fn_extra = &lists;
+	}
+	PG_RETURN_BOOL(
+		contains(list, TextDatumGetCString(value), agentpay_clock_now()));
+}
+
+/* Whether value is on the list at that moment; expired entries are not. */
+static bool
+contains(const char *list, const char *value, TimestampTz at)
 {
 	NamedList *found = find_list(list);
 	Entry *entry;
@@ -233,24 +254,4 @@ look_up(const char *list, const char *value)
 	index_close(index, NoLock);
 	table_close(rows, NoLock);
 	return expires_at;
-}
-
-/* agentpay.in_list(list text, value "any") */
-Datum
-agentpay_in_list(PG_FUNCTION_ARGS)
-{
-	char *list = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool isnull;
-	Datum value = agentpay_arguments_text(fcinfo, 1, &isnull);
-
-	if (isnull)
-		PG_RETURN_NULL();
-	/* once a statement: what changed elsewhere holds from here on */
-	if (fcinfo->flinfo->fn_extra == NULL)
-	{
-		AcceptInvalidationMessages();
-		fcinfo->flinfo->fn_extra = &lists;
-	}
-	PG_RETURN_BOOL(agentpay_list_contains(list, TextDatumGetCString(value),
-										  agentpay_clock_now()));
 }

@@ -10,11 +10,11 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "utils/array.h"
 #include "utils/rel.h"
 
-#include "catalog/pg_type.h"
 #include "scoring/row.h"
 
 /* Columns of the row that are replaced; three for each point. */

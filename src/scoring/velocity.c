@@ -136,12 +136,6 @@ agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
 	return velocity;
 }
 
-void
-agentpay_velocity_free(AgentpayVelocity *velocity)
-{
-	MemoryContextDelete(velocity->context);
-}
-
 /* Domains are looked through. */
 static Oid
 time_type_of(Oid relation, const char *column)

@@ -79,13 +79,12 @@ typedef struct AgentpayVelocityScan
 } AgentpayVelocityScan;
 
 /*
- * A reader for rows of leaf, in the current memory context; an error when
- * leaf has no index on the keys and the time.
+ * A reader for rows of leaf; an error when leaf has no index on the keys and
+ * the time.  It goes with the current memory context.
  */
 extern AgentpayVelocity *
 agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
 					   const char *time_column);
-extern void agentpay_velocity_free(AgentpayVelocity *velocity);
 
 /* Shows the scan every row with row's keys; none if one of them is NULL. */
 extern void

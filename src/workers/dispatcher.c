@@ -11,6 +11,7 @@
  * One dispatcher per database: a heavyweight lock held by the session, whose
  * holder may heal what others left.  The kill lock is only ever tried, so
  * that an open kill holds up starts and records, never the loop.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

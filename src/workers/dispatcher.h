@@ -4,6 +4,7 @@
  *
  * All of it lives in one process and one thread.  What is in memory can be
  * lost at any moment: the tables say what is true (sql/parts/55_tasks.sql).
+ *-------------------------------------------------------------------------
  */
 #ifndef AGENTPAY_DISPATCHER_H
 #define AGENTPAY_DISPATCHER_H

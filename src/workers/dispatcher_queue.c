@@ -6,6 +6,7 @@
  * fit stays in agentpay._task_work and is loaded when the queue has run low.
  * So a dead agent, however many tasks it has, neither stops the cursor nor
  * fills the memory.  Turns go round the agents.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
@@ -16,7 +17,6 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
-#include "base/settings.h"
 #include "control/kill_switch.h"
 #include "workers/dispatcher.h"
 #include "workers/worker.h"

@@ -5,6 +5,7 @@
  * A result is turned into JSON at once and freed; the JSON waits until a
  * transaction has recorded it.  The transaction holds the kill lock shared to
  * its commit: an answer recorded after a kill is stored, not applied.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
@@ -19,7 +20,6 @@
 #include "utils/timestamp.h"
 
 #include "agents/protocol_openai.h"
-#include "base/clock.h"
 #include "control/kill_switch.h"
 #include "workers/dispatcher.h"
 #include "workers/worker.h"

@@ -6,6 +6,7 @@
  * once it is committed, a crash cannot forget what may have been spent.  The
  * second holds the kill lock shared around {read the switches, hand over to
  * libcurl}, and nothing else; nothing goes out on the wire before it ends.
+ *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 

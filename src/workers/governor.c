@@ -19,7 +19,6 @@
 #include "utils/wait_event.h"
 
 #include "base/appender.h"
-#include "base/settings.h"
 #include "workers/worker.h"
 
 #define TICK_MS 2000
