@@ -1,8 +1,9 @@
 -- 10_configuration.sql
 --		The rows that people edit: plain tables with natural keys.
 --
--- Validation, governance and versions come by triggers, in
--- 15_configuration_checks.sql.  Every table here is dumped with the database
+-- Validation and versions come by triggers, in 15_configuration_checks.sql to
+-- 17_control_checks.sql; 18_governance.sql puts them on the tables and records
+-- every change.  Every table here is dumped with the database
 -- (pg_extension_config_dump), so that a restore brings the configuration back.
 
 -- The schema must be ours and empty: an object that was put there beforehand

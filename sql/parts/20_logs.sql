@@ -218,12 +218,13 @@ CREATE FUNCTION agentpay._restoring() RETURNS boolean
 	LANGUAGE C STABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_restoring';
 REVOKE ALL ON FUNCTION agentpay._restoring() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._restoring() IS 'true from the first restored log until adopt(): triggers let the dump in as it is';
+
 CREATE FUNCTION agentpay._is_apply_worker() RETURNS boolean
 	LANGUAGE C STABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_is_apply_worker';
 REVOKE ALL ON FUNCTION agentpay._is_apply_worker() FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._is_apply_worker() IS 'true: logical replication brings rows of a log from another node';
-COMMENT ON FUNCTION agentpay._restoring() IS 'true from the first restored log until adopt(): triggers let the dump in as it is';
 
 -- ── partitions ──────────────────────────────────────────────────────────────
 -- Runs with the guards of src/evidence/guard.c lifted, as the extension's
@@ -419,7 +420,7 @@ CREATE TRIGGER agentpay_truncate BEFORE TRUNCATE ON agentpay._identity
 ALTER TABLE agentpay._identity ENABLE ALWAYS TRIGGER agentpay_change,
 	ENABLE ALWAYS TRIGGER agentpay_truncate;
 
--- ── governance, start, adoption ─────────────────────────────────────────────
+-- ── start, and the governance log ───────────────────────────────────────────
 -- The first attach or change of configuration makes the identity and the
 -- partitions; a copy is left as it is, for adopt().
 CREATE FUNCTION agentpay._ensure_started() RETURNS void

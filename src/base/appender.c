@@ -9,8 +9,8 @@
  * What it takes to write to a leaf (compiled constraints, index information,
  * slots) costs several times as much as a row, so a session keeps it from one
  * appender to the next, without any relation open.  While an appender uses it,
- * it belongs to that appender and goes away with it after an error.  A change of
- * any relation makes it stale; functions that it calls are built-in ones.
+ * it belongs to that appender and goes away with it after an error.  A change
+ * of any relation makes it stale; functions that it calls are built-in ones.
  *
  * Locking: the parent, then the leaf, RowExclusiveLock each, kept to the end
  * of the transaction.  The leaf is looked up after the parent's lock is held,

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -33,7 +34,6 @@
 
 #include "base/compat.h"
 #include "base/owner.h"
-#include "catalog/pg_type.h"
 #include "scoring/expression.h"
 #include "scoring/expression_internal.h"
 
@@ -126,8 +126,9 @@ agentpay_expression_eval(AgentpayExpression *expression, ExprContext *econtext,
 }
 
 /*
- * For built-in functions the settings are changed behind the GUC machinery, which would cost more
- * than most expressions; nothing in between looks at them but expressions.
+ * For built-in functions the settings are changed behind the GUC machinery,
+ * which would cost more than most expressions; nothing in between looks at
+ * them but expressions.
  */
 void
 agentpay_expression_enter(const AgentpayScope *scope, bool foreign,

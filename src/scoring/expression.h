@@ -90,8 +90,8 @@ extern Datum agentpay_expression_eval(AgentpayExpression *expression,
 /*
  * The settings that expressions see: the point's time zone, ISO dates, the
  * same digits everywhere; and, with foreign, the table's owner in a security
- * restricted operation.  Around each compile and each row.  After an error the caller
- * leaves, too.
+ * restricted operation.  Around each compile and each row.  After an error the
+ * caller leaves, too.
  */
 typedef struct AgentpayExpressionState
 {

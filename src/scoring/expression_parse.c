@@ -105,8 +105,8 @@ model_index(const AgentpayScope *scope, const char *name)
 /*
  * A domain is read as its base type from the start, so that no literal ever
  * becomes a value of the domain, which would run its checks, as the owner of
- * the extension.  Columns may be qualified by the table's name; in a partition it is that of
- * the table on top, which the writer knows.
+ * the extension.  Columns may be qualified by the table's name; in a partition
+ * it is that of the table on top, which the writer knows.
  */
 static void
 set_up_names(AgentpayExpressionParse *parse, Relation relation)

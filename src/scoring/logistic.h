@@ -46,9 +46,10 @@ typedef struct AgentpayLogisticFit
 	(2 * ((size_t) (d) + 1) * ((size_t) (d) + 1) + 4 * ((size_t) (d) + 1))
 
 /*
- * Fits a model to n rows of d inputs (x row by row; missing as above) and labels y (0 or 1).  Inputs are standardised with the mean and
- * the standard deviation of their present values; an input that is constant
- * or always missing gets coefficient 0.  Minimises
+ * Fits a model to n rows of d inputs (x row by row; missing as above) and
+ * labels y (0 or 1).  Inputs are standardised with the mean and the standard
+ * deviation of their present values; an input that is constant or always
+ * missing gets coefficient 0.  Minimises
  * -log likelihood + l2 / 2 |coefficients|^2, the intercept unpenalised, by
  * Newton steps with step halving.  model's arrays have room for d values.
  * work has AGENTPAY_LOGISTIC_WORK(d) doubles.

@@ -123,7 +123,7 @@ agentpay_velocity_judge_listed(AgentpayVelocityJudge *judge)
 	judge->listed = true;
 }
 
-/* What the snapshot sees is not vacuumed before agentpay_velocity_judge_end(). */
+/* Until agentpay_velocity_judge_end() nothing that it sees is vacuumed. */
 void
 agentpay_velocity_judge_begin(AgentpayVelocityJudge *judge)
 {

@@ -31,6 +31,8 @@
 /* A body of a byte a second is as dead as none. */
 #define LOW_SPEED_BYTES 8
 #define LOW_SPEED_SECONDS 30
+/* A task whose budget has no room now, or that an error put back. */
+#define WAIT_MS 1000
 
 typedef struct Batch
 {
@@ -157,7 +159,7 @@ apply_prepared(Batch *batch)
 		if (batch->action[i] == 'w')
 			dispatcher_wait(d, task,
 							TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														1000));
+														WAIT_MS));
 		else
 			dispatcher_free_task(d, task);
 	}
@@ -218,7 +220,8 @@ put_back(Batch *batch)
 	task->agent->busy--;
 	batch->d->n_busy--;
 	dispatcher_wait(batch->d, task,
-					TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+					TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												WAIT_MS));
 }
 
 static void
