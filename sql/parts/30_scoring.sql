@@ -277,6 +277,9 @@ BEGIN
 		PERFORM agentpay._refuse_later('a shadow ruleset',
 			format('SELECT agentpay.activate(%L);', activate.point));
 	END IF;
+	-- one activate() or revert() of a point at a time
+	PERFORM FROM agentpay.rulesets s WHERE s.point = activate.point
+	  ORDER BY s.version FOR UPDATE;
 	SELECT * INTO chosen FROM agentpay.rulesets s
 	 WHERE s.point = activate.point
 	   AND CASE WHEN activate.version IS NULL THEN s.state = 'draft'
@@ -317,6 +320,8 @@ BEGIN
 			format('SELECT agentpay.revert(%L, reason => ''too many declines'');',
 				   revert.point));
 	END IF;
+	PERFORM FROM agentpay.rulesets s WHERE s.point = revert.point
+	  ORDER BY s.version FOR UPDATE;
 	-- by when activate() made it active: going back does not make it newer, so
 	-- that a second revert() goes one further
 	SELECT old.version, cur.version INTO back_to, current_version

@@ -15,6 +15,7 @@
 #include "commands/trigger.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -47,6 +48,8 @@ score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row);
 static List *
 changed_columns(const AgentpayTable *table, const AgentpayEntry *entry,
 				const bytea *after, bool renamed);
+static List *with_outcome(List *changed, const AgentpayPoint *point,
+						  int verdict, TupleTableSlot *row);
 static void refuse_changed(List *changed);
 static Datum detail_with(Datum detail, List *changed);
 static void
@@ -109,7 +112,7 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 				changed = changed_columns(table, entry, digest, renamed);
 			append_decision(frame, table, entry,
 							CStringGetTextDatum(agentpay_row_id(point, row)),
-							changed);
+							with_outcome(changed, point, entry->verdict, row));
 		}
 		entry = agentpay_frame_take_next(frame);
 	}
@@ -155,6 +158,27 @@ changed_columns(const AgentpayTable *table, const AgentpayEntry *entry,
 	return changed;
 }
 
+/* The same with the outcome, when it is not the verdict that BEFORE gave. */
+static List *
+with_outcome(List *changed, const AgentpayPoint *point, int verdict,
+			 TupleTableSlot *row)
+{
+	const AgentpayColumn *column = &point->outcome.column;
+	bool isnull;
+	Datum value;
+
+	if (column->attno == 0 || point->outcome_broken != NULL)
+		return changed;
+	value = slot_getattr(row, column->attno, &isnull);
+	if (!isnull && datum_image_eq(value, point->outcomes[verdict],
+								  column->by_value, column->length))
+		return changed;
+	changed = lappend(list_copy(changed), column->name);
+	if (agentpay_changed_after_scoring == AGENTPAY_CHANGED_ERROR)
+		refuse_changed(changed);
+	return changed;
+}
+
 static void
 refuse_changed(List *changed)
 {
@@ -168,8 +192,9 @@ refuse_changed(List *changed)
 	ereport(ERROR,
 			(errcode(ERRCODE_AGENTPAY_CHANGED_AFTER_SCORING),
 			 errmsg("the row changed after it was scored: %s", names.data),
-			 errdetail("Another trigger changed what the rules had read, and "
-					   "agentpay.changed_after_scoring is \"error\"."),
+			 errdetail("Another trigger changed what the rules had read or "
+					   "decided, and agentpay.changed_after_scoring is "
+					   "\"error\"."),
 			 errhint("Give that trigger a name that sorts before "
 					 "\"~agentpay_score\".")));
 }

@@ -42,6 +42,15 @@ INSERT INTO payments (id, reference, amount) VALUES
 	(5, 'f', 700), (6, 'a', 700), (7, 'g', 700), (8, 'h', 9999)
 	ON CONFLICT DO NOTHING;
 SELECT * FROM seen WHERE id >= 5 AND point = 'skipped';
+
+-- and where it overrules the verdict
+CREATE OR REPLACE FUNCTION doubles() RETURNS trigger LANGUAGE plpgsql
+	AS 'BEGIN NEW.outcome := ''approve''; RETURN NEW; END';
+INSERT INTO payments (id, reference, amount) VALUES (9, 'i', 1), (10, 'j', 9999);
+SELECT * FROM seen WHERE id >= 9;
+SET agentpay.changed_after_scoring = error;
+INSERT INTO payments (id, reference, amount) VALUES (11, 'k', 9999);
+RESET agentpay.changed_after_scoring;
 SET client_min_messages = warning;
 SELECT agentpay.detach('skipped');
 SELECT agentpay.detach('skipped_too');
