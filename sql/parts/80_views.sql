@@ -429,6 +429,92 @@ COMMENT ON COLUMN agentpay.label_coverage.mature IS 'older than the point''s lab
 COMMENT ON COLUMN agentpay.label_coverage.share IS 'of the mature ones, those with a label';
 COMMENT ON COLUMN agentpay.label_coverage.sources IS 'labelled, by the source of the latest label';
 
+-- ── rule_stats ──────────────────────────────────────────────────────────────
+-- Rows are counted by the set of rules that matched or failed, of which there
+-- are few, before those sets are taken apart.
+CREATE VIEW agentpay._rule_cells AS
+SELECT d.point, d.ruleset_version AS version, d.reasons,
+	   CASE WHEN d.detail ? 'errors'
+			THEN ARRAY(SELECT jsonb_object_keys(d.detail -> 'errors')) END
+		   AS failed,
+	   CASE WHEN NOT (m.mature OR p.labels_complete) THEN NULL
+			WHEN p.role <> 'fraud' THEN v.is_positive
+			WHEN l.label IS NOT NULL THEN l.label = 'fraud'
+			WHEN d.propensity > 0 OR p.labels_complete THEN false END AS truth,
+	   -- no label can come, and none did
+	   (m.mature OR p.labels_complete) AND NOT p.labels_complete
+		   AND d.propensity <= 0 AND l.label IS NULL AS unobservable,
+	   CASE WHEN p.labels_complete OR d.propensity <= 0 THEN 1
+			ELSE 1 / d.propensity::numeric END AS weight,
+	   count(*) AS n, max(d.decided_at) AS last_at
+  FROM agentpay.decisions d
+  JOIN agentpay.decision_points p ON p.point = d.point
+ CROSS JOIN LATERAL (SELECT d.occurred_at <= (SELECT agentpay._now())
+								- p.label_maturity AS mature) AS m
+  LEFT JOIN agentpay._labels l
+	ON l.row_id = d.row_id AND l.point IS NOT DISTINCT FROM d.point
+  LEFT JOIN agentpay._readings v
+	ON v.point = d.point AND v.verdict = l.label AND v.positive = 'positive'
+ WHERE d.kind IN ('rules', 'shadow_rules') AND d.ruleset_version IS NOT NULL
+ GROUP BY 1, 2, 3, 4, 5, 6, 7;
+REVOKE ALL ON agentpay._rule_cells FROM PUBLIC;
+COMMENT ON VIEW agentpay._rule_cells IS 'decisions of rules, counted by what matched, what failed and what turned out';
+
+CREATE VIEW agentpay.rule_stats AS
+WITH cells AS MATERIALIZED (SELECT * FROM agentpay._rule_cells),
+decided AS (
+	SELECT c.point, c.version, sum(c.n) AS n FROM cells c GROUP BY 1, 2),
+matched AS (
+	SELECT c.point, c.version, r.code, sum(c.n) AS n,
+		   max(c.last_at) AS last_at,
+		   sum(c.n) FILTER (WHERE c.truth IS NOT NULL) AS labelled,
+		   sum(c.n * c.weight) FILTER (WHERE c.truth IS NOT NULL) AS weight,
+		   sum(c.n * c.weight) FILTER (WHERE c.truth) AS positive,
+		   bool_or(c.unobservable) AS unobservable
+	  FROM cells c CROSS JOIN LATERAL unnest(c.reasons) AS r (code)
+	 GROUP BY 1, 2, 3),
+failed AS (
+	SELECT c.point, c.version, f.code, sum(c.n) AS n
+	  FROM cells c CROSS JOIN LATERAL unnest(c.failed) AS f (code)
+	 GROUP BY 1, 2, 3)
+SELECT r.point, r.version, r.code, e.evaluated::bigint AS evaluated,
+	   coalesce(m.n, 0)::bigint AS hits,
+	   agentpay._rate(coalesce(m.n, 0), e.evaluated) AS share,
+	   coalesce(f.n, 0)::bigint AS errors,
+	   coalesce(m.labelled, 0)::bigint AS labelled_hits,
+	   CASE WHEN NOT m.unobservable
+			THEN agentpay._rate(coalesce(m.positive, 0), m.weight) END
+		   AS precision,
+	   m.last_at AS last_hit, r.snoozed_until
+  FROM (SELECT r.*, s.mode,
+			   coalesce(sum(h.n) OVER before, 0) AS taken
+		  FROM agentpay.rules r
+		  JOIN agentpay.rulesets s ON s.point = r.point
+			   AND s.version = r.version AND s.state <> 'draft'
+		  LEFT JOIN matched h ON h.point = r.point AND h.version = r.version
+			   AND h.code = r.code
+		WINDOW before AS (PARTITION BY r.point, r.version
+			ORDER BY r.priority, r.code COLLATE "C"
+			ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS r
+  LEFT JOIN decided d ON d.point = r.point AND d.version = r.version
+  LEFT JOIN matched m ON m.point = r.point AND m.version = r.version
+	   AND m.code = r.code
+  LEFT JOIN failed f ON f.point = r.point AND f.version = r.version
+	   AND f.code = r.code
+ CROSS JOIN LATERAL (SELECT CASE WHEN r.enabled THEN coalesce(d.n, 0)
+		- CASE r.mode WHEN 'first_match' THEN r.taken ELSE 0 END ELSE 0 END
+		AS evaluated) AS e;
+REVOKE ALL ON agentpay.rule_stats FROM PUBLIC;
+COMMENT ON VIEW agentpay.rule_stats IS 'what each rule of each version that decided, or was evaluated in shadow, has done: dead ones have no hits, noisy ones a low precision';
+COMMENT ON COLUMN agentpay.rule_stats.evaluated IS 'decisions of that version in which the rule was reached; first_match: those that no rule before it decided. A time of snoozing counts, without hits';
+COMMENT ON COLUMN agentpay.rule_stats.hits IS 'rows that it matched';
+COMMENT ON COLUMN agentpay.rule_stats.share IS 'hits / evaluated';
+COMMENT ON COLUMN agentpay.rule_stats.errors IS 'rows for which it failed';
+COMMENT ON COLUMN agentpay.rule_stats.labelled_hits IS 'hits whose label is known, of rows older than the point''s label_maturity, unless its labels are complete';
+COMMENT ON COLUMN agentpay.rule_stats.precision IS 'of the labelled hits, those that turned out fraud (other roles: whose label is a positive verdict), weighted by 1 / propensity; NULL where a hit that is due was stopped, so that its label cannot come';
+COMMENT ON COLUMN agentpay.rule_stats.last_hit IS 'when it last matched';
+COMMENT ON COLUMN agentpay.rule_stats.snoozed_until IS 'as in rules';
+
 -- ── agent_cost ──────────────────────────────────────────────────────────────
 CREATE VIEW agentpay.agent_cost AS
 SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
