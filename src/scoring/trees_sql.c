@@ -14,6 +14,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "scoring/trees_sql.h"
 
 static void *allocate(void *arg, size_t size);
