@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -93,25 +92,10 @@ Datum
 agentpay_inspect_trees(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Size size = toast_raw_datum_size(PG_GETARG_DATUM(1));
-	Jsonb *definition;
-	char *text;
-	AgentpayTrees *trees;
+	Jsonb *definition = PG_GETARG_JSONB_P(1);
+	char *text = JsonbToCString(NULL, &definition->root, VARSIZE(definition));
+	AgentpayTrees *trees = agentpay_trees_of(name, text);
 	StringInfoData report;
-
-	/* jsonb takes about as much as its text: this needs no copy of it */
-	if (size > AGENTPAY_TREES_MAX_TEXT)
-	{
-		AgentpayTreesProblem problem = {AGENTPAY_TREES_TOO_LARGE, ""};
-
-		snprintf(problem.what, sizeof(problem.what),
-				 "It has %zu MB; the limit is %zu MB.", size >> 20,
-				 AGENTPAY_TREES_MAX_TEXT >> 20);
-		refuse_trees(name, &problem);
-	}
-	definition = PG_GETARG_JSONB_P(1);
-	text = JsonbToCString(NULL, &definition->root, VARSIZE(definition));
-	trees = agentpay_trees_of(name, text);
 
 	initStringInfo(&report);
 	appendStringInfo(&report,

@@ -322,7 +322,7 @@ test_limits(void)
 
 	check(load(text, len) == NULL &&
 			  problem.refusal == AGENTPAY_TREES_TOO_LARGE,
-		  "more than 64 MB are refused: %s", problem.what);
+		  "more than 96 MB are refused: %s", problem.what);
 
 	/* a comb: each right child splits again */
 	model = with(small, "\"num_nodes\":\"3\"", "\"num_nodes\":\"515\"");
