@@ -813,8 +813,10 @@ BEGIN
 		END IF;
 		RETURN OLD;
 	END IF;
-	IF TG_OP = 'UPDATE' AND to_jsonb(OLD) - 'active'
-							<> to_jsonb(NEW) - 'active' THEN
+	IF TG_OP = 'UPDATE' AND (OLD.name, OLD.version, OLD.kind, OLD.features,
+			OLD.report, OLD.trained_at, OLD.definition)
+		IS DISTINCT FROM (NEW.name, NEW.version, NEW.kind, NEW.features,
+			NEW.report, NEW.trained_at, NEW.definition) THEN
 		PERFORM agentpay._refuse('55000', format(
 				'version %s of model "%s" is frozen', OLD.version, OLD.name),
 			'Decisions name the version that they used; only active may change.',
@@ -822,7 +824,10 @@ BEGIN
 				   OLD.name));
 	END IF;
 	PERFORM agentpay._check_name('model', OLD.name, NEW.name);
-	report := agentpay._check_model_definition(NEW);
+	-- what is stored was checked; adopt(), which changes nothing, checks again
+	IF OLD.active IS NULL OR OLD.active IS NOT DISTINCT FROM NEW.active THEN
+		report := agentpay._check_model_definition(NEW);
+	END IF;
 	IF NEW.active AND NOT agentpay._is_probability(NEW) THEN
 		SELECT a.name INTO user_of FROM agentpay.agents a
 		 WHERE a.protocol = 'builtin' AND a.model = NEW.name LIMIT 1;

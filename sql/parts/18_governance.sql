@@ -6,19 +6,14 @@
 -- them, but agentpay_replicated, ENABLE REPLICA: logical replication fires no
 -- triggers of statements, and sessions must see rules that arrive that way.
 
--- A model as the log keeps it: trees, which may be tens of megabytes, by their
--- digest.  A version's definition never changes.
-CREATE FUNCTION agentpay._model_for_log(model jsonb) RETURNS jsonb
+CREATE FUNCTION agentpay._digest_of(document jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE model ->> 'kind' WHEN 'xgboost'
-		THEN model || jsonb_build_object('definition', jsonb_build_object(
-			'sha256', encode(sha256(convert_to(
-				(model -> 'definition')::text, 'UTF8')), 'hex')))
-		ELSE model END
+	SELECT jsonb_build_object('sha256',
+		encode(sha256(convert_to(document::text, 'UTF8')), 'hex'))
 $$;
-REVOKE ALL ON FUNCTION agentpay._model_for_log(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._digest_of(jsonb) FROM PUBLIC;
 
 -- One event a row.  TG_ARGV: the kind of object, then the columns of its key.
 CREATE FUNCTION agentpay._govern_change() RETURNS trigger
@@ -26,16 +21,26 @@ CREATE FUNCTION agentpay._govern_change() RETURNS trigger
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	before jsonb := to_jsonb(OLD);
-	after jsonb := to_jsonb(NEW);
+	before jsonb;
+	after jsonb;
 	object text;
 BEGIN
+	-- Trees, which may be tens of megabytes, are logged by their digest, and
+	-- when they come or go: a version's definition never changes.
+	IF TG_TABLE_NAME = 'models' THEN
+		IF OLD.kind = 'xgboost' THEN
+			OLD.definition := CASE TG_OP WHEN 'DELETE'
+				THEN agentpay._digest_of(OLD.definition) END;
+		END IF;
+		IF NEW.kind = 'xgboost' THEN
+			NEW.definition := CASE TG_OP WHEN 'INSERT'
+				THEN agentpay._digest_of(NEW.definition) END;
+		END IF;
+	END IF;
+	before := to_jsonb(OLD);
+	after := to_jsonb(NEW);
 	IF before IS NOT DISTINCT FROM after OR agentpay._restoring() THEN
 		RETURN NULL;
-	END IF;
-	IF TG_ARGV[0] = 'model' THEN
-		before := agentpay._model_for_log(before);
-		after := agentpay._model_for_log(after);
 	END IF;
 	SELECT string_agg(coalesce(after, before) ->> key_column, '.' ORDER BY ord)
 	  INTO object
@@ -55,10 +60,16 @@ AS $$
 DECLARE
 	missing text;
 	default_value text;
+	probe record := NEW;
 BEGIN
+	IF TG_TABLE_NAME = 'models' THEN
+		IF NEW.definition IS NOT NULL THEN
+			probe.definition := '{}'::jsonb; -- it may be large
+		END IF;
+	END IF;
 	SELECT a.attname, pg_get_expr(d.adbin, d.adrelid)
 	  INTO missing, default_value
-	  FROM jsonb_each(to_jsonb(NEW)) AS c
+	  FROM jsonb_each(to_jsonb(probe)) AS c
 	  JOIN pg_attribute a ON a.attrelid = TG_RELID AND a.attname = c.key
 	   AND a.attnotnull
 	  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

@@ -132,6 +132,11 @@ SELECT count(*) FROM pg_backend_memory_contexts WHERE name LIKE 'agentpay trees%
 SELECT action, object, jsonb_object_keys(after -> 'definition') AS definition
   FROM agentpay.governance_log
  WHERE object_kind = 'model' AND object = 't_trees.1' AND action = 'insert';
+SELECT bool_and(before ->> 'definition' IS NULL AND after ->> 'definition' IS NULL
+			AND before -> 'active' <> after -> 'active') AS only_active
+  FROM agentpay.governance_log
+ WHERE object_kind = 'model' AND object = 't_trees.1' AND action = 'update';
+SELECT pg_temp.try($$UPDATE agentpay.models SET definition = pg_temp.trees('1') WHERE name = 't_trees' AND version = 1$$);
 
 -- ── an error of a model fails only its rules ────────────────────────────────
 SELECT agentpay.load_model('t_trees', pg_temp.trees('0.5'), '{amount,nothing}') AS version;
