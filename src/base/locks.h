@@ -3,6 +3,9 @@
  *		Every heavyweight lock of agentpay, in the order in which they are
  *		taken: kill switch, then budgets (ascending key), then rows.
  *
+ * Two stand apart: a dispatcher takes its own before all others, once; and
+ * idempotency keys are locked by INSERTs, which take none of the others.
+ *
  * They live in a key space of the advisory lock tag that SQL cannot reach
  * (SQL's functions use field4 1 and 2, Citus 4 to 16), so that nobody can
  * stall spending with pg_advisory_lock().

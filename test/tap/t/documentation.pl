@@ -205,6 +205,20 @@ SQL
 		map { "$_ of $used{$_}" } grep { $page !~ /`$_`/ } sort keys %used);
 }
 
+# ── the allow-list ──────────────────────────────────────────────────────────
+{
+	my $names = slurp_file("$tree/src/scoring/expression_names.c");
+	my $page = slurp_file("$tree/docs/security.md");
+	my %listed;
+	while ($names =~ /(functions|operators)\[\] = \{(.*?)\};/gs)
+	{
+		my ($which, $entries) = ($1, $2);
+		$listed{$which} = () = $entries =~ /"[^"]+"/g;
+	}
+	like($page, qr/^- $listed{functions} functions and $listed{operators} operators/m,
+		'security.md has their number');
+}
+
 # ── links ───────────────────────────────────────────────────────────────────
 {
 	my (@pages, @problems);
