@@ -181,6 +181,16 @@ SELECT 'error' AS level, 'point' AS object_kind, p.point AS object,
 	   format('SELECT agentpay.detach(%L);', p.point) AS fix
   FROM p WHERE NOT p.stands AND p.enabled
 UNION ALL
+SELECT 'warning', 'point', p.point,
+	   format('rows of %s, which inherits from its table, pass through unseen',
+			  h.inhrelid::regclass),
+	   format('ALTER TABLE %s NO INHERIT %s; -- or partition it instead',
+			  h.inhrelid::regclass, p.table_name)
+  FROM p
+  JOIN pg_inherits h ON h.inhparent = p.table_name
+  JOIN pg_class c ON c.oid = h.inhrelid AND NOT c.relispartition
+ WHERE p.stands AND p.enabled
+UNION ALL
 SELECT 'info', 'point', p.point, 'disabled: rows pass through unseen',
 	   format('UPDATE agentpay.decision_points SET enabled = true WHERE point = %L; SELECT agentpay._install_triggers(%L);',
 			  p.point, p.table_name::text)

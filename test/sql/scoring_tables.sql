@@ -225,6 +225,13 @@ UPDATE agentpay.decision_points SET enabled = true WHERE point = 't_tables_share
 INSERT INTO shared (id, amount) VALUES (8, 500) RETURNING id, reasons;
 SELECT array_agg(row_id ORDER BY row_id) FROM agentpay.decisions WHERE point = 't_tables_shared';
 
+-- ── rows of a table that inherits from it are not its own ───────────────────
+CREATE TABLE heir () INHERITS (by_bigint);
+INSERT INTO heir (id, amount) VALUES (3, 500) RETURNING id, outcome;
+SELECT object, problem, fix FROM agentpay.advice
+ WHERE problem LIKE '%inherits%';
+DROP TABLE heir;
+
 -- ── who inserts needs no right on anything of agentpay ──────────────────────
 CREATE ROLE t_tables;
 GRANT USAGE ON SCHEMA t_tables TO t_tables;
