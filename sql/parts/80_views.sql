@@ -431,32 +431,36 @@ COMMENT ON COLUMN agentpay.label_coverage.sources IS 'labelled, by the source of
 
 -- ── rule_stats ──────────────────────────────────────────────────────────────
 -- Rows are counted by the set of rules that matched or failed, of which there
--- are few, before those sets are taken apart.
+-- are few, before those sets are taken apart and weighed.
 CREATE VIEW agentpay._rule_cells AS
-SELECT d.point, d.ruleset_version AS version, d.reasons,
-	   CASE WHEN d.detail ? 'errors'
-			THEN ARRAY(SELECT jsonb_object_keys(d.detail -> 'errors')) END
-		   AS failed,
-	   CASE WHEN NOT (m.mature OR p.labels_complete) THEN NULL
-			WHEN p.role <> 'fraud' THEN v.is_positive
-			WHEN l.label IS NOT NULL THEN l.label = 'fraud'
-			WHEN d.propensity > 0 OR p.labels_complete THEN false END AS truth,
+SELECT c.point, c.version, c.reasons, c.failed,
+	   CASE WHEN NOT c.due THEN NULL
+			WHEN c.role <> 'fraud' THEN v.is_positive
+			WHEN c.label IS NOT NULL THEN c.label = 'fraud'
+			WHEN c.observable THEN false END AS truth,
 	   -- no label can come, and none did
-	   (m.mature OR p.labels_complete) AND NOT p.labels_complete
-		   AND d.propensity <= 0 AND l.label IS NULL AS unobservable,
-	   CASE WHEN p.labels_complete OR d.propensity <= 0 THEN 1
-			ELSE 1 / d.propensity::numeric END AS weight,
-	   count(*) AS n, max(d.decided_at) AS last_at
-  FROM agentpay.decisions d
-  JOIN agentpay.decision_points p ON p.point = d.point
- CROSS JOIN LATERAL (SELECT d.occurred_at <= (SELECT agentpay._now())
-								- p.label_maturity AS mature) AS m
-  LEFT JOIN agentpay._labels l
-	ON l.row_id = d.row_id AND l.point IS NOT DISTINCT FROM d.point
+	   c.due AND NOT c.observable AND c.label IS NULL AS unobservable,
+	   CASE WHEN c.labels_complete OR NOT c.observable THEN 1
+			ELSE 1 / c.propensity::numeric END AS weight,
+	   c.n, c.last_at
+  FROM (SELECT d.point, d.ruleset_version AS version, d.reasons,
+			   CASE WHEN d.detail ? 'errors'
+					THEN ARRAY(SELECT jsonb_object_keys(d.detail -> 'errors'))
+					END AS failed,
+			   p.role, p.labels_complete, d.propensity, l.label,
+			   p.labels_complete OR d.propensity > 0 AS observable,
+			   p.labels_complete OR d.occurred_at
+				   <= (SELECT agentpay._now()) - p.label_maturity AS due,
+			   count(*) AS n, max(d.decided_at) AS last_at
+		  FROM agentpay.decisions d
+		  JOIN agentpay.decision_points p ON p.point = d.point
+		  LEFT JOIN agentpay._labels l
+			ON l.row_id = d.row_id AND l.point IS NOT DISTINCT FROM d.point
+		 WHERE d.kind IN ('rules', 'shadow_rules')
+		   AND d.ruleset_version IS NOT NULL
+		 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10) AS c
   LEFT JOIN agentpay._readings v
-	ON v.point = d.point AND v.verdict = l.label AND v.positive = 'positive'
- WHERE d.kind IN ('rules', 'shadow_rules') AND d.ruleset_version IS NOT NULL
- GROUP BY 1, 2, 3, 4, 5, 6, 7;
+	ON v.point = c.point AND v.verdict = c.label AND v.positive = 'positive';
 REVOKE ALL ON agentpay._rule_cells FROM PUBLIC;
 COMMENT ON VIEW agentpay._rule_cells IS 'decisions of rules, counted by what matched, what failed and what turned out';
 
