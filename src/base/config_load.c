@@ -2,10 +2,8 @@
  * config_load.c
  *		Reads the configuration tables into C structs.
  *
- * By SQL, as the extension's owner, under the latest snapshot: under the
- * transaction's own, a REPEATABLE READ session would keep what it read then,
- * since no later invalidation corrects it.  This is off the INSERT path: it
- * runs when the configuration changed.
+ * By SQL, as the extension's owner, under the latest snapshot (base/owner.h).
+ * This is off the INSERT path: it runs when the configuration changed.
  *
  * Locking: AccessShareLock on the tables.
  *-------------------------------------------------------------------------
@@ -18,7 +16,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/config_load.h"
@@ -36,7 +33,7 @@
 typedef struct Rows
 {
 	AgentpayConfig *config;
-	Snapshot snapshot;
+	AgentpayOwnerReading reading;
 	SPITupleTable *table;
 	uint64 count;
 	uint64 row; /* the current one */
@@ -75,13 +72,9 @@ agentpay_config_load(void)
 	AgentpayConfig *config = MemoryContextAllocZero(context,
 													sizeof(AgentpayConfig));
 	Rows rows = {.config = config};
-	AgentpayOwnerState saved;
 
 	config->context = context;
-	agentpay_owner_enter(&saved);
-	rows.snapshot = RegisterSnapshot(GetLatestSnapshot());
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	agentpay_owner_read_begin(&rows.reading);
 	load_points(&rows);
 	load_verdicts(&rows);
 	load_features(&rows);
@@ -91,10 +84,8 @@ agentpay_config_load(void)
 	load_agents(&rows);
 	load_policies(&rows);
 	load_models(&rows);
-	SPI_finish();
-	UnregisterSnapshot(rows.snapshot);
+	agentpay_owner_read_end(&rows.reading);
 	config->held = agentpay_identity_held();
-	agentpay_owner_leave(&saved);
 	/* until here an error frees it with the statement */
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return config;
@@ -438,20 +429,14 @@ has_scales(const AgentpayModelConfig *model)
 	return true;
 }
 
-/* Runs the query under the reading's snapshot. */
+/* Runs the query; its rows are the current ones. */
 static void
 query(Rows *rows, const char *sql)
 {
-	SPIPlanPtr plan = SPI_prepare(sql, 0, NULL);
-
-	if (plan == NULL ||
-		SPI_execute_snapshot(plan, NULL, NULL, rows->snapshot, InvalidSnapshot,
-							 true, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read agentpay's configuration: %s", sql);
+	agentpay_owner_select(&rows->reading, sql, 0, NULL, NULL, 0);
 	rows->table = SPI_tuptable;
 	rows->count = SPI_processed;
 	rows->row = 0;
-	SPI_freeplan(plan);
 }
 
 /* The enabled point that the row's first column names, or NULL. */

@@ -11,8 +11,10 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_namespace.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "base/owner.h"
@@ -42,6 +44,37 @@ agentpay_owner_leave(const AgentpayOwnerState *saved)
 {
 	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->user, saved->security_context);
+}
+
+void
+agentpay_owner_read_begin(AgentpayOwnerReading *reading)
+{
+	agentpay_owner_enter(&reading->owner);
+	reading->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+}
+
+void
+agentpay_owner_read_end(AgentpayOwnerReading *reading)
+{
+	SPI_finish();
+	UnregisterSnapshot(reading->snapshot);
+	agentpay_owner_leave(&reading->owner);
+}
+
+void
+agentpay_owner_select(const AgentpayOwnerReading *reading, const char *query,
+					  int n_args, Oid *types, Datum *values, long limit)
+{
+	SPIPlanPtr plan = SPI_prepare(query, n_args, types);
+
+	if (plan == NULL ||
+		SPI_execute_snapshot(plan, values, NULL, reading->snapshot,
+							 InvalidSnapshot, true, false,
+							 limit) != SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\"", query);
+	SPI_freeplan(plan);
 }
 
 /* The schema's owner; InvalidOid when there is no schema. */

@@ -9,6 +9,8 @@
 
 #include "postgres.h"
 
+#include "utils/snapshot.h"
+
 typedef struct AgentpayOwnerState
 {
 	Oid user;
@@ -19,5 +21,26 @@ typedef struct AgentpayOwnerState
 /* An error in between is undone by the transaction's abort. */
 extern void agentpay_owner_enter(AgentpayOwnerState *saved);
 extern void agentpay_owner_leave(const AgentpayOwnerState *saved);
+
+/*
+ * Reading agentpay's tables, by SPI as the owner: what is committed now and
+ * what this transaction did.  Under the transaction's own snapshot, a
+ * REPEATABLE READ session would keep what it read then, since no later
+ * invalidation corrects it.
+ */
+typedef struct AgentpayOwnerReading
+{
+	AgentpayOwnerState owner;
+	Snapshot snapshot;
+} AgentpayOwnerReading;
+
+/* All that is selected between begin and end belongs to one instant. */
+extern void agentpay_owner_read_begin(AgentpayOwnerReading *reading);
+extern void agentpay_owner_read_end(AgentpayOwnerReading *reading);
+
+/* Leaves the rows, at most limit of them (0: all), in SPI_tuptable. */
+extern void
+agentpay_owner_select(const AgentpayOwnerReading *reading, const char *query,
+					  int n_args, Oid *types, Datum *values, long limit);
 
 #endif /* AGENTPAY_OWNER_H */

@@ -3,10 +3,10 @@
  *		Named lists, for in_list(): a hash table per session.
  *
  * A list is read when it is first asked for, by SQL as the extension's owner
- * under the latest snapshot (see base/config_load.c for why), and forgotten
- * when any list may have changed.  That there is no such list is remembered
- * as well.  A long list is not read, or each new entry would make every
- * session read it again: its values are looked up in the index, one by one.
+ * under the latest snapshot (base/owner.h), and forgotten when any list may
+ * have changed.  That there is no such list is remembered as well.  A long
+ * list is not read, or each new entry would make every session read it again:
+ * its values are looked up in the index, one by one.
  *
  * Locking: AccessShareLock on lists and list_entries while a list is read or
  * a value is looked up, kept to the end of the transaction.
@@ -84,8 +84,6 @@ static bool contains(const char *list, const char *value, TimestampTz at);
 static NamedList *find_list(const char *name);
 static NamedList *read_list(const char *name);
 static void fill_list(NamedList *list, MemoryContext memory);
-static void
-select_for(const char *sql, const char *name, Snapshot snapshot, long limit);
 static TimestampTz look_up(const char *list, const char *value);
 
 PG_FUNCTION_INFO_V1(agentpay_in_list);
@@ -173,19 +171,19 @@ read_list(const char *name)
 static void
 fill_list(NamedList *list, MemoryContext memory)
 {
-	AgentpayOwnerState saved;
-	Snapshot snapshot;
+	Oid type = TEXTOID;
+	Datum name = CStringGetTextDatum(list->name);
+	AgentpayOwnerReading reading;
 
-	agentpay_owner_enter(&saved);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	select_for("SELECT FROM agentpay.lists WHERE name = $1", list->name,
-			   snapshot, 1);
+	agentpay_owner_read_begin(&reading);
+	agentpay_owner_select(&reading,
+						  "SELECT FROM agentpay.lists WHERE name = $1", 1,
+						  &type, &name, 1);
 	list->exists = SPI_processed > 0;
-	select_for("SELECT value, coalesce(expires_at, 'infinity')"
-			   "  FROM agentpay.list_entries WHERE list = $1",
-			   list->name, snapshot, ENTRIES_READ + 1);
+	agentpay_owner_select(&reading,
+						  "SELECT value, coalesce(expires_at, 'infinity')"
+						  "  FROM agentpay.list_entries WHERE list = $1",
+						  1, &type, &name, ENTRIES_READ + 1);
 	if (SPI_processed <= ENTRIES_READ)
 		list->entries = entries_create(memory, Max(SPI_processed, 8), NULL);
 	for (uint64 i = 0; list->entries != NULL && i < SPI_processed; i++)
@@ -200,23 +198,7 @@ fill_list(NamedList *list, MemoryContext memory)
 
 		entry->expires_at = DatumGetTimestampTz(expires_at);
 	}
-	SPI_finish();
-	UnregisterSnapshot(snapshot);
-	agentpay_owner_leave(&saved);
-}
-
-/* Runs a query whose parameter is the list's name. */
-static void
-select_for(const char *sql, const char *name, Snapshot snapshot, long limit)
-{
-	Oid type = TEXTOID;
-	Datum value = CStringGetTextDatum(name);
-	SPIPlanPtr plan = SPI_prepare(sql, 1, &type);
-
-	if (plan == NULL ||
-		SPI_execute_snapshot(plan, &value, NULL, snapshot, InvalidSnapshot,
-							 true, false, limit) != SPI_OK_SELECT)
-		elog(ERROR, "could not read list \"%s\"", name);
+	agentpay_owner_read_end(&reading);
 }
 
 /* When a value leaves a list, by what is committed now; or the beginning. */

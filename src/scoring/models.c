@@ -21,7 +21,6 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "base/owner.h"
 #include "scoring/logistic.h"
@@ -160,24 +159,16 @@ read_definition(const AgentpayModelConfig *config)
 	Oid types[] = {TEXTOID, INT4OID};
 	Datum values[] = {CStringGetTextDatum(config->name),
 					  Int32GetDatum(config->version)};
-	AgentpayOwnerState saved;
-	Snapshot snapshot;
-	SPIPlanPtr plan;
+	AgentpayOwnerReading reading;
 	char *definition = NULL;
 	bool isnull;
 
-	agentpay_owner_enter(&saved);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	plan = SPI_prepare("SELECT definition::text, format('%s %s', xmin, ctid)"
-					   "  FROM agentpay.models WHERE name = $1"
-					   "   AND version = $2",
-					   2, types);
-	if (plan == NULL ||
-		SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot,
-							 true, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read model \"%s\"", config->name);
+	agentpay_owner_read_begin(&reading);
+	agentpay_owner_select(&reading,
+						  "SELECT definition::text, format('%s %s', xmin, ctid)"
+						  "  FROM agentpay.models WHERE name = $1"
+						  "   AND version = $2",
+						  2, types, values, 0);
 	if (SPI_processed == 1 &&
 		strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2),
 			   config->row) == 0)
@@ -190,9 +181,7 @@ read_definition(const AgentpayModelConfig *config)
 		definition = text_to_cstring(value);
 		MemoryContextSwitchTo(spi);
 	}
-	SPI_finish();
-	UnregisterSnapshot(snapshot);
-	agentpay_owner_leave(&saved);
+	agentpay_owner_read_end(&reading);
 	if (definition == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("version %d of model \"%s\" is gone",
