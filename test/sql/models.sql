@@ -213,6 +213,21 @@ SELECT pg_temp.try(format('SELECT agentpay.load_model(%s)', arguments))
 	) AS v (n, arguments) ORDER BY n;
 SELECT count(*) FROM agentpay.models WHERE name = 't_refused';
 
+-- ── who may only insert, in a session that has no trees yet ─────────────────
+\c -
+SET search_path = t_models;
+CREATE ROLE t_models;
+GRANT USAGE ON SCHEMA t_models TO t_models;
+GRANT INSERT ON payments TO t_models;
+SET ROLE t_models;
+INSERT INTO payments (id, amount, logins, ratio, foreign_card)
+VALUES ('y1', 106.45, 1, 0.5125330485171861, false); -- the third row asked
+RESET ROLE;
+SELECT abs(l.answer - a.answer) < 1e-6 AS as_xgboost, l.detail
+  FROM latest l, asked a WHERE l.row_id = 'y1' AND a.n = 3;
+REVOKE ALL ON payments FROM t_models;
+REVOKE ALL ON SCHEMA t_models FROM t_models;
+DROP ROLE t_models;
 DELETE FROM agentpay.agents WHERE name = 't_models';
 SELECT agentpay.detach('t_models');
 SET client_min_messages = warning;
