@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
@@ -60,6 +61,7 @@ struct AgentpayFrame
 	Moving moving;
 	Oid moving_leaf;
 	ItemPointerData moving_tid;
+	HeapTuple moving_row;
 	ResourceOwner owner; /* of the appenders */
 	AgentpayAppender *appenders[AGENTPAY_LOG_COUNT];
 	HTAB *keys;
@@ -82,6 +84,7 @@ static bool callbacks_registered = false;
 static void enter(QueryDesc *query);
 static void leave(AgentpayFramePhase phase, QueryDesc *query, bool failed);
 static void end(QueryDesc *query);
+static void forget_moving(AgentpayFrame *frame);
 static AgentpayFrame *find_frame(QueryDesc *query);
 static AgentpayFrame *base_frame(void);
 static AgentpayFrame *make_frame(QueryDesc *query, bool is_base);
@@ -186,29 +189,44 @@ agentpay_frame_table(AgentpayFrame *frame, Relation leaf)
 }
 
 void
-agentpay_frame_mark(AgentpayFrame *frame, TriggerEvent event, Oid leaf,
-					ItemPointer tid)
+agentpay_frame_mark(AgentpayFrame *frame, Oid leaf, ItemPointer tid,
+					HeapTuple updated)
 {
-	if (TRIGGER_FIRED_BY_UPDATE(event))
+	if (updated != NULL)
 	{
+		MemoryContext old = MemoryContextSwitchTo(frame->context);
+
+		forget_moving(frame);
+		frame->moving_row = heap_copytuple(updated);
 		frame->moving = MOVING_UPDATED;
 		frame->moving_leaf = leaf;
 		frame->moving_tid = *tid;
+		MemoryContextSwitchTo(old);
 	}
 	else if (frame->moving == MOVING_UPDATED && frame->moving_leaf == leaf &&
 			 ItemPointerEquals(&frame->moving_tid, tid))
 		frame->moving = MOVING_DELETED;
 	else
-		frame->moving = MOVING_NO;
+		forget_moving(frame);
 }
 
-bool
-agentpay_frame_moved(AgentpayFrame *frame)
+HeapTuple
+agentpay_frame_moved(AgentpayFrame *frame, Oid *leaf)
 {
-	bool moved = frame->moving == MOVING_DELETED;
+	HeapTuple row = frame->moving == MOVING_DELETED ? frame->moving_row : NULL;
 
 	frame->moving = MOVING_NO;
-	return moved;
+	*leaf = frame->moving_leaf;
+	return row;
+}
+
+static void
+forget_moving(AgentpayFrame *frame)
+{
+	if (frame->moving_row != NULL)
+		heap_freetuple(frame->moving_row);
+	frame->moving_row = NULL;
+	frame->moving = MOVING_NO;
 }
 
 int64

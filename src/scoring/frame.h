@@ -55,13 +55,15 @@ extern AgentpayFrame *agentpay_frame_current(void);
 extern AgentpayTable *agentpay_frame_table(AgentpayFrame *frame, Relation leaf);
 
 /*
- * Notes UPDATE and DELETE of a partition's row.  agentpay_frame_moved() then
- * says of the INSERT that follows whether it is the same row in another
- * partition.
+ * Notes UPDATE and DELETE of a partition's row; updated is the new row, NULL
+ * for DELETE.  agentpay_frame_moved() then returns, at the INSERT that
+ * follows, the row that is on its way to another partition, and where it comes
+ * from; or NULL.  That INSERT may be of another row, when a trigger has kept
+ * the first where it was.
  */
-extern void agentpay_frame_mark(AgentpayFrame *frame, TriggerEvent event,
-								Oid leaf, ItemPointer tid);
-extern bool agentpay_frame_moved(AgentpayFrame *frame);
+extern void agentpay_frame_mark(AgentpayFrame *frame, Oid leaf, ItemPointer tid,
+								HeapTuple updated);
+extern HeapTuple agentpay_frame_moved(AgentpayFrame *frame, Oid *leaf);
 
 /* Queues what BEFORE found; a row's entries come with the same number. */
 extern int64 agentpay_frame_next_row(AgentpayFrame *frame);

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "scoring/row.h"
@@ -27,6 +28,8 @@ typedef struct Replacement
 } Replacement;
 
 static HeapTuple score_insert(AgentpayFrame *frame, TriggerData *trigger);
+static bool is_same_row(AgentpayPoint *point, TupleTableSlot *row, Oid from,
+						HeapTuple moved);
 static void
 push_moved(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row);
 static void
@@ -62,9 +65,10 @@ agentpay_score_row(PG_FUNCTION_ARGS)
 	frame = agentpay_frame_current();
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		return PointerGetDatum(score_insert(frame, trigger));
-	agentpay_frame_mark(frame, trigger->tg_event,
-						RelationGetRelid(trigger->tg_relation),
-						&trigger->tg_trigtuple->t_self);
+	agentpay_frame_mark(frame, RelationGetRelid(trigger->tg_relation),
+						&trigger->tg_trigtuple->t_self,
+						TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? tuple
+																   : NULL);
 	return PointerGetDatum(tuple);
 }
 
@@ -80,14 +84,15 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 		.values = palloc(sizeof(Datum) * Max(columns, 1)),
 		.nulls = palloc(sizeof(bool) * Max(columns, 1)),
 	};
-	bool moved = agentpay_frame_moved(frame);
 	AgentpayEntry *entries;
 	int64 number;
+	Oid from;
+	HeapTuple moved = agentpay_frame_moved(frame, &from);
 
 	if (table->n_points == 0)
 		return trigger->tg_trigtuple;
 	agentpay_frame_unlock(frame);
-	if (moved)
+	if (moved != NULL && is_same_row(&table->points[0], row, from, moved))
 	{
 		push_moved(frame, table, row);
 		return trigger->tg_trigtuple;
@@ -114,6 +119,26 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 									 RelationGetDescr(trigger->tg_relation),
 									 replacement.count, replacement.attnos,
 									 replacement.values, replacement.nulls);
+}
+
+/* Whether both have the same id; moved is of the leaf from. */
+static bool
+is_same_row(AgentpayPoint *point, TupleTableSlot *row, Oid from,
+			HeapTuple moved)
+{
+	Relation leaf = RelationIdGetRelation(from);
+	AttrNumber attno;
+	Datum id = (Datum) 0;
+	bool isnull = true;
+
+	if (!RelationIsValid(leaf))
+		return false;
+	attno = get_attnum(from, point->config->id_column);
+	if (attno > 0)
+		id = heap_getattr(moved, attno, RelationGetDescr(leaf), &isnull);
+	RelationClose(leaf);
+	return !isnull && strcmp(OutputFunctionCall(&point->id_output, id),
+							 agentpay_row_id(point, row)) == 0;
 }
 
 /* The row keeps its verdict; AFTER is to record nothing. */

@@ -51,7 +51,34 @@ SELECT * FROM seen WHERE id >= 9;
 SET agentpay.changed_after_scoring = error;
 INSERT INTO payments (id, reference, amount) VALUES (11, 'k', 9999);
 RESET agentpay.changed_after_scoring;
+
+-- a row that a trigger keeps in its partition is not the one that comes next
+CREATE TABLE moving (id bigint, amount numeric, region text,
+	created_at timestamptz NOT NULL DEFAULT '2026-01-15 12:00+00',
+	outcome text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+CREATE TABLE moving_a PARTITION OF moving FOR VALUES IN ('a');
+CREATE TABLE moving_b PARTITION OF moving FOR VALUES IN ('b');
+SELECT agentpay.attach('moving', point => 'moving', role => 'fraud',
+	id => 'id', occurred_at => 'created_at', outcome => 'outcome');
+INSERT INTO moving (id, amount, region) VALUES (1, 1, 'a'), (2, 2, 'a');
+CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql
+	AS 'BEGIN RETURN CASE WHEN OLD.id = 1 THEN NULL ELSE OLD END; END';
+CREATE TRIGGER "~keeps" BEFORE DELETE ON moving
+	FOR EACH ROW EXECUTE FUNCTION keeps();
+SET enable_hashjoin = off; -- in the order of VALUES
+SET enable_mergejoin = off;
+MERGE INTO moving m USING (VALUES (1), (3)) AS s (id) ON m.id = s.id
+ WHEN MATCHED THEN UPDATE SET region = 'b'
+ WHEN NOT MATCHED THEN INSERT (id, amount, region) VALUES (s.id, 3, 'b');
+MERGE INTO moving m USING (VALUES (2), (4)) AS s (id) ON m.id = s.id
+ WHEN MATCHED THEN UPDATE SET region = 'b', id = 20
+ WHEN NOT MATCHED THEN INSERT (id, amount, region) VALUES (s.id, 4, 'b');
+SELECT m.tableoid::regclass, m.id, m.outcome, count(d.row_id) AS decisions
+  FROM moving m LEFT JOIN agentpay.decisions d
+	ON d.point = 'moving' AND d.row_id = m.id::text
+ GROUP BY 1, 2, 3 ORDER BY 2;
 SET client_min_messages = warning;
+SELECT agentpay.detach('moving');
 SELECT agentpay.detach('skipped');
 SELECT agentpay.detach('skipped_too');
 DROP SCHEMA skipped CASCADE;
