@@ -134,7 +134,7 @@ CREATE TABLE agentpay.features (
 	CHECK (aggregate IS NULL OR (aggregate = 'count') = (value IS NULL)));
 COMMENT ON TABLE agentpay.features IS 'what rules and agents may know beyond the row; window and since_last are double precision; lookup has its column''s type';
 COMMENT ON COLUMN agentpay.features.name IS 'never a column of the table';
-COMMENT ON COLUMN agentpay.features.from_table IS 'NULL: the point''s own table';
+COMMENT ON COLUMN agentpay.features.from_table IS 'whose rows count; NULL: the point''s own table';
 COMMENT ON COLUMN agentpay.features.key IS 'columns of this row whose values a window''s rows share: {card_id}';
 COMMENT ON COLUMN agentpay.features.from_key IS 'the same in from_table; NULL: as key';
 COMMENT ON COLUMN agentpay.features.from_time IS 'NULL: from_table''s occurred_at, if attached';
@@ -143,7 +143,7 @@ COMMENT ON COLUMN agentpay.features.value IS 'expression over from_table''s row;
 COMMENT ON COLUMN agentpay.features.over IS 'the window''s length; no months or years';
 COMMENT ON COLUMN agentpay.features.delay IS 'the window ends that long before the row';
 COMMENT ON COLUMN agentpay.features.filter IS 'boolean expression over from_table''s row; rows that do not match do not count';
-COMMENT ON COLUMN agentpay.features.include_current IS 'whether the row itself counts';
+COMMENT ON COLUMN agentpay.features.include_current IS 'whether the row itself counts; never among the rows of another table';
 COMMENT ON COLUMN agentpay.features.default_value IS 'instead of NULL, in the feature''s type';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.features', '');
 

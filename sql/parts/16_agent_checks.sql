@@ -253,7 +253,8 @@ AS $$
 	SELECT coalesce((
 		SELECT CASE WHEN f.kind = 'since_last'
 					  OR f.aggregate IN ('count', 'rate') THEN '{}'
-			   ELSE agentpay._check_expression(p.table_name, p.point, f.value,
+			   ELSE agentpay._check_expression(
+					agentpay._policy_table(p, field), p.point, f.value,
 					'any', 'feature') END
 		  FROM agentpay.features f
 		 WHERE f.point = p.point AND f.name = field), ARRAY[field])
@@ -282,6 +283,7 @@ AS $$
 DECLARE
 	field text;
 	missing text;
+	source regclass;
 BEGIN
 	FOREACH field IN ARRAY coalesce(a.fields, '{}') LOOP
 		IF field IS NULL OR NOT agentpay._is_known(p, field) THEN
@@ -292,19 +294,20 @@ BEGIN
 				format(mend, format('fields = %L', array_remove(a.fields,
 																field))));
 		END IF;
+		source := agentpay._policy_table(p, field);
 		SELECT c INTO missing FROM unnest(agentpay._policy_columns(p, field))
 			   AS c
 		 WHERE NOT EXISTS (SELECT FROM agentpay.data_policies d
-							WHERE d.table_name = p.table_name
+							WHERE d.table_name = source
 							  AND d.column_name = c) LIMIT 1;
 		IF FOUND THEN
 			PERFORM agentpay._refuse('42501', format(
 					'field "%s" of agent "%s" has no data policy', field,
 					a.name),
-				format('Nothing leaves the database that no policy names: column "%s" of %s has none.', missing, p.table_name),
+				format('Nothing leaves the database that no policy names: column "%s" of %s has none.', missing, source),
 				format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES (%L, %L, %s);',
-					   p.table_name::text, missing,
-					   agentpay._policy_example(p.table_name, missing)));
+					   source::text, missing,
+					   agentpay._policy_example(source, missing)));
 		END IF;
 	END LOOP;
 END$$;

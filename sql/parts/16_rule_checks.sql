@@ -81,8 +81,8 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._caller_of(text, text) FROM PUBLIC;
 
 -- ── features ────────────────────────────────────────────────────────────────
-CREATE FUNCTION agentpay._check_feature_later(f agentpay.features,
-	p agentpay.decision_points) RETURNS void
+CREATE FUNCTION agentpay._check_feature_shape(f agentpay.features)
+	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -90,28 +90,7 @@ BEGIN
 	IF f.kind = 'lookup' THEN
 		PERFORM agentpay._refuse_later('a feature of kind lookup',
 			'Use kind ''window'' or ''since_last''.');
-	ELSIF f.from_table IS NOT NULL AND f.from_table <> p.table_name THEN
-		PERFORM agentpay._refuse_later('a feature from another table',
-			format('Leave from_table out: it is %s then.', p.table_name));
-	ELSIF f.from_key IS NOT NULL AND f.from_key <> f.key THEN
-		PERFORM agentpay._refuse_later('a key of other names',
-			'Leave from_key out: it is as key then.');
-	ELSIF f.from_time IS NOT NULL AND f.from_time <> p.occurred_at_column THEN
-		PERFORM agentpay._refuse_later('a time other than occurred_at',
-			format('Leave from_time out: it is %I then.',
-				   p.occurred_at_column));
-	END IF;
-END$$;
-REVOKE ALL ON FUNCTION agentpay._check_feature_later(agentpay.features,
-	agentpay.decision_points) FROM PUBLIC;
-
-CREATE FUNCTION agentpay._check_feature_shape(f agentpay.features)
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF f.kind IS NULL OR f.kind NOT IN ('window', 'since_last', 'lookup') THEN
+	ELSIF f.kind IS NULL OR f.kind NOT IN ('window', 'since_last') THEN
 		PERFORM agentpay._refuse('23514', format('unknown kind of feature: %s',
 				coalesce(quote_literal(f.kind), 'NULL')),
 			'Kinds are window and since_last.', 'Use kind ''window''.');
@@ -167,9 +146,13 @@ CREATE FUNCTION agentpay._check_feature_source(f agentpay.features,
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	source regclass := coalesce(f.from_table, p.table_name);
+	key text[] := coalesce(f.from_key, f.key);
+	time_column name;
 	column_name text;
 	columns text;
 BEGIN
+	PERFORM agentpay._check_from_table(f, p);
 	IF array_ndims(f.key) IS DISTINCT FROM 1
 	   OR array_position(f.key, NULL) IS NOT NULL
 	   OR cardinality(f.key) <> (SELECT count(DISTINCT k)
@@ -187,25 +170,26 @@ BEGIN
 	FOREACH column_name IN ARRAY f.key LOOP
 		PERFORM agentpay._column_type(p.table_name, column_name, 'key');
 	END LOOP;
+	PERFORM agentpay._check_from_key(f, p);
+	time_column := agentpay._feature_time(f, p);
 	IF f.value IS NOT NULL THEN
-		PERFORM agentpay._check_expression(p.table_name, p.point, f.value,
+		PERFORM agentpay._check_expression(source, p.point, f.value,
 			CASE f.aggregate WHEN 'rate' THEN 'boolean'
 			WHEN 'count_distinct' THEN 'any' ELSE 'double precision' END,
 			'feature');
 	END IF;
 	IF f.filter IS NOT NULL THEN
-		PERFORM agentpay._check_expression(p.table_name, p.point, f.filter,
+		PERFORM agentpay._check_expression(source, p.point, f.filter,
 										   'boolean', 'feature');
 	END IF;
-	IF NOT agentpay._has_window_index(p.table_name, f.key,
-									  p.occurred_at_column) THEN
+	IF NOT agentpay._has_window_index(source, key, time_column) THEN
 		SELECT string_agg(quote_ident(k), ', ' ORDER BY ord)
-			   || ', ' || quote_ident(p.occurred_at_column) INTO columns
-		  FROM unnest(f.key) WITH ORDINALITY AS u (k, ord);
+			   || ', ' || quote_ident(time_column) INTO columns
+		  FROM unnest(key) WITH ORDINALITY AS u (k, ord);
 		PERFORM agentpay._refuse('55000',
 			format('feature "%s" needs an index', f.name),
 			format('The rows of a window are found by an index on (%s), in this order, on all rows.', columns),
-			format('CREATE INDEX ON %s (%s);', p.table_name, columns));
+			format('CREATE INDEX ON %s (%s);', source, columns));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_feature_source(agentpay.features,
@@ -274,9 +258,12 @@ BEGIN
 			END,
 			format('Use %L.', left(NEW.name, 40) || '_window'));
 	END IF;
-	PERFORM agentpay._check_feature_later(NEW, p);
 	PERFORM agentpay._check_feature_shape(NEW);
 	PERFORM agentpay._check_feature_source(NEW, p);
+	-- a point on the other table may go; what it said of the time stays
+	IF NEW.from_table <> p.table_name THEN
+		NEW.from_time := agentpay._feature_time(NEW, p);
+	END IF;
 	RETURN NEW;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_features() FROM PUBLIC;

@@ -109,7 +109,8 @@ AS $$
 						substring(i.key FROM '^model\((.*)\)$')], '?')
 				 WHEN f.name IS NOT NULL THEN concat_ws(' ', 'feature:',
 					coalesce(f.aggregate, 'seconds since the last row'),
-					'of ' || f.value, 'by ' || array_to_string(f.key, ', '),
+					'of ' || f.value, 'from ' || f.from_table,
+					'by ' || array_to_string(f.key, ', '),
 					'over ' || f.over, 'where ' || f.filter) END,
 			CASE WHEN p.treatment <> 'pass'
 				 THEN 'policy ' || p.treatment END,

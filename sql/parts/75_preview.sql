@@ -22,7 +22,8 @@ AS $$
 							 AND d.treatment <> 'drop'), true)
 	  FROM unnest(agentpay._policy_columns(p, field)) AS c
 	  LEFT JOIN agentpay.data_policies d
-		ON d.table_name = p.table_name AND d.column_name = c
+		ON d.table_name = agentpay._policy_table(p, field)
+	   AND d.column_name = c
 $$;
 REVOKE ALL ON FUNCTION agentpay._is_sendable(agentpay.decision_points, text)
 	FROM PUBLIC;

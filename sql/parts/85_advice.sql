@@ -32,7 +32,8 @@ AS $$
 BEGIN
 	RETURN (SELECT c FROM unnest(agentpay._policy_columns(p, field)) AS c
 			 WHERE NOT EXISTS (SELECT FROM agentpay.data_policies d
-								WHERE d.table_name = p.table_name
+								WHERE d.table_name
+									  = agentpay._policy_table(p, field)
 								  AND d.column_name = c) LIMIT 1);
 EXCEPTION WHEN OTHERS THEN
 	RETURN field;
@@ -240,16 +241,26 @@ SELECT 'info', 'column', format('%s.%I', c.table_name, c.column_name),
 		 GROUP BY 1, 2) AS c
 UNION ALL
 SELECT 'error', 'feature', f.point || '.' || f.name,
-	   'the index that finds its rows is missing or invalid: the feature fails, and rows get the on_error verdict',
-	   format('CREATE INDEX ON %s (%s, %I);', p.table_name,
+	   CASE WHEN s.stands
+			THEN 'the index that finds its rows is missing or invalid: the feature fails, and rows get the on_error verdict'
+			ELSE 'the table that it reads is gone: the feature fails, and rows get the on_error verdict'
+	   END,
+	   CASE WHEN s.stands
+			THEN format('CREATE INDEX ON %s (%s, %I);', s.table_name,
 			  (SELECT string_agg(quote_ident(k), ', ' ORDER BY ord)
-				 FROM unnest(f.key) WITH ORDINALITY AS u (k, ord)),
-			  p.occurred_at_column)
+				 FROM unnest(s.key) WITH ORDINALITY AS u (k, ord)),
+			  s.time_column)
+			ELSE format('UPDATE agentpay.features SET from_table = … WHERE point = %L AND name = %L;',
+						f.point, f.name) END
   FROM p JOIN agentpay.features f ON f.point = p.point
- WHERE p.stands AND p.enabled AND f.from_table IS NULL
-   AND f.kind IN ('window', 'since_last')
-   AND NOT agentpay._has_window_index(p.table_name, f.key,
-									  p.occurred_at_column)
+ CROSS JOIN LATERAL (
+	SELECT t.table_name, coalesce(f.from_key, f.key) AS key,
+		   coalesce(f.from_time, p.occurred_at_column) AS time_column,
+		   EXISTS (SELECT FROM pg_class c WHERE c.oid = t.table_name) AS stands
+	  FROM (VALUES (coalesce(f.from_table, p.table_name))) AS t (table_name)
+	) AS s
+ WHERE p.stands AND p.enabled AND f.kind IN ('window', 'since_last')
+   AND NOT agentpay._has_window_index(s.table_name, s.key, s.time_column)
 UNION ALL
 SELECT 'warning', 'point', p.point,
 	   format('the idempotency column "%s" of %s has no index: looking for a repeated key reads the whole table',
@@ -305,13 +316,14 @@ SELECT 'error', 'agent', a.name,
 UNION ALL
 SELECT 'warning', 'agent', a.name,
 	   format('field "%s" is never sent: column "%s" of %s has no data policy',
-			  f.field, m.column_name, p.table_name),
-	   agentpay._policy_mend(p.table_name, m.column_name)
+			  f.field, m.column_name, m.table_name),
+	   agentpay._policy_mend(m.table_name, m.column_name)
   FROM agentpay.agents a
   JOIN agentpay.decision_points p ON p.point = a.point
   JOIN pg_class c ON c.oid = p.table_name
  CROSS JOIN LATERAL unnest(a.fields) AS f (field)
- CROSS JOIN LATERAL (SELECT agentpay._unpolicied(p, f.field) AS column_name)
+ CROSS JOIN LATERAL (SELECT agentpay._unpolicied(p, f.field) AS column_name,
+							agentpay._policy_table(p, f.field) AS table_name)
 	AS m
  WHERE a.protocol <> 'builtin' AND m.column_name IS NOT NULL;
 REVOKE ALL ON agentpay._advice_agents FROM PUBLIC;

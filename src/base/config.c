@@ -154,6 +154,20 @@ agentpay_config_feature(const AgentpayPointConfig *point, const char *name)
 }
 
 const AgentpayPolicyConfig *
+agentpay_config_feature_policy(const AgentpayPointConfig *point, int feature,
+							   const char *column)
+{
+	const AgentpayFeatureConfig *config = &point->features[feature];
+
+	if (config->from_table == point->table)
+		return agentpay_config_policy(point, column);
+	for (int i = 0; i < config->n_policies; i++)
+		if (strcmp(config->policies[i].column, column) == 0)
+			return &config->policies[i];
+	return NULL;
+}
+
+const AgentpayPolicyConfig *
 agentpay_config_policy(const AgentpayPointConfig *point, const char *column)
 {
 	int i = find_name(point->policies, point->n_policies,

@@ -51,7 +51,11 @@ typedef struct AgentpayFeatureConfig
 	char *name;
 	AgentpayFeatureKind kind;
 	int n_keys;
-	char **keys;				 /* columns of the point's table */
+	char **keys;	  /* columns of the point's table */
+	Oid from_table;	  /* whose rows count */
+	char **from_keys; /* its columns that equal keys */
+	char *from_time;
+	bool elsewhere; /* these are not the point's table, keys and time */
 	AgentpayAggregate aggregate; /* of a window */
 	char *value;				 /* expression; NULL for count */
 	int64 over_us;				 /* of a window */
@@ -60,6 +64,8 @@ typedef struct AgentpayFeatureConfig
 	bool include_current;
 	bool has_default;
 	double default_value;
+	int n_policies; /* of from_table, if that is not the point's table */
+	struct AgentpayPolicyConfig *policies;
 } AgentpayFeatureConfig;
 
 typedef enum AgentpayRulesetMode
@@ -209,5 +215,10 @@ agentpay_config_feature(const AgentpayPointConfig *point, const char *name);
 /* The policy of a column; NULL when it has none. */
 extern const AgentpayPolicyConfig *
 agentpay_config_policy(const AgentpayPointConfig *point, const char *column);
+
+/* The policy of a column of the table that a feature reads, or NULL. */
+extern const AgentpayPolicyConfig *
+agentpay_config_feature_policy(const AgentpayPointConfig *point, int feature,
+							   const char *column);
 
 #endif /* AGENTPAY_CONFIG_H */

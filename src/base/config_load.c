@@ -47,6 +47,7 @@ static void load_thresholds(Rows *rows);
 static void load_rules(Rows *rows);
 static void load_agents(Rows *rows);
 static void load_policies(Rows *rows);
+static void load_feature_policies(Rows *rows);
 static void load_models(Rows *rows);
 static bool has_scales(const AgentpayModelConfig *model);
 static void query(Rows *rows, const char *sql);
@@ -83,6 +84,7 @@ agentpay_config_load(void)
 	load_rules(&rows);
 	load_agents(&rows);
 	load_policies(&rows);
+	load_feature_policies(&rows);
 	load_models(&rows);
 	agentpay_owner_read_end(&rows.reading);
 	config->held = agentpay_identity_held();
@@ -177,14 +179,21 @@ load_features(Rows *rows)
 		[AGENTPAY_AGGREGATE_RATE] = "rate",
 	};
 
-	query(rows, "SELECT point, name, kind = 'since_last', aggregate, value,"
-				" (extract(epoch FROM over) * 1000000)::int8,"
-				" (extract(epoch FROM delay) * 1000000)::int8, filter,"
-				" include_current, default_value IS NOT NULL,"
-				" default_value::float8, key"
-				"  FROM agentpay.features"
-				" WHERE kind IN ('window', 'since_last')"
-				" ORDER BY point, name COLLATE \"C\"");
+	query(rows,
+		  "SELECT point, f.name, f.kind = 'since_last', f.aggregate, f.value,"
+		  " (extract(epoch FROM f.over) * 1000000)::int8,"
+		  " (extract(epoch FROM f.delay) * 1000000)::int8, f.filter,"
+		  " f.include_current, f.default_value IS NOT NULL,"
+		  " f.default_value::float8, f.key,"
+		  " coalesce(f.from_table, p.table_name)::oid::int8,"
+		  " coalesce(f.from_key, f.key),"
+		  " coalesce(f.from_time, p.occurred_at_column)::text,"
+		  " (f.from_table <> p.table_name OR f.from_key <> f.key"
+		  "  OR f.from_time <> p.occurred_at_column) IS TRUE"
+		  "  FROM agentpay.features f"
+		  "  JOIN agentpay.decision_points p USING (point)"
+		  " WHERE f.kind IN ('window', 'since_last')"
+		  " ORDER BY point, f.name COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayPointConfig *point = point_of_row(rows);
@@ -211,6 +220,10 @@ load_features(Rows *rows)
 		feature->has_default = bool_at(rows, 10);
 		feature->default_value = float_at(rows, 11);
 		feature->keys = texts_at(rows, 12, &feature->n_keys);
+		feature->from_table = (Oid) int_at(rows, 13);
+		feature->from_keys = texts_at(rows, 14, &feature->n_keys);
+		feature->from_time = text_at(rows, 15);
+		feature->elsewhere = bool_at(rows, 16);
 	}
 }
 
@@ -362,6 +375,39 @@ load_policies(Rows *rows)
 		policy->column = text_at(rows, 2);
 		policy->treatment = text_at(rows, 3);
 		policy->keep_last = (int) int_at(rows, 4);
+	}
+}
+
+/* Those of other tables that features read. */
+static void
+load_feature_policies(Rows *rows)
+{
+	query(rows, "SELECT p.point, f.name, d.column_name::text, d.treatment,"
+				" CASE jsonb_typeof(d.options -> 'keep_last') WHEN 'number'"
+				" THEN (d.options ->> 'keep_last')::int8 ELSE 0 END"
+				"  FROM agentpay.data_policies d"
+				"  JOIN agentpay.features f ON f.from_table = d.table_name"
+				"  JOIN agentpay.decision_points p ON p.point = f.point"
+				"   AND p.table_name <> f.from_table"
+				" ORDER BY p.point, f.name");
+	for (rows->row = 0; rows->row < rows->count; rows->row++)
+	{
+		AgentpayPointConfig *point = point_of_row(rows);
+		int index = point == NULL
+						? -1
+						: agentpay_config_feature(point, text_at(rows, 2));
+		AgentpayFeatureConfig *feature;
+		AgentpayPolicyConfig *policy;
+
+		if (index < 0)
+			continue;
+		feature = &point->features[index];
+		feature->policies = grow(rows, feature->policies, feature->n_policies,
+								 sizeof(AgentpayPolicyConfig));
+		policy = &feature->policies[feature->n_policies++];
+		policy->column = text_at(rows, 3);
+		policy->treatment = text_at(rows, 4);
+		policy->keep_last = (int) int_at(rows, 5);
 	}
 }
 

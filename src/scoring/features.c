@@ -8,7 +8,7 @@
  *
  *	window		rows with the same key in (t - delay - over, t - delay], and,
  *				when delay is 0 and include_current is set, the row itself,
- *				which is not in the table yet
+ *				which is not in the table yet; of another table it is no row
  *	since_last	seconds since the latest such row up to t - delay, at most;
  *				the row itself is none
  *
@@ -35,7 +35,6 @@
 
 #include "base/compat.h"
 #include "scoring/aggregate.h"
-#include "scoring/expression.h"
 #include "scoring/features.h"
 #include "scoring/velocity.h"
 
@@ -51,7 +50,7 @@ struct AgentpayFeature
 	MemoryContext context;
 	AgentpayFeatureConfig config; /* a copy */
 	char *time_zone;
-	Oid owner;			 /* of the point's table */
+	Oid owner;			 /* of the table that is read */
 	bool counts_itself;	 /* the row is in its own window */
 	LeafExpressions row; /* over the row itself */
 	AgentpayVelocity *velocity;
@@ -64,7 +63,7 @@ struct AgentpayFeature
 
 static void
 copy_config(AgentpayFeature *feature, const AgentpayFeatureConfig *config);
-static Oid owner_of(Oid relation);
+static Oid owner_of(const AgentpayFeatureConfig *config);
 static void
 compile_leaf(AgentpayFeature *feature, Oid leaf, LeafExpressions *expressions);
 static AgentpayExpression *
@@ -103,23 +102,36 @@ agentpay_feature_compile(const AgentpayPointConfig *point,
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	AgentpayFeature *feature = palloc0(sizeof(AgentpayFeature));
+	AgentpayScope scope;
 
 	feature->context = context;
 	copy_config(feature, config);
 	feature->time_zone = pstrdup(point->time_zone);
-	feature->owner = owner_of(point->table);
+	scope = agentpay_feature_scope(point, config, leaf);
+	feature->owner = scope.owner;
 	feature->counts_itself = config->kind == AGENTPAY_FEATURE_WINDOW &&
-							 config->include_current && config->delay_us == 0;
-	feature->velocity = agentpay_velocity_make(point->table, leaf,
-											   config->n_keys, config->keys,
-											   point->occurred_at_column);
-	compile_leaf(feature, leaf, &feature->row);
+							 config->include_current && config->delay_us == 0 &&
+							 !config->elsewhere;
+	feature->velocity = agentpay_velocity_make(config, leaf);
+	compile_leaf(feature, scope.relation, &feature->row);
 	if (config->kind == AGENTPAY_FEATURE_WINDOW)
 		feature->aggregator = make_aggregator(feature);
 	feature->columns = columns_of(feature);
 	feature->econtext = CreateStandaloneExprContext();
 	MemoryContextSwitchTo(old);
 	return feature;
+}
+
+AgentpayScope
+agentpay_feature_scope(const AgentpayPointConfig *point,
+					   const AgentpayFeatureConfig *config, Oid leaf)
+{
+	return (AgentpayScope){.relation = config->from_table == point->table
+										   ? leaf
+										   : config->from_table,
+						   .usage = AGENTPAY_USAGE_FEATURE,
+						   .time_zone = point->time_zone,
+						   .owner = owner_of(config)};
 }
 
 void
@@ -191,21 +203,31 @@ copy_config(AgentpayFeature *feature, const AgentpayFeatureConfig *config)
 {
 	feature->config = *config;
 	feature->config.name = pstrdup(config->name);
-	feature->config.keys = NULL; /* velocity has them */
+	/* velocity has them */
+	feature->config.keys = feature->config.from_keys = NULL;
+	feature->config.from_time = NULL;
+	feature->config.policies = NULL;
 	if (config->value != NULL)
 		feature->config.value = pstrdup(config->value);
 	if (config->filter != NULL)
 		feature->config.filter = pstrdup(config->filter);
 }
 
+/* The owner of the table whose rows count. */
 static Oid
-owner_of(Oid relation)
+owner_of(const AgentpayFeatureConfig *config)
 {
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	HeapTuple tuple = SearchSysCache1(RELOID,
+									  ObjectIdGetDatum(config->from_table));
 	Oid owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relation);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table of feature \"%s\" does not exist any more",
+						config->name),
+				 errhint("Name another one in from_table of "
+						 "agentpay.features.")));
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;

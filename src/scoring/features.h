@@ -17,6 +17,7 @@
 #include "nodes/bitmapset.h"
 
 #include "base/config.h"
+#include "scoring/expression.h"
 
 typedef struct AgentpayFeature AgentpayFeature;
 
@@ -29,6 +30,11 @@ extern AgentpayFeature *
 agentpay_feature_compile(const AgentpayPointConfig *point,
 						 const AgentpayFeatureConfig *config, Oid leaf);
 extern void agentpay_feature_free(AgentpayFeature *feature);
+
+/* What its value and filter may name, on rows that count for rows of leaf. */
+extern AgentpayScope
+agentpay_feature_scope(const AgentpayPointConfig *point,
+					   const AgentpayFeatureConfig *config, Oid leaf);
 
 /* Columns of leaf that it reads of the row itself. */
 extern const Bitmapset *

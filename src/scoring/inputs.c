@@ -286,12 +286,7 @@ feature_policy(Collector *collector, AgentpayInput *input)
 	AgentpayPoint *point = collector->point;
 	const AgentpayFeatureConfig *feature =
 		&point->config->features[input->param];
-	AgentpayScope scope = {
-		.relation = RelationGetRelid(collector->leaf),
-		.usage = AGENTPAY_USAGE_FEATURE,
-		.time_zone = point->config->time_zone,
-		.owner = point->scope.owner,
-	};
+	AgentpayScope scope;
 	AgentpayExpression *value;
 	int attno = -1;
 
@@ -300,15 +295,16 @@ feature_policy(Collector *collector, AgentpayInput *input)
 		feature->aggregate == AGENTPAY_AGGREGATE_RATE ||
 		point->features[input->param].broken != NULL)
 		return;
+	scope = agentpay_feature_scope(point->config, feature,
+								   RelationGetRelid(collector->leaf));
 	value = agentpay_expression_compile(&scope, feature->value, InvalidOid,
 										NULL);
 	while ((attno = bms_next_member(value->columns, attno)) >= 0)
 	{
-		AgentpayColumn column;
-		const AgentpayPolicyConfig *policy;
+		const AgentpayPolicyConfig *policy = agentpay_config_feature_policy(
+			point->config, input->param,
+			get_attname(scope.relation, attno, false));
 
-		agentpay_column_of(collector->leaf, attno, &column);
-		policy = agentpay_config_policy(point->config, column.name);
 		if (policy != NULL)
 			tighten(input, policy);
 	}

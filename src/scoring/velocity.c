@@ -68,7 +68,7 @@ static dlist_head velocities = DLIST_STATIC_INIT(velocities);
 static void register_callback(void);
 static void mark_stale(Datum arg, Oid relation);
 static void unlink_velocity(void *arg);
-static Oid time_type_of(Oid relation, const char *column);
+static Oid time_type_of(const AgentpayVelocity *velocity);
 static void scan_and_let_go(Reading *reading, TupleTableSlot *row);
 static void let_go(AgentpayVelocity *velocity);
 static void scan_until_complete(Reading *reading);
@@ -86,8 +86,7 @@ static bool clocks_change_near(TimestampTz at);
 static TimestampTz time_of(AgentpayVelocity *velocity, Datum value);
 
 AgentpayVelocity *
-agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
-					   const char *time_column)
+agentpay_velocity_make(const AgentpayFeatureConfig *config, Oid leaf)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "agentpay velocity",
@@ -100,12 +99,14 @@ agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
 	velocity->context = context;
 	velocity->reading = AllocSetContextCreate(context, "agentpay velocity scan",
 											  ALLOCSET_DEFAULT_SIZES);
-	velocity->table = table;
+	velocity->table = config->from_table;
 	velocity->leaf = leaf;
-	velocity->n_keys = n_keys;
-	velocity->keys = palloc(sizeof(char *) * n_keys);
-	velocity->key_columns = palloc(sizeof(AttrNumber) * n_keys);
-	velocity->time_column = pstrdup(time_column);
+	velocity->elsewhere = config->elsewhere;
+	velocity->n_keys = config->n_keys;
+	velocity->keys = palloc(sizeof(char *) * config->n_keys);
+	velocity->key_columns = palloc(sizeof(AttrNumber) * config->n_keys);
+	velocity->key_types = palloc(sizeof(Oid) * config->n_keys);
+	velocity->time_column = pstrdup(config->from_time);
 
 	register_callback();
 	on_reset->func = unlink_velocity;
@@ -114,19 +115,22 @@ agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
 	dlist_push_tail(&velocities, &velocity->node);
 
 	relation = table_open(leaf, AccessShareLock);
-	for (int i = 0; i < n_keys; i++)
+	for (int i = 0; i < config->n_keys; i++)
 	{
-		velocity->keys[i] = pstrdup(keys[i]);
-		velocity->key_columns[i] = get_attnum(leaf, keys[i]);
+		velocity->keys[i] = pstrdup(config->from_keys[i]);
+		velocity->key_columns[i] = get_attnum(leaf, config->keys[i]);
 		if (velocity->key_columns[i] <= 0)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-							errmsg("table \"%s\" has no column \"%s\"",
-								   RelationGetRelationName(relation), keys[i]),
-							errdetail("It is a key of a feature."),
-							errhint("Correct or delete the row in "
-									"agentpay.features.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("table \"%s\" has no column \"%s\"",
+							RelationGetRelationName(relation), config->keys[i]),
+					 errdetail("It is a key of a feature."),
+					 errhint("Correct or delete the row in "
+							 "agentpay.features.")));
+		velocity->key_types[i] = getBaseType(
+			get_atttype(leaf, velocity->key_columns[i]));
 	}
-	velocity->time_type = time_type_of(leaf, time_column);
+	velocity->time_type = time_type_of(velocity);
 	agentpay_velocity_find_sources(velocity);
 	for (int i = 0; i < velocity->n_sources; i++)
 		if (velocity->sources[i]->relation == leaf)
@@ -138,8 +142,10 @@ agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
 
 /* Domains are looked through. */
 static Oid
-time_type_of(Oid relation, const char *column)
+time_type_of(const AgentpayVelocity *velocity)
 {
+	Oid relation = velocity->elsewhere ? velocity->table : velocity->leaf;
+	const char *column = velocity->time_column;
 	AttrNumber number = get_attnum(relation, column);
 	Oid type = number > 0 ? getBaseType(get_atttype(relation, number))
 						  : InvalidOid;
@@ -150,8 +156,11 @@ time_type_of(Oid relation, const char *column)
 				 errmsg("column \"%s\" of table \"%s\" is no time", column,
 						get_rel_name(relation)),
 				 errdetail("It must be timestamptz, timestamp or date."),
-				 errhint("Name another column: SELECT agentpay.attach(…, "
-						 "occurred_at => '…');")));
+				 velocity->elsewhere
+					 ? errhint("Name another column in from_time of "
+							   "agentpay.features.")
+					 : errhint("Name another column: SELECT "
+							   "agentpay.attach(…, occurred_at => '…');")));
 	return type;
 }
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * velocity.h
- *		Finds the rows of a point's table that share a row's key.
+ *		Finds the rows of a table that share a row's key.
  *
  * features.c says which rows and computes from them; this room knows where
  * they are.
@@ -16,6 +16,8 @@
 #include "executor/tuptable.h"
 #include "lib/ilist.h"
 #include "utils/snapshot.h"
+
+#include "base/config.h"
 
 /* A leaf that can hold rows with the key. */
 typedef struct AgentpayVelocitySource
@@ -43,9 +45,11 @@ typedef struct AgentpayVelocity
 	MemoryContext reading; /* reset after each scan */
 	Oid table;			   /* the root, if it is partitioned */
 	Oid leaf;			   /* that gets the rows whose past is read */
+	bool elsewhere;		   /* leaf is not where its key puts a row of table */
 	int n_keys;
-	char **keys;
-	AttrNumber *key_columns; /* of leaf */
+	char **keys;			 /* columns of table */
+	AttrNumber *key_columns; /* of leaf, the same values */
+	Oid *key_types;			 /* of these; domains: their base type */
 	char *time_column;
 	Oid time_type; /* timestamptz, timestamp or date */
 	bool busy;	   /* from begin to end of a scan: it serves no other one */
@@ -79,12 +83,11 @@ typedef struct AgentpayVelocityScan
 } AgentpayVelocityScan;
 
 /*
- * A reader for rows of leaf; an error when leaf has no index on the keys and
- * the time.  It goes with the current memory context.
+ * A reader for rows of leaf; an error when leaf, if it is read itself, has no
+ * index on the keys and the time.  It goes with the current memory context.
  */
 extern AgentpayVelocity *
-agentpay_velocity_make(Oid table, Oid leaf, int n_keys, char **keys,
-					   const char *time_column);
+agentpay_velocity_make(const AgentpayFeatureConfig *config, Oid leaf);
 
 /* Shows the scan every row with row's keys; none if one of them is NULL. */
 extern void

@@ -28,6 +28,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
 #include "nodes/value.h"
+#include "parser/parse_coerce.h"
 #include "partitioning/partdesc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -65,8 +66,10 @@ static bool
 index_fits(AgentpayVelocity *velocity, Relation relation, HeapTuple index);
 static void refuse_without_index(AgentpayVelocity *velocity, Relation relation)
 	pg_attribute_noreturn();
-static void
-init_scan_key(ScanKey key, Relation index, int column, StrategyNumber strategy);
+static Oid
+argument_type(AgentpayVelocity *velocity, Relation index, int column, int key);
+static void init_scan_key(ScanKey key, Relation index, int column,
+						  StrategyNumber strategy, Oid argument);
 
 /*
  * Lists the leaves anew, those with the newest times first; what was known of
@@ -102,7 +105,7 @@ agentpay_velocity_find_sources(AgentpayVelocity *velocity)
 	if (root->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 	{
 		/* of a row that is evaluated only, it is not known where it would go */
-		if (velocity->leaf != velocity->table)
+		if (!velocity->elsewhere && velocity->leaf != velocity->table)
 			walk.path = lcons_oid(velocity->leaf,
 								  get_partition_ancestors(velocity->leaf));
 		walk_partitions(&walk, root,
@@ -110,7 +113,9 @@ agentpay_velocity_find_sources(AgentpayVelocity *velocity)
 						PG_INT64_MIN, PG_INT64_MAX);
 	}
 	else
-		add_source(&walk, velocity->leaf, PG_INT64_MIN, PG_INT64_MAX);
+		add_source(&walk,
+				   velocity->elsewhere ? velocity->table : velocity->leaf,
+				   PG_INT64_MIN, PG_INT64_MAX);
 	table_close(root, AccessShareLock);
 
 	list_sort(walk.sources, newest_first);
@@ -327,12 +332,13 @@ agentpay_velocity_prepare(AgentpayVelocity *velocity,
 			key_of(velocity,
 				   NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)
 							   ->attname));
-		init_scan_key(&source->keys[i], index, i, BTEqualStrategyNumber);
+		init_scan_key(&source->keys[i], index, i, BTEqualStrategyNumber,
+					  argument_type(velocity, index, i, source->key_order[i]));
 	}
-	init_scan_key(&source->keys[n_keys], index, n_keys,
-				  BTGreaterStrategyNumber);
+	init_scan_key(&source->keys[n_keys], index, n_keys, BTGreaterStrategyNumber,
+				  index->rd_opcintype[n_keys]);
 	init_scan_key(&source->keys[n_keys + 1], index, n_keys,
-				  BTLessEqualStrategyNumber);
+				  BTLessEqualStrategyNumber, index->rd_opcintype[n_keys]);
 	source->descending = (index->rd_indoption[n_keys] & INDOPTION_DESC) != 0;
 	source->time = index->rd_index->indkey.values[n_keys];
 	index_close(index, AccessShareLock);
@@ -438,18 +444,52 @@ refuse_without_index(AgentpayVelocity *velocity, Relation relation)
 					 columns.data)));
 }
 
-/* Of the index's own type and operator family; the value comes later. */
+/*
+ * The type that an index column takes a key's values for.  In the point's own
+ * table that is the column's; those of another one may be of a type that its
+ * index compares with, as integer with bigint.
+ */
+static Oid
+argument_type(AgentpayVelocity *velocity, Relation index, int column, int key)
+{
+	Oid type = index->rd_opcintype[column];
+	Oid given = velocity->key_types[key];
+	Oid relation = index->rd_index->indrelid;
+	AttrNumber number = index->rd_index->indkey.values[column];
+
+	if (given == getBaseType(get_atttype(relation, number)))
+		return type;
+	if (OidIsValid(get_opfamily_member(index->rd_opfamily[column], type, given,
+									   BTEqualStrategyNumber)))
+		return given;
+	if (!IsPolymorphicType(type) && type != RECORDOID &&
+		IsBinaryCoercible(given, type))
+		return type;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("index \"%s\" cannot be searched for values of type %s",
+					RelationGetRelationName(index), format_type_be(given)),
+			 errdetail("They are a feature's key; column \"%s\" is of type "
+					   "%s.",
+					   velocity->keys[key],
+					   format_type_be(get_atttype(relation, number))),
+			 errhint("Use columns of the same type in key and from_key of "
+					 "agentpay.features.")));
+}
+
+/* Of the index's operator family; the value comes later. */
 static void
-init_scan_key(ScanKey key, Relation index, int column, StrategyNumber strategy)
+init_scan_key(ScanKey key, Relation index, int column, StrategyNumber strategy,
+			  Oid argument)
 {
 	Oid family = index->rd_opfamily[column];
 	Oid type = index->rd_opcintype[column];
-	Oid operator= get_opfamily_member(family, type, type, strategy);
+	Oid operator= get_opfamily_member(family, type, argument, strategy);
 
 	if (!OidIsValid(operator))
 		elog(ERROR, "missing operator %d(%u,%u) in opfamily %u", strategy, type,
-			 type, family);
-	ScanKeyEntryInitialize(key, 0, column + 1, strategy, type,
+			 argument, family);
+	ScanKeyEntryInitialize(key, 0, column + 1, strategy, argument,
 						   index->rd_indcollation[column], get_opcode(operator),
 						   (Datum) 0);
 }
