@@ -52,6 +52,7 @@ read_ipv4(const uint8_t *bytes)
 		   (uint32_t) bytes[2] << 8 | bytes[3];
 }
 
+/* One that carries an IPv4 address is judged by that, too. */
 static AddressKind
 classify_ipv6(const uint8_t *ip)
 {

@@ -127,6 +127,7 @@ is_choice(const char *choice, const char *word)
 	return false;
 }
 
+/* Whether the value fits the rule; otherwise problem says what would. */
 static bool
 check_option(const OptionRule *rule, json_object *value, char *problem,
 			 size_t size)
@@ -261,6 +262,7 @@ write_options(AgentpayJsonWriter *out, json_object *options)
 	}
 }
 
+/* The closed schema of the answer, unless the options ask for less. */
 static void
 write_response_format(AgentpayJsonWriter *out,
 					  const AgentpayOpenaiRequest *request, const char *format)

@@ -50,6 +50,7 @@ agentpay_decisions_verdict(const char *point, const char *row_id)
 	return verdict;
 }
 
+/* The verdict of a rules decision, palloc'd; NULL: the leaf has none. */
 static char *
 verdict_in_leaf(Oid leaf_oid, Datum point, Datum row_id)
 {

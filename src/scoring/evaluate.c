@@ -537,6 +537,7 @@ is_drawn(const AgentpayInvoke *agent, const char *row_id)
 	return hash % BUCKETS < agent->draw_below;
 }
 
+/* What was read, after the policies; a value that fails is null. */
 static void
 note_inputs(AgentpayEvaluation *evaluation)
 {

@@ -116,6 +116,7 @@ agentpay_expression_schema_allowed(Oid schema)
 	return false;
 }
 
+/* A tree walker: raises an error at the first node that is not allowed. */
 static bool
 allow_node(Node *node, void *context)
 {

@@ -290,6 +290,7 @@ consider_name(NameSearch *search, const char *name, StringInfo known)
 	}
 }
 
+/* Refuses what BEFORE cannot see of a row, or no expression may read. */
 static void
 check_column(AgentpayExpressionParse *parse, Var *column)
 {

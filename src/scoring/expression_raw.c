@@ -219,6 +219,7 @@ mend_for_raw(Node *node)
 	return "Use columns, features, constants, operators and functions.";
 }
 
+/* A tree walker over what the grammar made, before anything is looked up. */
 static bool
 check_raw(Node *node, void *context)
 {

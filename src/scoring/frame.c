@@ -412,6 +412,7 @@ base_frame(void)
 	return make_frame(NULL, true);
 }
 
+/* A new frame, with the configuration of now; no log is open yet. */
 static AgentpayFrame *
 make_frame(QueryDesc *query, bool is_base)
 {

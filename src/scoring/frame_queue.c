@@ -196,6 +196,7 @@ agentpay_queue_matches(const AgentpayEntry *entry, Oid leaf, const char *row_id,
 				  VARSIZE_ANY_EXHDR(digest)) == 0;
 }
 
+/* Of the stored tuples, in memory that stays. */
 static TupleDesc
 description(void)
 {

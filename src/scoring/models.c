@@ -118,6 +118,7 @@ find_trees(const AgentpayModelConfig *config)
 	return NULL;
 }
 
+/* Reads the row's trees and keeps them; nobody uses them yet. */
 static KeptTrees *
 read_trees(const AgentpayModelConfig *config)
 {

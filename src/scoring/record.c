@@ -81,6 +81,7 @@ agentpay_record_row(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* Takes the row's entries out of the queue and appends a decision for each. */
 static void
 record_insert(AgentpayFrame *frame, TriggerData *trigger)
 {
@@ -228,6 +229,7 @@ detail_with(Datum detail, List *changed)
 	return DirectFunctionCall2(jsonb_concat, detail, addition);
 }
 
+/* Appends the decision, and the tasks of the agents that are asked. */
 static void
 append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 				const AgentpayEntry *entry, Datum row_id, List *changed)

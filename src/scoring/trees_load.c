@@ -196,6 +196,7 @@ agentpay_trees_whole_number(AgentpayJsonWalk value, int missing, int *number)
 	return agentpay_json_walk_int(&value, number) && value.at == value.end;
 }
 
+/* learner.learner_model_param; false: refused, and load says why. */
 static bool
 load_params(AgentpayTreesLoad *load, AgentpayJsonWalk params)
 {
@@ -306,6 +307,7 @@ load_base(AgentpayTreesLoad *load, AgentpayJsonWalk base)
 	return true;
 }
 
+/* learner.gradient_booster: only gbtree, and as many trees as it says. */
 static bool
 load_booster(AgentpayTreesLoad *load, AgentpayJsonWalk booster)
 {

@@ -43,6 +43,7 @@ allocate(void *arg, size_t size)
 									  MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 }
 
+/* The loader's refusal as an error, with what mends it. */
 static void
 refuse_trees(const char *name, const AgentpayTreesProblem *problem)
 {

@@ -102,6 +102,7 @@ dispatcher_claim(Dispatcher *d)
 	return c.seen;
 }
 
+/* One call of _claim(); no task is in memory before that commits. */
 static void
 claim(void *arg)
 {
@@ -157,6 +158,7 @@ dispatcher_refill(Dispatcher *d)
 	return true;
 }
 
+/* Loads the agent's next tasks, in the order of their place. */
 static void
 refill(void *arg)
 {

@@ -361,6 +361,7 @@ record_batch(Dispatcher *d, DispatcherTask **tasks, int n, bool *locked)
 	return true;
 }
 
+/* One call of _record(), with the kill lock shared to its commit. */
 static void
 record(void *arg)
 {

@@ -259,6 +259,7 @@ dispatcher_hand_over(Dispatcher *d)
 	return agentpay_worker_run(hand_over, &batch) && batch.locked;
 }
 
+/* Reads the agents and their switches, then starts; under the kill lock. */
 static void
 hand_over(void *arg)
 {

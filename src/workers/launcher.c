@@ -364,6 +364,7 @@ start_worker(Database *database, AgentpayWorkerKind kind)
 										RESTART_FIRST_MS);
 }
 
+/* Asks the postmaster for the process; without room the slot is freed. */
 static void
 register_worker(Database *database, AgentpayWorkerKind kind, int place)
 {

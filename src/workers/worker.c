@@ -285,6 +285,7 @@ agentpay_worker_lock_dispatch(void)
 		CHECK_FOR_INTERRUPTS();
 }
 
+/* Notes what there is, in a transaction. */
 static void
 look(void *arg)
 {
