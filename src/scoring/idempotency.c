@@ -176,7 +176,7 @@ read_rows(AgentpayPoint *point, Relation leaf, Relation index,
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	if (TransactionIdIsValid(in_flight))
-		XactLockTableWait(in_flight, leaf, &tid, XLTW_InsertIndex);
+		XactLockTableWait(in_flight, leaf, &tid, XLTW_InsertIndexUnique);
 	return !TransactionIdIsValid(in_flight);
 }
 
