@@ -596,9 +596,6 @@ BEGIN
 	ELSIF p.audit_sample_percent <> 0 THEN
 		PERFORM agentpay._refuse_later('the audit sample',
 			format(mend, 'audit_sample_percent = 0'));
-	ELSIF p.four_eyes THEN
-		PERFORM agentpay._refuse_later('approval by four eyes',
-			format(mend, 'four_eyes = false'));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION

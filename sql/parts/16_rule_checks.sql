@@ -342,6 +342,49 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_ruleset(agentpay.rulesets) FROM PUBLIC;
 
+-- What is approved: the version and its rules, as they are; snoozing aside.
+CREATE FUNCTION agentpay._ruleset_digest(point_name text, ruleset_version int)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT encode(sha256(convert_to(jsonb_build_array(
+			to_jsonb(s) - '{state,activated_at}'::text[],
+			(SELECT jsonb_agg(to_jsonb(r) - 'snoozed_until'
+							  ORDER BY r.code COLLATE "C")
+			   FROM agentpay.rules r
+			  WHERE r.point = s.point AND r.version = s.version))::text,
+			'UTF8')), 'hex')
+	  FROM agentpay.rulesets s
+	 WHERE s.point = point_name AND s.version = ruleset_version
+$$;
+REVOKE ALL ON FUNCTION agentpay._ruleset_digest(text, int) FROM PUBLIC;
+
+-- With four eyes, a draft goes from activate() through approve(), which says
+-- so in the governance log before it changes the state.
+CREATE FUNCTION agentpay._check_approved(s agentpay.rulesets) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT (agentpay._point(s.point)).four_eyes OR EXISTS (
+		SELECT FROM agentpay.governance_log g
+		 WHERE g.object_kind = 'ruleset' AND g.action = 'approve'
+		   AND g.object = format('%s.%s', s.point, s.version)
+		   AND g.xid = pg_current_xact_id()
+		   AND g.after ->> 'digest'
+			   = agentpay._ruleset_digest(s.point, s.version)) THEN
+		RETURN;
+	END IF;
+	PERFORM agentpay._refuse('42501',
+		format('version %s of the rules of point "%s" is not approved',
+			   s.version, s.point),
+		'The point has four_eyes: another login than the one who asks must approve.',
+		format('SELECT agentpay.activate(%L, %s); then, by another login, SELECT agentpay.approve(%1$L, %2$s, reason => ''…'');',
+			   s.point, s.version));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_approved(agentpay.rulesets) FROM PUBLIC;
+
 -- A version becomes active: each rule once more, then the one before retires.
 CREATE FUNCTION agentpay._enter_active(s agentpay.rulesets) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -368,6 +411,10 @@ BEGIN
 		PERFORM agentpay._refuse_later('a shadow ruleset', format(
 			'SELECT agentpay.activate(%L, %s);', after.point, after.version));
 	ELSIF after.state = 'active' AND before.state IN ('draft', 'retired') THEN
+		-- revert() goes back to what was approved before
+		IF before.state = 'draft' THEN
+			PERFORM agentpay._check_approved(after);
+		END IF;
 		PERFORM agentpay._enter_active(after);
 	ELSIF after.state IS DISTINCT FROM before.state
 		AND NOT (before.state = 'active' AND after.state = 'retired'

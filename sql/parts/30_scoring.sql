@@ -263,6 +263,38 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._refuse_version(text, int) FROM PUBLIC;
 
+-- The trigger checks every rule and retires the version before.
+CREATE FUNCTION agentpay._activate(s agentpay.rulesets) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE agentpay.rulesets r
+	   SET state = 'active', activated_at = agentpay._now()
+	 WHERE r.point = s.point AND r.version = s.version;
+	PERFORM agentpay._govern('activate', 'ruleset',
+		format('%s.%s', s.point, s.version), NULL, NULL, NULL);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._activate(agentpay.rulesets) FROM PUBLIC;
+
+-- The request is an event of the governance log; its actor is who asked.
+CREATE FUNCTION agentpay._ask_approval(s agentpay.rulesets) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM agentpay._check_rule(r, s) FROM agentpay.rules r
+	  WHERE r.point = s.point AND r.version = s.version;
+	PERFORM agentpay._govern('ask', 'ruleset',
+		format('%s.%s', s.point, s.version), NULL, NULL, jsonb_build_object(
+			'digest', agentpay._ruleset_digest(s.point, s.version)));
+	RAISE NOTICE 'version % of point "%" waits for approve() by another login than "%"',
+				 s.version, s.point, session_user
+		USING HINT = format('SELECT agentpay.approve(%L, %s, reason => ''…'');',
+							s.point, s.version);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._ask_approval(agentpay.rulesets) FROM PUBLIC;
+
 CREATE FUNCTION agentpay.activate(point text, version int DEFAULT NULL,
 	as_shadow boolean DEFAULT false) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -293,16 +325,99 @@ BEGIN
 					 chosen.version, chosen.point;
 		RETURN chosen.version;
 	END IF;
-	-- the trigger checks every rule and retires the version before
-	UPDATE agentpay.rulesets s
-	   SET state = 'active', activated_at = agentpay._now()
-	 WHERE s.point = chosen.point AND s.version = chosen.version;
-	PERFORM agentpay._govern('activate', 'ruleset',
-		format('%s.%s', chosen.point, chosen.version), NULL, NULL, NULL);
+	IF (agentpay._point(chosen.point)).four_eyes THEN
+		PERFORM agentpay._ask_approval(chosen);
+	ELSE
+		PERFORM agentpay._activate(chosen);
+	END IF;
 	RETURN chosen.version;
 END$$;
 REVOKE ALL ON FUNCTION agentpay.activate(text, int, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay.activate(text, int, boolean) IS 'lets a version of the rules decide (left out: the newest draft), and freezes it; returns it';
+COMMENT ON FUNCTION agentpay.activate(text, int, boolean) IS 'lets a version of the rules decide (left out: the newest draft), and freezes it; returns it. With four_eyes, it waits for approve()';
+
+-- What was asked, unless it was answered since.
+CREATE FUNCTION agentpay._open_request(s agentpay.rulesets)
+	RETURNS agentpay.governance_log
+	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	request agentpay.governance_log;
+BEGIN
+	SELECT g.* INTO request FROM agentpay.governance_log g
+	 WHERE g.object_kind = 'ruleset'
+	   AND g.object = format('%s.%s', s.point, s.version)
+	   AND g.action IN ('ask', 'approve', 'activate')
+	 ORDER BY g.logged_at DESC, g.event_id DESC LIMIT 1;
+	IF request.action IS DISTINCT FROM 'ask' THEN
+		PERFORM agentpay._refuse('55000',
+			format('nobody asked to activate version %s of point "%s"',
+				   s.version, s.point),
+			'One login asks, another one approves.',
+			format('SELECT agentpay.activate(%L, %s);', s.point, s.version));
+	END IF;
+	RETURN request;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._open_request(agentpay.rulesets) FROM PUBLIC;
+
+CREATE FUNCTION agentpay.approve(point text, version int, reason text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p agentpay.decision_points;
+	chosen agentpay.rulesets;
+	request agentpay.governance_log;
+BEGIN
+	PERFORM agentpay._refuse_held();
+	p := agentpay._point(approve.point);
+	IF coalesce(btrim(approve.reason), '') = '' THEN
+		PERFORM agentpay._refuse('22023', 'approve() needs a reason',
+			'It is kept in the governance log.',
+			format('SELECT agentpay.approve(%L, %s, reason => ''tried on payments of last week'');',
+				   p.point, coalesce(approve.version::text, 'version')));
+	END IF;
+	SELECT * INTO chosen FROM agentpay.rulesets s
+	 WHERE s.point = p.point AND s.version = approve.version FOR UPDATE;
+	IF NOT FOUND THEN
+		PERFORM agentpay._refuse_version(p.point,
+										 coalesce(approve.version, 0));
+	ELSIF NOT p.four_eyes THEN
+		PERFORM agentpay._refuse('55000',
+			format('point "%s" needs no approval', p.point),
+			'Its four_eyes is false: activate() is enough.',
+			format('SELECT agentpay.activate(%L, %s);', p.point,
+				   chosen.version));
+	END IF;
+	-- nobody changes a rule between the look and the approval
+	PERFORM FROM agentpay.rules r
+	  WHERE r.point = p.point AND r.version = chosen.version FOR UPDATE;
+	request := agentpay._open_request(chosen);
+	IF request.actor = session_user THEN
+		PERFORM agentpay._refuse('42501',
+			format('"%s" asked to activate version %s of point "%s", and cannot approve it',
+				   session_user, chosen.version, p.point),
+			'Four eyes are those of two logins; SET ROLE makes no other.',
+			format('Let another login run SELECT agentpay.approve(%L, %s, reason => ''…'');',
+				   p.point, chosen.version));
+	ELSIF request.after ->> 'digest'
+		  <> agentpay._ruleset_digest(p.point, chosen.version) THEN
+		PERFORM agentpay._refuse('55000',
+			format('version %s of point "%s" has changed since it was asked for',
+				   chosen.version, p.point),
+			format('"%s" asked at %s for another content.', request.actor,
+				   request.logged_at),
+			format('SELECT agentpay.activate(%L, %s); asks for the present one.',
+				   p.point, chosen.version));
+	END IF;
+	PERFORM agentpay._govern('approve', 'ruleset',
+		format('%s.%s', p.point, chosen.version), approve.reason, NULL,
+		request.after || jsonb_build_object('asked_by', request.actor));
+	PERFORM agentpay._activate(chosen);
+END$$;
+REVOKE ALL ON FUNCTION agentpay.approve(text, int, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.approve(text, int, text) IS 'four_eyes: lets the version decide for which another session_user has called activate()';
 
 CREATE FUNCTION agentpay.revert(point text, reason text) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -120,7 +120,7 @@ SELECT pg_temp.try(format('UPDATE agentpay.decision_points SET %s WHERE point = 
   FROM unnest(ARRAY['point = ''other''', 'id_column = ''card''', 'time_zone = ''Mars/Olympus''', 'currency = ''euro'', currency_column = NULL',
 	'base_currency = ''$''', 'environment = ''test''', 'explore_percent = 50', 'explore_percent = 5', 'audit_sample_percent = -1',
 	'audit_sample_percent = ''NaN''', 'audit_sample_percent = 1', 'decide_within_ms = 0', 'label_maturity = ''-1 day''',
-	'case_due = ''400 years''', 'four_eyes = true', 'labels_complete = NULL', 'time_zone = NULL']) AS change;
+	'case_due = ''400 years''', 'labels_complete = NULL', 'time_zone = NULL']) AS change;
 
 -- ── verdicts ────────────────────────────────────────────────────────────────
 SELECT pg_temp.try($$INSERT INTO agentpay.verdicts (point, verdict, rank, positive) VALUES ('nobody', 'block', 3, true)$$);
