@@ -43,7 +43,7 @@ static void executor_end(QueryDesc *query);
 static Oid held_database(Node *statement);
 static const char *template_of(CreatedbStmt *statement);
 static bool moves_tablespace(AlterDatabaseStmt *statement);
-static bool may_hold(Oid database, Node *statement);
+static bool may_hold(Oid database);
 static bool makes_agentpay(Node *statement);
 
 void
@@ -236,7 +236,7 @@ held_database(Node *statement)
 		return InvalidOid;
 	database = get_database_oid(name, true);
 	if (!OidIsValid(database) || database == MyDatabaseId ||
-		!may_hold(database, statement))
+		!may_hold(database))
 		return InvalidOid;
 	return database;
 }
@@ -270,7 +270,7 @@ moves_tablespace(AlterDatabaseStmt *statement)
 
 /* Nobody stops workers with a statement that will be refused anyway. */
 static bool
-may_hold(Oid database, Node *statement)
+may_hold(Oid database)
 {
 	return superuser() || AGENTPAY_DATABASE_OWNERCHECK(database, GetUserId());
 }

@@ -29,6 +29,12 @@
 #define HOLD_TIMEOUT_MS 5000
 #define HOLD_POLL_MS 10
 
+const char *const agentpay_worker_kind_names[] = {
+	[AGENTPAY_WORKER_LAUNCHER] = "launcher",
+	[AGENTPAY_WORKER_DISPATCHER] = "dispatcher",
+	[AGENTPAY_WORKER_GOVERNOR] = "governor",
+};
+
 AgentpayShared *agentpay_shared = NULL;
 
 static shmem_request_hook_type previous_request = NULL;

@@ -33,6 +33,9 @@ typedef enum AgentpayWorkerKind
 	AGENTPAY_WORKER_GOVERNOR
 } AgentpayWorkerKind;
 
+/* As stat_workers, process titles and the workers' main functions have it. */
+extern const char *const agentpay_worker_kind_names[];
+
 /* One background worker. in_use and generation as in PostgreSQL's launcher. */
 typedef struct AgentpayWorkerSlot
 {

@@ -45,8 +45,7 @@ static void
 consider_name(NameSearch *search, const char *name, StringInfo known);
 static void check_column(AgentpayExpressionParse *parse, Var *column);
 static bool is_generated(Relation relation, AttrNumber attribute);
-static Node *
-make_param(AgentpayExpressionParse *parse, int index, Oid type, int location);
+static Node *make_param(int index, Oid type, int location);
 static Node *finish_names(Node *node, void *context);
 static Node *domain_column(AgentpayExpressionParse *parse, Var *column);
 static Node *coerce_result(AgentpayExpressionParse *parse, Node *node);
@@ -153,14 +152,14 @@ resolve_first(ParseState *pstate, ColumnRef *ref)
 	if (name == NULL)
 		return NULL;
 	if (scope->usage == AGENTPAY_USAGE_INVOKE && strcmp(name, "score") == 0)
-		return make_param(parse, AGENTPAY_PARAM_SCORE(scope), NUMERICOID,
+		return make_param(AGENTPAY_PARAM_SCORE(scope), NUMERICOID,
 						  ref->location);
 	if (scope->usage == AGENTPAY_USAGE_INVOKE && strcmp(name, "verdict") == 0)
-		return make_param(parse, AGENTPAY_PARAM_VERDICT(scope), TEXTOID,
+		return make_param(AGENTPAY_PARAM_VERDICT(scope), TEXTOID,
 						  ref->location);
 	if (scope->usage != AGENTPAY_USAGE_FEATURE && !parse->checking &&
 		feature >= 0)
-		return make_param(parse, feature, FLOAT8OID, ref->location);
+		return make_param(feature, FLOAT8OID, ref->location);
 	return NULL;
 }
 
@@ -176,7 +175,7 @@ resolve_last(ParseState *pstate, ColumnRef *ref, Node *found)
 	if (feature >= 0 && scope->usage != AGENTPAY_USAGE_FEATURE)
 	{
 		if (found == NULL)
-			return make_param(parse, feature, FLOAT8OID, ref->location);
+			return make_param(feature, FLOAT8OID, ref->location);
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_COLUMN),
 				 errmsg("\"%s\" is a feature and a column", name),
@@ -350,7 +349,7 @@ is_generated(Relation relation, AttrNumber attribute)
 }
 
 static Node *
-make_param(AgentpayExpressionParse *parse, int index, Oid type, int location)
+make_param(int index, Oid type, int location)
 {
 	Param *param = makeNode(Param);
 
@@ -410,8 +409,8 @@ finish_names(Node *node, void *context)
 							 "makes one.",
 							 quote_literal_cstr(model)),
 					 parser_errposition(parse->pstate, call->location)));
-		return make_param(parse, AGENTPAY_PARAM_MODEL(parse->scope, index),
-						  FLOAT8OID, call->location);
+		return make_param(AGENTPAY_PARAM_MODEL(parse->scope, index), FLOAT8OID,
+						  call->location);
 	}
 	return expression_tree_mutator(node, finish_names, context);
 }

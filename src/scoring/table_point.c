@@ -33,12 +33,11 @@ typedef struct Attempt
 	const AgentpayFeatureConfig *feature;
 	AgentpayExpression *expression;
 	AgentpayFeature *reader;
-	AgentpayTarget *target;
 	AgentpayModelSlot *model;
 } Attempt;
 
 static void compile_columns(AgentpayPoint *point, Relation leaf);
-static void compile_key_index(AgentpayPoint *point, Relation leaf);
+static void compile_key_index(AgentpayPoint *point);
 static void
 compile_target(AgentpayTarget *target, Relation leaf, const char *name);
 static void compile_outcomes(AgentpayPoint *point);
@@ -183,7 +182,7 @@ compile_columns(AgentpayPoint *point, Relation leaf)
 	{
 		getTypeOutputInfo(point->idempotency.type, &output, &varlena);
 		fmgr_info(output, &point->key_output);
-		compile_key_index(point, leaf);
+		compile_key_index(point);
 	}
 	compile_target(&point->outcome, leaf, config->outcome_column);
 	compile_target(&point->score, leaf, config->score_column);
@@ -192,7 +191,7 @@ compile_columns(AgentpayPoint *point, Relation leaf)
 
 /* Whether the database itself keeps the point's keys apart. */
 static void
-compile_key_index(AgentpayPoint *point, Relation leaf)
+compile_key_index(AgentpayPoint *point)
 {
 	Relation root = RelationIdGetRelation(point->config->table);
 	AttrNumber attno;
@@ -236,7 +235,7 @@ static void
 compile_outcomes(AgentpayPoint *point)
 {
 	const AgentpayPointConfig *config = point->config;
-	Attempt attempt = {.point = point, .target = &point->outcome};
+	Attempt attempt = {.point = point};
 
 	point->verdict_texts = palloc0(sizeof(Datum) * config->n_verdicts);
 	point->outcomes = palloc0(sizeof(Datum) * config->n_verdicts);

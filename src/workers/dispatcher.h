@@ -102,7 +102,7 @@ extern int dispatcher_pick(Dispatcher *d, DispatcherTask **picked, int max);
 extern void
 dispatcher_wait(Dispatcher *d, DispatcherTask *task, TimestampTz run_after);
 extern DispatcherAgent *dispatcher_agent(Dispatcher *d, const char *name);
-extern void dispatcher_free_task(Dispatcher *d, DispatcherTask *task);
+extern void dispatcher_free_task(DispatcherTask *task);
 
 /* dispatcher_start.c: from waiting to in flight. */
 extern bool dispatcher_prepare(Dispatcher *d);	 /* something was picked */

@@ -220,7 +220,7 @@ add_task(Dispatcher *d, DispatcherAgent *agent, int64 task_id,
 
 /* Frees a task that is in no list. */
 void
-dispatcher_free_task(Dispatcher *d, DispatcherTask *task)
+dispatcher_free_task(DispatcherTask *task)
 {
 	if (task->body)
 		pfree(task->body);

@@ -348,7 +348,7 @@ record_batch(Dispatcher *d, DispatcherTask **tasks, int n, bool *locked)
 		d->n_done--;
 		if (!task->retry)
 		{
-			dispatcher_free_task(d, task);
+			dispatcher_free_task(task);
 			continue;
 		}
 		pfree(task->result.data);

@@ -161,7 +161,7 @@ apply_prepared(Batch *batch)
 							TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														WAIT_MS));
 		else
-			dispatcher_free_task(d, task);
+			dispatcher_free_task(task);
 	}
 	foreach(lc, batch->engage)
 		(void) agentpay_worker_run(engage, strVal(lfirst(lc)));

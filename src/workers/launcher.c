@@ -87,8 +87,6 @@ static void start_worker(Database *database, AgentpayWorkerKind kind);
 static void
 register_worker(Database *database, AgentpayWorkerKind kind, int place);
 
-static const char *const kind_names[] = {"launcher", "dispatcher", "governor"};
-
 void
 agentpay_launcher_register(void)
 {
@@ -384,10 +382,11 @@ register_worker(Database *database, AgentpayWorkerKind kind, int place)
 	memcpy(worker.bgw_extra, &generation, sizeof(generation));
 	strlcpy(worker.bgw_library_name, "agentpay", BGW_MAXLEN);
 	snprintf(worker.bgw_function_name, BGW_MAXLEN, "agentpay_%s_main",
-			 kind_names[kind]);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "agentpay %s", kind_names[kind]);
+			 agentpay_worker_kind_names[kind]);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "agentpay %s",
+			 agentpay_worker_kind_names[kind]);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "agentpay %s of database %u",
-			 kind_names[kind], database->oid);
+			 agentpay_worker_kind_names[kind], database->oid);
 	if (RegisterDynamicBackgroundWorker(&worker, &handle))
 	{
 		pfree(handle);
@@ -408,7 +407,7 @@ register_worker(Database *database, AgentpayWorkerKind kind, int place)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start agentpay's %s for database \"%s\"",
-						kind_names[kind], database->name),
+						agentpay_worker_kind_names[kind], database->name),
 				 errdetail("All background worker slots are in use."),
 				 errhint("Raise max_worker_processes and restart the server; "
 						 "payments are still scored by the rules.")));

@@ -25,7 +25,6 @@ PG_FUNCTION_INFO_V1(agentpay_sql_stat_workers);
 Datum
 agentpay_sql_stat_workers(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {"launcher", "dispatcher", "governor"};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	AgentpayWorkerSlot *slots = palloc(sizeof(agentpay_shared->slots));
 
@@ -43,7 +42,7 @@ agentpay_sql_stat_workers(PG_FUNCTION_ARGS)
 		if (!slot->in_use || (slot->kind != AGENTPAY_WORKER_LAUNCHER &&
 							  slot->database != MyDatabaseId))
 			continue;
-		values[0] = CStringGetTextDatum(names[slot->kind]);
+		values[0] = CStringGetTextDatum(agentpay_worker_kind_names[slot->kind]);
 		values[1] = Int32GetDatum(slot->pid);
 		nulls[1] = slot->pid == 0;
 		values[2] = CStringGetTextDatum(slot->state);
