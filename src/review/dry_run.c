@@ -18,6 +18,7 @@
 #include "funcapi.h"
 #include "nodes/execnodes.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
@@ -163,15 +164,19 @@ put_parameters(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
 	}
 }
 
-/* A feature's or model's number; NULL for NULL. */
+/* A feature's or model's value as text; NULL for NULL. */
 static char *
 param_text(const AgentpayPoint *point, int param)
 {
 	const ParamExternData *data = &point->params->params[param];
 
+	Oid output;
+	bool varlena;
+
 	if (data->isnull)
 		return NULL;
-	return DatumGetCString(DirectFunctionCall1(float8out, data->value));
+	getTypeOutputInfo(data->ptype, &output, &varlena);
+	return OidOutputFunctionCall(output, data->value);
 }
 
 /* In the order in which they decide. */
