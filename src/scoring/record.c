@@ -25,7 +25,6 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "base/settings.h"
-#include "base/shmem.h"
 #include "evidence/decisions.h"
 #include "scoring/row.h"
 
@@ -290,7 +289,10 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 		append_tasks(frame, point, entry, row_id, &id);
 }
 
-/* One task for each agent that is asked; wakes the dispatcher at commit. */
+/*
+ * One task for each agent that is asked.  The appender of tasks wakes the
+ * dispatcher at commit.
+ */
 static void
 append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 			 const AgentpayEntry *entry, Datum row_id,
@@ -324,7 +326,6 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		agentpay_frame_append(frame, AGENTPAY_LOG_TASKS, entry->decided_at,
 							  values, nulls);
 	}
-	agentpay_shmem_wake_at_commit(AGENTPAY_WORKER_DISPATCHER);
 }
 
 static void
