@@ -2,7 +2,8 @@
 --		What points and verdicts must be, and what all checks share.
 --
 -- One trigger function per table: features, rulesets, rules, lists and models
--- are in 16_rule_checks.sql, agents and endpoints in 16_agent_checks.sql,
+-- are in 16_rule_checks.sql and its neighbours, agents and endpoints in
+-- 16_agent_checks.sql,
 -- policies, budgets and kill switches in 17_control_checks.sql; which table has
 -- which triggers is in 18_governance.sql.
 -- Every error names what is wrong and, as its hint, the statement that mends
