@@ -1,11 +1,11 @@
 -- 15_configuration_checks.sql
 --		What points and verdicts must be, and what all checks share.
 --
--- One trigger function per table: features, rulesets, rules, lists and models
--- are in 16_rule_checks.sql and its neighbours, agents and endpoints in
--- 16_agent_checks.sql,
--- policies, budgets and kill switches in 17_control_checks.sql; which table has
--- which triggers is in 18_governance.sql.
+-- One trigger function per table: features, rulesets and rules are in
+-- 16_rule_checks.sql, lists and models in 16_model_checks.sql, agents and
+-- endpoints in 16_agent_checks.sql, policies, budgets and kill switches in
+-- 17_control_checks.sql; which table has which triggers, in 18_governance.sql.
+--
 -- Every error names what is wrong and, as its hint, the statement that mends
 -- it.  They run BEFORE ROW, ahead of the table's CHECKs, whose messages say
 -- less.  While a dump is being restored they let everything pass; adopt()
