@@ -252,11 +252,17 @@ bool
 dispatcher_hand_over(Dispatcher *d)
 {
 	Batch batch = {.d = d};
+	dlist_iter agents;
+	bool ran;
 
 	if (dlist_is_empty(&d->ready))
 		return true;
 	agentpay_worker_report("working", "starting calls");
-	return agentpay_worker_run(hand_over, &batch) && batch.locked;
+	ran = agentpay_worker_run(hand_over, &batch);
+	/* whether or not it came to its end */
+	dlist_foreach(agents, &d->agents)
+		wipe_secret(dlist_container(DispatcherAgent, node, agents.cur));
+	return ran && batch.locked;
 }
 
 /* Reads the agents and their switches, then starts; under the kill lock. */
@@ -289,8 +295,6 @@ hand_over(void *arg)
 		dlist_delete(&task->node);
 		start(d, task);
 	}
-	dlist_foreach(agents, &d->agents)
-		wipe_secret(dlist_container(DispatcherAgent, node, agents.cur));
 }
 
 static ArrayType *
