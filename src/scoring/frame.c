@@ -378,6 +378,22 @@ agentpay_frame_lock(AgentpayFrame *frame, const LOCKTAG *tag)
 }
 
 void
+agentpay_frame_unlock_last(AgentpayFrame *frame)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	LOCKTAG *tag;
+
+	if (frame->locks == NIL || frame->subid != GetCurrentSubTransactionId())
+		return;
+	tag = llast(frame->locks);
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	(void) LockRelease(tag, ExclusiveLock, false);
+	CurrentResourceOwner = owner;
+	frame->locks = list_delete_last(frame->locks);
+	pfree(tag);
+}
+
+void
 agentpay_frame_unlock(AgentpayFrame *frame)
 {
 	ResourceOwner owner = CurrentResourceOwner;

@@ -101,6 +101,9 @@ extern void agentpay_frame_key_note(AgentpayFrame *frame, int point,
  * for has landed or was skipped, so before the next one, or at the end.
  */
 extern void agentpay_frame_lock(AgentpayFrame *frame, const LOCKTAG *tag);
+
+/* Releases the lock that was taken last, before its row is in the table. */
+extern void agentpay_frame_unlock_last(AgentpayFrame *frame);
 extern void agentpay_frame_unlock(AgentpayFrame *frame);
 
 #endif /* AGENTPAY_FRAME_H */

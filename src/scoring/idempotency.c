@@ -8,7 +8,8 @@
  * Locking: the key's lock, from before the row is looked for until it is in
  * the table, that is until the statement's next row or its end: so two
  * sessions cannot both be first.  A row in flight is found in the index, and
- * its transaction is waited for, as a unique index does.  Holding each key to
+ * its transaction is waited for, as a unique index does; the key is free
+ * meanwhile, since that transaction may need it again.  Holding each key to
  * the end of the transaction instead would fill the lock table.
  *-------------------------------------------------------------------------
  */
@@ -40,14 +41,18 @@ typedef struct Search
 	AgentpayPoint *point;
 	Datum key;
 	List *row_ids;
+	TransactionId in_flight; /* of a row that is neither there nor not */
+	Oid leaf;				 /* where it is */
+	ItemPointerData tid;
 } Search;
 
 static void search_body(void *arg);
 static void
 lock_key(AgentpayFrame *frame, AgentpayPoint *point, const char *key);
-static List *rows_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key);
-static bool read_rows(AgentpayPoint *point, Relation leaf, Relation index,
-					  AttrNumber id_attno, Datum key, List **row_ids);
+static void wait_for_row(const Search *search);
+static void search_leaf(Search *search, Oid leaf_oid);
+static void
+read_rows(Search *search, Relation leaf, Relation index, AttrNumber id_attno);
 static Oid key_index(Relation leaf, AttrNumber attno);
 
 List *
@@ -63,11 +68,30 @@ agentpay_idempotency_earlier(AgentpayFrame *frame, AgentpayPoint *point,
 	search.key = slot_getattr(row, point->idempotency.attno, &isnull);
 	if (isnull)
 		return NIL;
-	/* outside of what may be rolled back */
-	lock_key(frame, point, OutputFunctionCall(&point->key_output, search.key));
-	if (!agentpay_contain(search_body, &search, error))
-		return NIL;
-	return search.row_ids;
+	for (;;)
+	{
+		/* outside of what may be rolled back */
+		lock_key(frame, point,
+				 OutputFunctionCall(&point->key_output, search.key));
+		if (!agentpay_contain(search_body, &search, error))
+			return NIL;
+		if (!TransactionIdIsValid(search.in_flight))
+			return search.row_ids;
+		agentpay_frame_unlock_last(frame);
+		wait_for_row(&search);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Until the transaction of a row in flight has ended. */
+static void
+wait_for_row(const Search *search)
+{
+	Relation leaf = table_open(search->leaf, AccessShareLock);
+	ItemPointerData tid = search->tid;
+
+	XactLockTableWait(search->in_flight, leaf, &tid, XLTW_InsertIndexUnique);
+	table_close(leaf, AccessShareLock);
 }
 
 /* In every leaf: a key is of the point, not of a partition. */
@@ -77,12 +101,15 @@ search_body(void *arg)
 	Search *search = arg;
 	ListCell *lc;
 
+	search->row_ids = NIL;
+	search->in_flight = InvalidTransactionId;
 	foreach(lc, find_all_inheritors(search->point->config->table,
 									AccessShareLock, NULL))
-		search->row_ids = list_concat(search->row_ids,
-									  rows_in_leaf(search->point,
-												   lfirst_oid(lc),
-												   search->key));
+	{
+		search_leaf(search, lfirst_oid(lc));
+		if (TransactionIdIsValid(search->in_flight))
+			return;
+	}
 }
 
 static void
@@ -99,85 +126,81 @@ lock_key(AgentpayFrame *frame, AgentpayPoint *point, const char *key)
 	agentpay_frame_lock(frame, &tag);
 }
 
-/* The rows of one leaf, once none of them is in flight. */
-static List *
-rows_in_leaf(AgentpayPoint *point, Oid leaf_oid, Datum key)
+/* Adds the rows of one leaf, or notes one that is in flight. */
+static void
+search_leaf(Search *search, Oid leaf_oid)
 {
+	const AgentpayPointConfig *config = search->point->config;
 	Relation leaf = table_open(leaf_oid, NoLock);
-	AttrNumber id_attno;
+	AttrNumber id_attno = get_attnum(leaf_oid, config->id_column);
 	Oid index_oid;
 	Relation index;
-	List *row_ids = NIL;
 
 	if (!RELKIND_HAS_STORAGE(leaf->rd_rel->relkind))
 	{
 		table_close(leaf, NoLock);
-		return NIL;
+		return;
 	}
-	index_oid = key_index(leaf, get_attnum(leaf_oid,
-										   point->config->idempotency_column));
-	id_attno = get_attnum(leaf_oid, point->config->id_column);
+	index_oid = key_index(leaf,
+						  get_attnum(leaf_oid, config->idempotency_column));
 	if (!OidIsValid(index_oid) || id_attno <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("idempotency key of point \"%s\" has no index on "
 						"\"%s\"",
-						point->config->name, RelationGetRelationName(leaf)),
+						config->name, RelationGetRelationName(leaf)),
 				 errhint("CREATE INDEX ON %s (%s);",
 						 RelationGetRelationName(leaf),
-						 point->config->idempotency_column)));
+						 config->idempotency_column)));
 	index = index_open(index_oid, AccessShareLock);
-	while (!read_rows(point, leaf, index, id_attno, key, &row_ids))
-		CHECK_FOR_INTERRUPTS();
+	read_rows(search, leaf, index, id_attno);
 	index_close(index, AccessShareLock);
 	table_close(leaf, NoLock);
-	return row_ids;
 }
 
 /*
- * Reads rows that are committed, and those of this transaction and statement.
- * False when it came upon one of another transaction in flight, and has waited
- * for that to end.
+ * Reads rows that are committed, and those of this transaction and statement;
+ * stops at one of another transaction in flight.
  */
-static bool
-read_rows(AgentpayPoint *point, Relation leaf, Relation index,
-		  AttrNumber id_attno, Datum key, List **row_ids)
+static void
+read_rows(Search *search, Relation leaf, Relation index, AttrNumber id_attno)
 {
 	Oid type = index->rd_opcintype[0];
 	Oid equal = get_opfamily_member(index->rd_opfamily[0], type, type,
 									BTEqualStrategyNumber);
-	TransactionId in_flight = InvalidTransactionId;
-	ItemPointerData tid;
+	int rows = 0;
 	SnapshotData dirty;
 	IndexScanDesc scan;
 	ScanKeyData scan_key;
 	TupleTableSlot *slot;
 
 	InitDirtySnapshot(dirty);
-	*row_ids = NIL;
 	ScanKeyEntryInitialize(&scan_key, 0, 1, BTEqualStrategyNumber, type,
-						   index->rd_indcollation[0], get_opcode(equal), key);
+						   index->rd_indcollation[0], get_opcode(equal),
+						   search->key);
 	slot = table_slot_create(leaf, NULL);
 	scan = AGENTPAY_INDEX_BEGINSCAN(leaf, index, &dirty, 1);
 	index_rescan(scan, &scan_key, 1, NULL, 0);
-	while (list_length(*row_ids) < ROWS_READ &&
+	while (rows++ < ROWS_READ &&
 		   index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		bool isnull;
 		Datum id;
 
-		in_flight = dirty.xmin;
-		tid = slot->tts_tid;
-		if (TransactionIdIsValid(in_flight))
+		if (TransactionIdIsValid(dirty.xmin))
+		{
+			search->in_flight = dirty.xmin;
+			search->leaf = RelationGetRelid(leaf);
+			search->tid = slot->tts_tid;
 			break;
+		}
 		id = slot_getattr(slot, id_attno, &isnull);
-		*row_ids = lappend(*row_ids, OutputFunctionCall(&point->id_output, id));
+		search->row_ids = lappend(search->row_ids,
+								  OutputFunctionCall(&search->point->id_output,
+													 id));
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	if (TransactionIdIsValid(in_flight))
-		XactLockTableWait(in_flight, leaf, &tid, XLTW_InsertIndexUnique);
-	return !TransactionIdIsValid(in_flight);
 }
 
 /* A btree whose first column is the key, over all rows. */
