@@ -121,7 +121,8 @@ BEGIN
 			('agents', 'agent', '{name}', 'INSERT OR UPDATE OR DELETE'),
 			('data_policies', 'data_policy', '{table_name,column_name}', 'INSERT OR UPDATE'),
 			('budgets', 'budget', '{name}', 'INSERT OR UPDATE'),
-			('kill_switches', 'kill_switch', '{scope,target}', 'INSERT OR UPDATE OR DELETE'))
+			('kill_switches', 'kill_switch', '{scope,target}', 'INSERT OR UPDATE OR DELETE'),
+			('outcome_mappings', 'outcome_mapping', '{network,reason_code}', 'INSERT OR UPDATE OR DELETE'))
 			AS c (name, kind, key, checked)
 	LOOP
 		EXECUTE format('CREATE TRIGGER agentpay_check BEFORE %3$s'

@@ -493,6 +493,7 @@ BEGIN
 	UPDATE agentpay.data_policies d SET treatment = d.treatment
 	  FROM pg_class c WHERE c.oid = d.table_name;
 	UPDATE agentpay.budgets SET name = name;
+	UPDATE agentpay.outcome_mappings SET network = network;
 	UPDATE agentpay.agents a SET name = a.name
 	  FROM agentpay.decision_points p WHERE p.point = a.point AND p.enabled;
 END$$;

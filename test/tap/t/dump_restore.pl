@@ -32,7 +32,7 @@ my $logs_and_configuration = join ' UNION ALL ', map {
 	"SELECT '$_', count(*)::text, md5(string_agg(x::text, ',' ORDER BY x::text))"
 	  . " FROM agentpay.$_ x"
 } qw(decision_points verdicts features rulesets rules lists list_entries models
-  allowed_endpoints agents data_policies budgets agent_versions decisions
+  allowed_endpoints agents data_policies budgets outcome_mappings agent_versions decisions
   agent_calls outcomes governance_log _tasks);
 
 # Seed rows that nobody changed are the new cluster's own: without the times.
@@ -97,6 +97,10 @@ UPDATE agentpay.agents SET escalate_to = 'big_llm' WHERE name = 'llm';
 UPDATE agentpay.kill_switches SET engaged = true, reason = 'incident 7' WHERE target IN ('routing', 'gone');
 UPDATE agentpay.kill_switches SET engaged = true WHERE target = 'dispute';
 UPDATE agentpay.kill_switches SET engaged = false, reason = 'over' WHERE target = 'dispute';
+UPDATE agentpay.outcome_mappings SET label = NULL WHERE network = 'visa' AND reason_code = '10.5';
+UPDATE agentpay.outcome_mappings SET label = NULL WHERE network = 'amex' AND reason_code = 'F10';
+UPDATE agentpay.outcome_mappings SET label = 'fraud' WHERE network = 'amex' AND reason_code = 'F10';
+INSERT INTO agentpay.outcome_mappings VALUES ('jcb', '546', 'fraud');
 -- payments that came by themselves, each with a task
 INSERT INTO payments (payment_id, card, amount) VALUES (1001, 'c2', 10), (1002, 'c2', 2000);
 -- one payment that was decided, and one whose agent has not answered
@@ -125,6 +129,8 @@ $ledger->command_ok([ 'pg_dump', '-f', "$dir/plain.sql", 'ledger' ], 'plain dump
 $ledger->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", 'ledger' ], 'custom dump');
 $ledger->command_ok([ 'pg_dump', '-f', "$dir/empty.sql", 'empty' ], 'dump of an unused extension');
 unlike(slurp_file("$dir/plain.sql"), qr/COPY agentpay\._identity/, 'the identity is not dumped');
+is(join('', slurp_file("$dir/plain.sql") =~ /^COPY agentpay\.outcome_mappings .*?;\n(.*?)^\\\./ms),
+	"visa\t10.5\t\\N\njcb\t546\tfraud\n", 'nor a seed row that is as it came');
 
 # ── restored elsewhere ──────────────────────────────────────────────────────
 # Here they run: only that it is held keeps them from calling.
