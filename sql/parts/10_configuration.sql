@@ -160,8 +160,8 @@ CREATE TABLE agentpay.rulesets (
 	activated_at timestamptz,
 	PRIMARY KEY (point, version));
 CREATE UNIQUE INDEX rulesets_one_active ON agentpay.rulesets (point) WHERE state = 'active';
-COMMENT ON TABLE agentpay.rulesets IS 'versions of a point''s rules; frozen once active';
-COMMENT ON COLUMN agentpay.rulesets.state IS 'changed by activate() and revert() only';
+COMMENT ON TABLE agentpay.rulesets IS 'versions of a point''s rules; frozen once active or in shadow';
+COMMENT ON COLUMN agentpay.rulesets.state IS 'changed by activate() and revert(); shadow: evaluated and logged beside the active one, without effect, until activate(), or SET state = ''retired''';
 COMMENT ON COLUMN agentpay.rulesets.mode IS 'score: scores add up against thresholds, tightened by any rule''s verdict; first_match: the first rule by priority decides';
 COMMENT ON COLUMN agentpay.rulesets.thresholds IS '{"review":50,"decline":100}: score >= n; {}: evenly to 100';
 COMMENT ON COLUMN agentpay.rulesets.on_error IS 'verdict when a rule or feature fails at run time; NULL: fraud: review; otherwise the default verdict';
@@ -186,7 +186,7 @@ COMMENT ON COLUMN agentpay.rules.condition IS 'over columns, features, in_list()
 COMMENT ON COLUMN agentpay.rules.verdict IS 'score mode: at least this strict';
 COMMENT ON COLUMN agentpay.rules.reason IS 'for people';
 COMMENT ON COLUMN agentpay.rules.priority IS 'first_match: lowest first, then code';
-COMMENT ON COLUMN agentpay.rules.snoozed_until IS 'the only column that may change once active';
+COMMENT ON COLUMN agentpay.rules.snoozed_until IS 'the only column that may change once active or in shadow';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.rules', '');
 
 CREATE TABLE agentpay.lists (

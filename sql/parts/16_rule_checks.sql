@@ -385,6 +385,31 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_approved(agentpay.rulesets) FROM PUBLIC;
 
+-- A version is evaluated in shadow: each rule once more.  Each version in
+-- shadow costs every payment a decision more, so there are few.
+CREATE FUNCTION agentpay._enter_shadow(s agentpay.rulesets) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	most constant int := 8;
+	oldest int;
+	n int;
+BEGIN
+	SELECT count(*), min(o.version) INTO n, oldest FROM agentpay.rulesets o
+	 WHERE o.point = s.point AND o.state = 'shadow';
+	IF n >= most THEN
+		PERFORM agentpay._refuse('54000',
+			format('point "%s" has %s versions in shadow already', s.point, n),
+			format('Each of them is evaluated and recorded with every payment; %s is the most.', most),
+			format('UPDATE agentpay.rulesets SET state = ''retired'' WHERE point = %L AND version = %s;',
+				   s.point, oldest));
+	END IF;
+	PERFORM agentpay._check_rule(r, s) FROM agentpay.rules r
+	  WHERE r.point = s.point AND r.version = s.version;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._enter_shadow(agentpay.rulesets) FROM PUBLIC;
+
 -- A version becomes active: each rule once more, then the one before retires.
 CREATE FUNCTION agentpay._enter_active(s agentpay.rulesets) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -399,30 +424,31 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._enter_active(agentpay.rulesets) FROM PUBLIC;
 
--- From one state to another; an older version retires from within, when
--- another becomes active (trigger depth 2).
+-- From one state to another; the active version retires from within, when
+-- another becomes active (trigger depth 2).  One in shadow has no effect, so
+-- whoever may write the row may stop it.
 CREATE FUNCTION agentpay._check_ruleset_state(before agentpay.rulesets,
 	after agentpay.rulesets) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF after.state = 'shadow' THEN
-		PERFORM agentpay._refuse_later('a shadow ruleset', format(
-			'SELECT agentpay.activate(%L, %s);', after.point, after.version));
-	ELSIF after.state = 'active' AND before.state IN ('draft', 'retired') THEN
+	IF after.state = 'shadow' AND before.state IN ('draft', 'retired') THEN
+		PERFORM agentpay._enter_shadow(after);
+	ELSIF after.state = 'active'
+		AND before.state IN ('draft', 'shadow', 'retired') THEN
 		-- revert() goes back to what was approved before
-		IF before.state = 'draft' THEN
+		IF before.activated_at IS NULL THEN
 			PERFORM agentpay._check_approved(after);
 		END IF;
 		PERFORM agentpay._enter_active(after);
 	ELSIF after.state IS DISTINCT FROM before.state
-		AND NOT (before.state = 'active' AND after.state = 'retired'
-				 AND pg_trigger_depth() > 1) THEN
+		AND NOT (after.state = 'retired' AND (before.state = 'shadow'
+				 OR before.state = 'active' AND pg_trigger_depth() > 1)) THEN
 		PERFORM agentpay._refuse('55000', format(
 				'version %s of point "%s" cannot go from %s to %L',
 				after.version, after.point, before.state, after.state),
-			'A version becomes active, and retires when another does.',
+			'A version becomes active, and retires when another does; one in shadow becomes active or retires.',
 			CASE WHEN before.state = 'active'
 			THEN format('SELECT agentpay.revert(%L, reason => ''…'');',
 						after.point)

@@ -91,7 +91,7 @@ COMMENT ON COLUMN agentpay.decisions.repeat_no IS '0: the answer that counts; 1 
 COMMENT ON COLUMN agentpay.decisions.propensity IS 'probability that this row''s label can be observed';
 COMMENT ON COLUMN agentpay.decisions.reasons IS 'rule codes, or the agent''s reasons';
 COMMENT ON COLUMN agentpay.decisions.failure IS 'why the rules verdict stands; connection and TLS errors: http_error; an open breaker: skipped';
-COMMENT ON COLUMN agentpay.decisions.inputs IS 'every column and feature that was read, after the data policy';
+COMMENT ON COLUMN agentpay.decisions.inputs IS 'every column and feature that was read, after the data policy; shadow_rules: NULL, they stand with the rules decision of the same row and decided_at';
 COMMENT ON COLUMN agentpay.decisions.cost IS 'USD, all attempts';
 COMMENT ON COLUMN agentpay.decisions.sealed IS 'what may not stand in clear: inputs, explanation';
 COMMENT ON COLUMN agentpay.decisions.xid IS 'top-level transaction that wrote it';

@@ -295,6 +295,26 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._ask_approval(agentpay.rulesets) FROM PUBLIC;
 
+-- No approval is needed: it decides nothing.
+CREATE FUNCTION agentpay._activate_shadow(s agentpay.rulesets) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF s.state = 'shadow' THEN
+		RAISE NOTICE 'version % of point "%" is in shadow already',
+					 s.version, s.point;
+		RETURN;
+	END IF;
+	UPDATE agentpay.rulesets r SET state = 'shadow'
+	 WHERE r.point = s.point AND r.version = s.version;
+	PERFORM agentpay._govern('activate', 'ruleset',
+		format('%s.%s', s.point, s.version), NULL, NULL,
+		jsonb_build_object('as_shadow', true));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._activate_shadow(agentpay.rulesets)
+	FROM PUBLIC;
+
 CREATE FUNCTION agentpay.activate(point text, version int DEFAULT NULL,
 	as_shadow boolean DEFAULT false) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -305,10 +325,6 @@ DECLARE
 BEGIN
 	PERFORM agentpay._refuse_held();
 	PERFORM agentpay._point(activate.point);
-	IF as_shadow THEN
-		PERFORM agentpay._refuse_later('a shadow ruleset',
-			format('SELECT agentpay.activate(%L);', activate.point));
-	END IF;
 	-- one activate() or revert() of a point at a time
 	PERFORM FROM agentpay.rulesets s WHERE s.point = activate.point
 	  ORDER BY s.version FOR UPDATE;
@@ -319,6 +335,10 @@ BEGIN
 	 ORDER BY s.version DESC LIMIT 1 FOR UPDATE;
 	IF NOT FOUND THEN
 		PERFORM agentpay._refuse_version(activate.point, activate.version);
+	END IF;
+	IF coalesce(as_shadow, false) THEN
+		PERFORM agentpay._activate_shadow(chosen);
+		RETURN chosen.version;
 	END IF;
 	IF chosen.state = 'active' THEN
 		RAISE NOTICE 'version % of point "%" is active already',
@@ -333,7 +353,7 @@ BEGIN
 	RETURN chosen.version;
 END$$;
 REVOKE ALL ON FUNCTION agentpay.activate(text, int, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay.activate(text, int, boolean) IS 'lets a version of the rules decide (left out: the newest draft), and freezes it; returns it. With four_eyes, it waits for approve()';
+COMMENT ON FUNCTION agentpay.activate(text, int, boolean) IS 'lets a version of the rules decide (left out: the newest draft), and freezes it; returns it. With four_eyes, it waits for approve(). as_shadow: it is evaluated and logged with each payment, without effect';
 
 -- What was asked, unless it was answered since.
 CREATE FUNCTION agentpay._open_request(s agentpay.rulesets)
@@ -442,7 +462,8 @@ BEGIN
 	SELECT old.version, cur.version INTO back_to, current_version
 	  FROM agentpay.rulesets cur JOIN agentpay.rulesets old USING (point)
 	 WHERE cur.point = revert.point AND cur.state = 'active'
-	   AND old.state = 'retired' AND old.activated_at <= cur.activated_at
+	   AND old.state IN ('retired', 'shadow')
+	   AND old.activated_at <= cur.activated_at
 	 ORDER BY old.activated_at DESC, old.version DESC LIMIT 1
 	   FOR UPDATE;
 	IF NOT FOUND THEN

@@ -167,6 +167,27 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._explain_rules(agentpay.decisions)
 	FROM PUBLIC;
 
+-- What versions in shadow said of the same row at the same time.
+CREATE FUNCTION agentpay._explain_shadows(d agentpay.decisions)
+	RETURNS TABLE (item text, value text, note text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'version ' || s.ruleset_version, s.verdict,
+		   concat_ws('; ', 'score ' || trim_scale(s.score),
+			nullif(array_to_string(s.reasons, ', '), ''),
+			'errors: ' || (SELECT string_agg(k, ', ')
+							 FROM jsonb_object_keys(s.detail -> 'errors') AS k),
+			s.decision_id::text)
+	  FROM agentpay.decisions s
+	 WHERE s.point = d.point AND s.row_id = d.row_id
+	   AND s.kind = 'shadow_rules' AND s.xid = d.xid
+	   AND s.decided_at = d.decided_at
+	 ORDER BY s.ruleset_version
+$$;
+REVOKE ALL ON FUNCTION agentpay._explain_shadows(agentpay.decisions)
+	FROM PUBLIC;
+
 CREATE FUNCTION agentpay._explain_thresholds(d agentpay.decisions)
 	RETURNS TABLE (item text, value text, note text)
 	LANGUAGE sql STABLE PARALLEL SAFE
@@ -395,7 +416,10 @@ DECLARE
 	r agentpay.decisions := d;
 	a agentpay.decisions;
 BEGIN
-	IF d.kind NOT IN ('rules', 'shadow_rules') THEN
+	IF d.kind = 'shadow_rules' THEN
+		-- its inputs stand with the rules' decision
+		r.inputs := (agentpay._rules_decision_of(d)).inputs;
+	ELSIF d.kind <> 'rules' THEN
 		r := agentpay._rules_decision_of(d);
 	END IF;
 	RETURN QUERY SELECT 'decision', x.* FROM agentpay._explain_decision(d) x;
@@ -413,6 +437,9 @@ BEGIN
 	RETURN QUERY SELECT 'rules', x.* FROM agentpay._explain_rules(r) AS x;
 	RETURN QUERY SELECT 'thresholds', x.*
 					FROM agentpay._explain_thresholds(r) AS x;
+	RETURN QUERY SELECT 'shadow', x.*
+					FROM agentpay._explain_shadows(r) AS x
+				   WHERE d.kind = 'rules';
 	-- every agent that was asked about the same row, or the one that decided
 	FOR a IN
 		SELECT o.* FROM agentpay.decisions o

@@ -90,7 +90,7 @@ typedef struct AgentpayThreshold
 	Numeric score; /* the verdict holds from this sum on */
 } AgentpayThreshold;
 
-/* The active version: its enabled rules by priority, then code. */
+/* A version that is evaluated: its enabled rules by priority, then code. */
 typedef struct AgentpayRulesetConfig
 {
 	int version;
@@ -146,7 +146,9 @@ typedef struct AgentpayPointConfig
 	int n_features; /* by name */
 	AgentpayFeatureConfig *features;
 	AgentpayRulesetConfig *ruleset; /* NULL: none is active */
-	int n_agents;					/* by name */
+	int n_shadows;					/* versions in shadow, by number */
+	AgentpayRulesetConfig *shadows;
+	int n_agents; /* by name */
 	AgentpayAgentConfig *agents;
 	int n_policies; /* of the table, by column */
 	AgentpayPolicyConfig *policies;

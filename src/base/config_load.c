@@ -43,6 +43,7 @@ static void load_points(Rows *rows);
 static void load_verdicts(Rows *rows);
 static void load_features(Rows *rows);
 static void load_rulesets(Rows *rows);
+static AgentpayRulesetConfig *ruleset_of_row(Rows *rows, int column);
 static void load_thresholds(Rows *rows);
 static void load_rules(Rows *rows);
 static void load_agents(Rows *rows);
@@ -230,8 +231,10 @@ load_features(Rows *rows)
 static void
 load_rulesets(Rows *rows)
 {
-	query(rows, "SELECT point, version::int8, mode = 'first_match', on_error"
-				"  FROM agentpay.rulesets WHERE state = 'active'");
+	query(rows, "SELECT point, version::int8, mode = 'first_match', on_error,"
+				" state = 'shadow'"
+				"  FROM agentpay.rulesets WHERE state IN ('active', 'shadow')"
+				" ORDER BY point, version");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayPointConfig *point = point_of_row(rows);
@@ -239,8 +242,15 @@ load_rulesets(Rows *rows)
 
 		if (point == NULL)
 			continue;
-		ruleset = grow(rows, NULL, 0, sizeof(AgentpayRulesetConfig));
-		point->ruleset = ruleset;
+		if (bool_at(rows, 5))
+		{
+			point->shadows = grow(rows, point->shadows, point->n_shadows,
+								  sizeof(AgentpayRulesetConfig));
+			ruleset = &point->shadows[point->n_shadows++];
+		}
+		else
+			ruleset = point->ruleset = grow(rows, NULL, 0,
+											sizeof(AgentpayRulesetConfig));
 		ruleset->version = (int) int_at(rows, 2);
 		ruleset->mode = bool_at(rows, 3) ? AGENTPAY_MODE_FIRST_MATCH
 										 : AGENTPAY_MODE_SCORE;
@@ -255,34 +265,49 @@ load_rulesets(Rows *rows)
 	}
 }
 
+/* The version that the row's point and that column name, or NULL. */
+static AgentpayRulesetConfig *
+ruleset_of_row(Rows *rows, int column)
+{
+	AgentpayPointConfig *point = point_of_row(rows);
+	int version = (int) int_at(rows, column);
+
+	if (point == NULL)
+		return NULL;
+	if (point->ruleset != NULL && point->ruleset->version == version)
+		return point->ruleset;
+	for (int i = 0; i < point->n_shadows; i++)
+		if (point->shadows[i].version == version)
+			return &point->shadows[i];
+	return NULL;
+}
+
 /* Without thresholds they are spread evenly up to 100. */
 static void
 load_thresholds(Rows *rows)
 {
 	query(rows,
-		  "SELECT t.point, t.verdict, t.score FROM ("
-		  "  SELECT s.point, v.verdict, v.rank, CASE s.thresholds"
+		  "SELECT t.point, t.verdict, t.score, t.version::int8 FROM ("
+		  "  SELECT s.point, s.version, v.verdict, v.rank, CASE s.thresholds"
 		  "		 WHEN '{}' THEN 100 * v.rank::numeric / (SELECT"
 		  "			nullif(max(m.rank), 0)"
 		  "			FROM agentpay.verdicts m WHERE m.point = s.point)"
 		  "		 ELSE (s.thresholds ->> v.verdict)::numeric END AS score"
 		  "	   FROM agentpay.rulesets s JOIN agentpay.verdicts v USING (point)"
-		  "	  WHERE s.state = 'active' AND s.mode = 'score') AS t"
+		  "	  WHERE s.state IN ('active', 'shadow') AND s.mode = 'score') AS t"
 		  " WHERE t.score IS NOT NULL AND t.rank > 0 ORDER BY t.point, t.rank");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
-		AgentpayPointConfig *point = point_of_row(rows);
-		AgentpayRulesetConfig *ruleset;
+		AgentpayRulesetConfig *ruleset = ruleset_of_row(rows, 4);
 		AgentpayThreshold *threshold;
 
-		if (point == NULL)
+		if (ruleset == NULL)
 			continue;
-		ruleset = point->ruleset;
 		ruleset->thresholds = grow(rows, ruleset->thresholds,
 								   ruleset->n_thresholds,
 								   sizeof(AgentpayThreshold));
 		threshold = &ruleset->thresholds[ruleset->n_thresholds++];
-		threshold->verdict = verdict_at(rows, 2, point);
+		threshold->verdict = verdict_at(rows, 2, point_of_row(rows));
 		threshold->score = numeric_at(rows, 3);
 	}
 }
@@ -291,29 +316,27 @@ static void
 load_rules(Rows *rows)
 {
 	query(rows, "SELECT r.point, r.code, r.condition, r.score, r.verdict,"
-				" r.priority::int8, r.snoozed_until"
+				" r.priority::int8, r.snoozed_until, r.version::int8"
 				"  FROM agentpay.rules r"
 				"  JOIN agentpay.rulesets s USING (point, version)"
-				" WHERE s.state = 'active' AND r.enabled"
+				" WHERE s.state IN ('active', 'shadow') AND r.enabled"
 				" ORDER BY r.point, r.priority, r.code COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
-		AgentpayPointConfig *point = point_of_row(rows);
-		AgentpayRulesetConfig *ruleset;
+		AgentpayRulesetConfig *ruleset = ruleset_of_row(rows, 8);
 		AgentpayRuleConfig *rule;
 		bool isnull;
 		Datum snoozed;
 
-		if (point == NULL)
+		if (ruleset == NULL)
 			continue;
-		ruleset = point->ruleset;
 		ruleset->rules = grow(rows, ruleset->rules, ruleset->n_rules,
 							  sizeof(AgentpayRuleConfig));
 		rule = &ruleset->rules[ruleset->n_rules++];
 		rule->code = text_at(rows, 2);
 		rule->condition = text_at(rows, 3);
 		rule->score = numeric_at(rows, 4);
-		rule->verdict = verdict_at(rows, 5, point);
+		rule->verdict = verdict_at(rows, 5, point_of_row(rows));
 		rule->priority = (int) int_at(rows, 6);
 		snoozed = value_at(rows, 7, &isnull);
 		rule->snoozed_until = isnull ? DT_NOBEGIN

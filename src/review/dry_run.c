@@ -52,10 +52,14 @@ put_rules(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
 static bool has_reason(const AgentpayEvaluation *evaluation, Datum code);
 static void
 put_verdict(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
+static void
+put_shadows(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
+static char *join_reasons(const AgentpayRuling *ruling);
 static bool is_of_item(const AgentpayPoint *point, const char *name);
 static void
 put_agents(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
 static char *error_of(const AgentpayEvaluation *evaluation, const char *name);
+static char *error_among(List *faults, const char *name);
 static void put(ReturnSetInfo *result, const Line *line);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_evaluate);
@@ -85,6 +89,7 @@ agentpay_sql_evaluate(PG_FUNCTION_ARGS)
 		put_parameters(result, &evaluation);
 		put_rules(result, &evaluation);
 		put_verdict(result, &evaluation);
+		put_shadows(result, &evaluation);
 		put_agents(result, &evaluation);
 	}
 	PG_FINALLY();
@@ -184,18 +189,18 @@ static void
 put_rules(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
 {
 	AgentpayPoint *point = evaluation->point;
-	const AgentpayRulesetConfig *ruleset = point->config->ruleset;
+	const AgentpayRuleset *ruleset = &point->rulesets[0];
 	bool decided = false;
 
-	for (int i = 0; i < point->n_rules; i++)
+	for (int i = 0; i < ruleset->n_rules; i++)
 	{
-		const AgentpayRule *rule = &point->rules[i];
+		const AgentpayRule *rule = &ruleset->rules[i];
 		const AgentpayRuleConfig *config = rule->config;
 		Line line = {.item = "rule",
 					 .name = config->code,
 					 .error = error_of(evaluation, config->code)};
 
-		if (ruleset->mode == AGENTPAY_MODE_SCORE)
+		if (ruleset->config->mode == AGENTPAY_MODE_SCORE)
 			line.score = config->score;
 		if (config->verdict >= 0)
 			line.verdict = point->config->verdicts[config->verdict].name;
@@ -208,7 +213,7 @@ put_rules(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
 			line.has_matched = true;
 			line.matched = has_reason(evaluation, rule->code);
 			decided = line.matched &&
-					  ruleset->mode == AGENTPAY_MODE_FIRST_MATCH;
+					  ruleset->config->mode == AGENTPAY_MODE_FIRST_MATCH;
 		}
 		put(result, &line);
 	}
@@ -255,6 +260,56 @@ put_verdict(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
 	put(result, &line);
 }
 
+/* A line for each version in shadow: its verdict, its reasons, its errors. */
+static void
+put_shadows(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
+{
+	const AgentpayPoint *point = evaluation->point;
+
+	for (int i = 0; i < evaluation->n_shadows; i++)
+	{
+		const AgentpayRuling *ruling = &evaluation->shadows[i];
+		const AgentpayRulesetConfig *config = point->rulesets[i + 1].config;
+		Line line = {.item = "shadow",
+					 .name = psprintf("%d", config->version),
+					 .value = join_reasons(ruling),
+					 .score = ruling->score,
+					 .verdict = point->config->verdicts[ruling->verdict].name};
+		StringInfoData errors;
+		ListCell *lc;
+
+		initStringInfo(&errors);
+		if (ruling->failed)
+			appendStringInfo(&errors, "on_error: %s",
+							 point->config->verdicts[config->on_error].name);
+		foreach(lc, ruling->faults)
+		{
+			const AgentpayFault *fault = lfirst(lc);
+
+			appendStringInfo(&errors, "%s%s: %s", errors.len > 0 ? "; " : "",
+							 fault->name, fault->message);
+		}
+		if (errors.len > 0)
+			line.error = errors.data;
+		put(result, &line);
+	}
+}
+
+/* The codes of the rules that matched, or NULL. */
+static char *
+join_reasons(const AgentpayRuling *ruling)
+{
+	StringInfoData codes;
+
+	if (ruling->n_reasons == 0)
+		return NULL;
+	initStringInfo(&codes);
+	for (int i = 0; i < ruling->n_reasons; i++)
+		appendStringInfo(&codes, "%s%s", i > 0 ? ", " : "",
+						 TextDatumGetCString(ruling->reasons[i]));
+	return codes.data;
+}
+
 /* Whether the name, as a pointer, is one that has a row of its own. */
 static bool
 is_of_item(const AgentpayPoint *point, const char *name)
@@ -265,8 +320,8 @@ is_of_item(const AgentpayPoint *point, const char *name)
 	for (int i = 0; i < point->n_models; i++)
 		if (point->models[i].config->name == name)
 			return true;
-	for (int i = 0; i < point->n_rules; i++)
-		if (point->rules[i].config->code == name)
+	for (int i = 0; i < point->rulesets[0].n_rules; i++)
+		if (point->rulesets[0].rules[i].config->code == name)
 			return true;
 	for (int i = 0; i < point->n_agents; i++)
 		if (point->agents[i].config->name == name)
@@ -292,13 +347,26 @@ put_agents(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
 	}
 }
 
-/* What failed under that very name (a pointer: rules and columns may agree). */
+/*
+ * What failed under that very name (a pointer: rules and columns may agree),
+ * for the rules or for a version in shadow.
+ */
 static char *
 error_of(const AgentpayEvaluation *evaluation, const char *name)
 {
+	char *error = error_among(evaluation->faults, name);
+
+	for (int i = 0; i < evaluation->n_shadows && error == NULL; i++)
+		error = error_among(evaluation->shadows[i].faults, name);
+	return error;
+}
+
+static char *
+error_among(List *faults, const char *name)
+{
 	ListCell *lc;
 
-	foreach(lc, evaluation->faults)
+	foreach(lc, faults)
 	{
 		const AgentpayFault *fault = lfirst(lc);
 

@@ -52,6 +52,7 @@ static void received_body(void *arg);
 static void note_lost_columns(AgentpayEvaluation *evaluation);
 static void read_features(AgentpayEvaluation *evaluation);
 static void feature_body(void *arg);
+static void note_lost(AgentpayEvaluation *evaluation, int param);
 static void predict(AgentpayEvaluation *evaluation, int model);
 static void model_body(void *arg);
 static double number_of(const AgentpayColumn *column, TupleTableSlot *row);
@@ -113,6 +114,7 @@ agentpay_evaluate_fault(AgentpayEvaluation *evaluation, const char *name,
 	fault->name = name;
 	fault->sqlstate = error->sqlerrcode;
 	fault->message = without_values(error);
+	fault->param = -1;
 	evaluation->faults = lappend(evaluation->faults, fault);
 }
 
@@ -145,8 +147,8 @@ begin(AgentpayEvaluation *evaluation)
 	evaluation->asked = NULL;
 	evaluation->faults = NIL;
 	evaluation->failed = false;
+	evaluation->lost = NULL;
 	evaluation->inputs = NULL;
-	evaluation->reasons = palloc(sizeof(Datum) * (point->n_rules + 1));
 	for (int i = 0; i < point->params->numParams; i++)
 		set_param(point, i, (Datum) 0, true);
 	ResetExprContext(evaluation->table->econtext);
@@ -378,8 +380,19 @@ read_features(AgentpayEvaluation *evaluation)
 		else
 			read = agentpay_evaluate_step(evaluation, name, feature_body,
 										  &step);
-		evaluation->failed |= !read && slot->decides;
+		if (!read)
+			note_lost(evaluation, i);
 	}
+}
+
+/* The fault that was noted last is that parameter's. */
+static void
+note_lost(AgentpayEvaluation *evaluation, int param)
+{
+	AgentpayFault *fault = llast(evaluation->faults);
+
+	fault->param = param;
+	evaluation->lost = bms_add_member(evaluation->lost, param);
 }
 
 static void
@@ -409,7 +422,9 @@ predict(AgentpayEvaluation *evaluation, int model)
 		agentpay_evaluate_fault(evaluation, name, slot->broken);
 	else
 		predicted = agentpay_evaluate_step(evaluation, name, model_body, &step);
-	evaluation->failed |= !predicted && slot->decides;
+	if (!predicted)
+		note_lost(evaluation,
+				  AGENTPAY_PARAM_MODEL(&evaluation->point->scope, model));
 }
 
 static void

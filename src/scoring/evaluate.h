@@ -21,7 +21,19 @@ typedef struct AgentpayFault
 	const char *name; /* of the rule, feature, model, agent or column */
 	int sqlstate;
 	char *message; /* without values of the row */
+	int param;	   /* the feature's or model's parameter; -1: something else */
 } AgentpayFault;
+
+/* What a version of the rules says. */
+typedef struct AgentpayRuling
+{
+	int verdict;
+	Numeric score;	/* NULL: mode first_match, or no rules */
+	int n_reasons;	/* codes of the rules that matched */
+	Datum *reasons; /* text; room for every rule */
+	List *faults;
+	bool failed; /* one that decides: on_error holds */
+} AgentpayRuling;
 
 /* Memory: the context that was current when evaluation began. */
 typedef struct AgentpayEvaluation
@@ -45,8 +57,11 @@ typedef struct AgentpayEvaluation
 	Datum *reasons;	  /* text; room for every rule */
 	Bitmapset *asked; /* indexes of the agents to ask */
 	Jsonb *inputs;
-	List *faults; /* of AgentpayFault */
-	bool failed;  /* one that decides: on_error holds */
+	List *faults;	 /* of AgentpayFault */
+	bool failed;	 /* one that decides: on_error holds */
+	Bitmapset *lost; /* parameters whose feature or model failed */
+	int n_shadows;	 /* versions in shadow: rulesets 1 and above */
+	AgentpayRuling *shadows;
 
 	bool careful; /* each step in a subtransaction of its own */
 } AgentpayEvaluation;
@@ -69,7 +84,7 @@ agentpay_evaluate_step(AgentpayEvaluation *evaluation, const char *name,
 extern void agentpay_evaluate_fault(AgentpayEvaluation *evaluation,
 									const char *name, const ErrorData *error);
 
-/* The rules' verdict, score and reasons (rules.c). */
+/* What the active rules say, and each version in shadow (rules.c). */
 extern void agentpay_rules_evaluate(AgentpayEvaluation *evaluation);
 
 #endif /* AGENTPAY_EVALUATE_H */

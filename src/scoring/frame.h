@@ -26,9 +26,10 @@
 typedef struct AgentpayEntry
 {
 	Oid leaf;
-	int64 row;	/* number of the row in the frame */
-	int point;	/* index into the table's points */
-	bool moved; /* came from another partition: nothing to record */
+	int64 row;	 /* number of the row in the frame */
+	int point;	 /* index into the table's points */
+	int ruleset; /* index into the point's: 0 decides, others are in shadow */
+	bool moved;	 /* came from another partition: nothing to record */
 	char *row_id;
 	TimestampTz occurred_at;
 	TimestampTz decided_at;
@@ -41,6 +42,7 @@ typedef struct AgentpayEntry
 	Datum asked;   /* bytea: a byte for each agent, or NULL */
 	Datum digest;  /* bytea: four bytes for each column of table->used */
 	int verdict;
+	float4 propensity; /* of the row, by the verdict that counts */
 } AgentpayEntry;
 
 typedef struct AgentpayFrame AgentpayFrame;

@@ -33,11 +33,13 @@ enum
 	COL_LEAF,
 	COL_ROW,
 	COL_POINT,
+	COL_RULESET,
 	COL_MOVED,
 	COL_ROW_ID,
 	COL_OCCURRED_AT,
 	COL_DECIDED_AT,
 	COL_VERDICT,
+	COL_PROPENSITY,
 	COL_AMOUNT,
 	COL_CURRENCY,
 	COL_SCORE,
@@ -99,11 +101,13 @@ agentpay_queue_push(AgentpayQueue *queue, const AgentpayEntry *entry)
 	values[COL_LEAF] = ObjectIdGetDatum(entry->leaf);
 	values[COL_ROW] = Int64GetDatum(entry->row);
 	values[COL_POINT] = Int32GetDatum(entry->point);
+	values[COL_RULESET] = Int32GetDatum(entry->ruleset);
 	values[COL_MOVED] = BoolGetDatum(entry->moved);
 	values[COL_ROW_ID] = CStringGetDatum(entry->row_id);
 	values[COL_OCCURRED_AT] = TimestampTzGetDatum(entry->occurred_at);
 	values[COL_DECIDED_AT] = TimestampTzGetDatum(entry->decided_at);
 	values[COL_VERDICT] = Int32GetDatum(entry->verdict);
+	values[COL_PROPENSITY] = Float4GetDatum(entry->propensity);
 	values[COL_AMOUNT] = entry->amount;
 	values[COL_CURRENCY] = entry->currency;
 	values[COL_SCORE] = entry->score;
@@ -204,11 +208,13 @@ description(void)
 		[COL_LEAF] = OIDOID,
 		[COL_ROW] = INT8OID,
 		[COL_POINT] = INT4OID,
+		[COL_RULESET] = INT4OID,
 		[COL_MOVED] = BOOLOID,
 		[COL_ROW_ID] = CSTRINGOID,
 		[COL_OCCURRED_AT] = TIMESTAMPTZOID,
 		[COL_DECIDED_AT] = TIMESTAMPTZOID,
 		[COL_VERDICT] = INT4OID,
+		[COL_PROPENSITY] = FLOAT4OID,
 		[COL_AMOUNT] = NUMERICOID,
 		[COL_CURRENCY] = TEXTOID,
 		[COL_SCORE] = NUMERICOID,
@@ -289,11 +295,13 @@ read_entry(AgentpayQueue *queue)
 	head->leaf = DatumGetObjectId(slot->tts_values[COL_LEAF]);
 	head->row = DatumGetInt64(slot->tts_values[COL_ROW]);
 	head->point = DatumGetInt32(slot->tts_values[COL_POINT]);
+	head->ruleset = DatumGetInt32(slot->tts_values[COL_RULESET]);
 	head->moved = DatumGetBool(slot->tts_values[COL_MOVED]);
 	head->row_id = DatumGetCString(slot->tts_values[COL_ROW_ID]);
 	head->occurred_at = DatumGetTimestampTz(slot->tts_values[COL_OCCURRED_AT]);
 	head->decided_at = DatumGetTimestampTz(slot->tts_values[COL_DECIDED_AT]);
 	head->verdict = DatumGetInt32(slot->tts_values[COL_VERDICT]);
+	head->propensity = DatumGetFloat4(slot->tts_values[COL_PROPENSITY]);
 	head->amount = value_or_null(slot, COL_AMOUNT);
 	head->currency = value_or_null(slot, COL_CURRENCY);
 	head->score = value_or_null(slot, COL_SCORE);

@@ -31,8 +31,10 @@ typedef struct Collector
 	AgentpayPoint *point;
 	Relation leaf;
 	int size;
+	bool shadow; /* what is added now, only a version in shadow reads */
 } Collector;
 
+static void add_rules(Collector *collector, const AgentpayRuleset *ruleset);
 static void
 add_expression(Collector *collector, const AgentpayExpression *expression);
 static void add_model(Collector *collector, int model, int agent);
@@ -57,13 +59,18 @@ agentpay_inputs_compile(AgentpayPoint *point, Relation leaf)
 {
 	Collector collector = {.point = point, .leaf = leaf};
 
-	for (int i = 0; i < point->n_rules; i++)
-		add_expression(&collector, point->rules[i].condition);
+	add_rules(&collector, &point->rulesets[0]);
 	for (int i = 0; i < point->n_agents; i++)
 		add_expression(&collector, point->agents[i].invoke_when);
 	for (int m = 0; m < point->n_models; m++)
+	{
+		int param = AGENTPAY_PARAM_MODEL(&point->scope, m);
+
+		collector.shadow = agentpay_point_only_shadows(point, param);
 		if (point->models[m].needed)
 			add_model(&collector, m, -1);
+	}
+	collector.shadow = false;
 	for (int i = 0; i < point->n_agents; i++)
 	{
 		const AgentpayAgentConfig *agent = point->agents[i].config;
@@ -74,6 +81,9 @@ agentpay_inputs_compile(AgentpayPoint *point, Relation leaf)
 			if (strcmp(point->models[m].config->name, agent->model) == 0)
 				add_model(&collector, m, i);
 	}
+	collector.shadow = true;
+	for (int i = 1; i < point->n_rulesets; i++)
+		add_rules(&collector, &point->rulesets[i]);
 	if (point->n_inputs > 0)
 		qsort(point->inputs, point->n_inputs, sizeof(AgentpayInput),
 			  by_jsonb_order);
@@ -118,6 +128,13 @@ agentpay_inputs_object(JsonbPair *pairs, int count)
 	object.val.object.nPairs = count;
 	object.val.object.pairs = pairs;
 	return JsonbValueToJsonb(&object);
+}
+
+static void
+add_rules(Collector *collector, const AgentpayRuleset *ruleset)
+{
+	for (int i = 0; i < ruleset->n_rules; i++)
+		add_expression(collector, ruleset->rules[i].condition);
 }
 
 static void
@@ -221,6 +238,7 @@ add(Collector *collector, char *name, int agent)
 			input->agents = NULL;
 		else if (input->agents != NULL)
 			input->agents = bms_add_member(input->agents, agent);
+		input->shadow &= collector->shadow;
 		return input;
 	}
 	if (point->n_inputs == collector->size)
@@ -236,6 +254,7 @@ add(Collector *collector, char *name, int agent)
 	input->name = name;
 	input->name_len = strlen(name);
 	input->agents = agent < 0 ? NULL : bms_make_singleton(agent);
+	input->shadow = collector->shadow;
 	return input;
 }
 

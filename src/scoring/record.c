@@ -33,7 +33,9 @@ typedef struct Constants
 {
 	bool ready;
 	Datum rules;
+	Datum shadow_rules;
 	Datum live;
+	Datum shadow;
 	Datum treatment;
 	Datum no_reasons;
 	Datum no_cost;
@@ -112,7 +114,10 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 				changed = changed_columns(table, entry, digest, renamed);
 			append_decision(frame, table, entry,
 							CStringGetTextDatum(agentpay_row_id(point, row)),
-							with_outcome(changed, point, entry->verdict, row));
+							entry->ruleset > 0
+								? NIL
+								: with_outcome(changed, point, entry->verdict,
+											   row));
 		}
 		entry = agentpay_frame_take_next(frame);
 	}
@@ -133,6 +138,14 @@ score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
 		agentpay_row_score(frame, table, i, row, &evaluation, &entry);
 		append_decision(frame, table, &entry, CStringGetTextDatum(entry.row_id),
 						NIL);
+		for (int s = 0; s < evaluation.n_shadows; s++)
+		{
+			AgentpayEntry shadow;
+
+			agentpay_row_shadow(&evaluation, s, &entry, &shadow);
+			append_decision(frame, table, &shadow,
+							CStringGetTextDatum(entry.row_id), NIL);
+		}
 	}
 	agentpay_frame_unlock(frame);
 }
@@ -228,13 +241,19 @@ detail_with(Datum detail, List *changed)
 	return DirectFunctionCall2(jsonb_concat, detail, addition);
 }
 
-/* Appends the decision, and the tasks of the agents that are asked. */
+/*
+ * Appends the decision, of the rules or of a version in shadow, and the tasks
+ * of the agents that are asked.
+ */
 static void
 append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 				const AgentpayEntry *entry, Datum row_id, List *changed)
 {
 	const AgentpayPoint *point = &table->points[entry->point];
 	const AgentpayPointConfig *config = point->config;
+	const AgentpayRulesetConfig *ruleset =
+		point->rulesets[entry->ruleset].config;
+	bool in_shadow = entry->ruleset > 0;
 	Datum values[AGENTPAY_DECISION_COLUMNS];
 	bool nulls[AGENTPAY_DECISION_COLUMNS];
 	pg_uuid_t id;
@@ -251,8 +270,10 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 		strcmp(TextDatumGetCString(entry->currency), config->base_currency) ==
 			0)
 		values[AGENTPAY_DECISION_BASE_AMOUNT] = entry->amount;
-	values[AGENTPAY_DECISION_KIND] = constants.rules;
-	values[AGENTPAY_DECISION_AUTHORITY] = constants.live;
+	values[AGENTPAY_DECISION_KIND] = in_shadow ? constants.shadow_rules
+											   : constants.rules;
+	values[AGENTPAY_DECISION_AUTHORITY] = in_shadow ? constants.shadow
+													: constants.live;
 	values[AGENTPAY_DECISION_VERDICT] = point->verdict_texts[entry->verdict];
 	values[AGENTPAY_DECISION_ASSIGNMENT] = constants.treatment;
 	values[AGENTPAY_DECISION_SCORE] = entry->score;
@@ -274,13 +295,12 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 		entry->occurred_at);
 	nulls[AGENTPAY_DECISION_OCCURRED_AT] = false;
 	nulls[AGENTPAY_DECISION_REPEAT_NO] = false;
-	values[AGENTPAY_DECISION_PROPENSITY] = Float4GetDatum(
-		point->propensities[entry->verdict]);
+	values[AGENTPAY_DECISION_PROPENSITY] = Float4GetDatum(entry->propensity);
 	nulls[AGENTPAY_DECISION_PROPENSITY] = false;
-	if (config->ruleset != NULL)
+	if (ruleset != NULL)
 	{
 		values[AGENTPAY_DECISION_RULESET_VERSION] = Int32GetDatum(
-			config->ruleset->version);
+			ruleset->version);
 		nulls[AGENTPAY_DECISION_RULESET_VERSION] = false;
 	}
 	agentpay_frame_append(frame, AGENTPAY_LOG_DECISIONS, entry->decided_at,
@@ -337,7 +357,9 @@ prepare_constants(void)
 		return;
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	constants.rules = CStringGetTextDatum("rules");
+	constants.shadow_rules = CStringGetTextDatum("shadow_rules");
 	constants.live = CStringGetTextDatum("live");
+	constants.shadow = CStringGetTextDatum("shadow");
 	constants.treatment = CStringGetTextDatum("treatment");
 	constants.no_reasons = PointerGetDatum(construct_empty_array(TEXTOID));
 	constants.no_cost = NumericGetDatum(int64_to_numeric(0));

@@ -28,8 +28,9 @@ static int
 repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
 				 int point, char **first, ErrorData **error);
 static Datum asked_bytes(const AgentpayEvaluation *evaluation);
+static Datum reasons_array(int count, Datum *reasons);
 static Datum
-detail_of(const AgentpayEvaluation *evaluation, const char *repeats);
+detail_of(const AgentpayPoint *point, List *faults, const char *repeats);
 static void
 push_text(JsonbParseState **state, JsonbIteratorToken token, const char *text);
 static void push_faults(JsonbParseState **state, List *faults);
@@ -121,7 +122,10 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 		agentpay_evaluate_fault(evaluation, evaluation->point->idempotency.name,
 								error);
 	if (verdict >= 0)
+	{
 		evaluation->verdict = verdict;
+		evaluation->n_shadows = 0; /* no rules have decided */
+	}
 	/* nobody is asked twice, also where it is not known whether they were */
 	if (verdict >= 0 || error != NULL)
 		evaluation->asked = NULL;
@@ -136,15 +140,40 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	entry->currency = evaluation->currency;
 	entry->verdict = evaluation->verdict;
 	entry->score = PointerGetDatum(evaluation->score);
-	if (evaluation->n_reasons > 0)
-		entry->reasons = PointerGetDatum(
-			construct_array(evaluation->reasons, evaluation->n_reasons, TEXTOID,
-							-1, false, TYPALIGN_INT));
+	entry->propensity = evaluation->point->propensities[evaluation->verdict];
+	entry->reasons = reasons_array(evaluation->n_reasons, evaluation->reasons);
 	entry->inputs = PointerGetDatum(evaluation->inputs);
 	entry->asked = asked_bytes(evaluation);
-	entry->detail = detail_of(evaluation, repeats);
+	entry->detail = detail_of(evaluation->point, evaluation->faults, repeats);
 	if (evaluation->point->idempotency.attno != 0)
 		agentpay_frame_key_note(frame, point, entry->row_id, entry->verdict);
+}
+
+void
+agentpay_row_shadow(const AgentpayEvaluation *evaluation, int shadow,
+					const AgentpayEntry *rules, AgentpayEntry *entry)
+{
+	const AgentpayRuling *ruling = &evaluation->shadows[shadow];
+
+	*entry = *rules;
+	entry->ruleset = shadow + 1;
+	entry->verdict = ruling->verdict;
+	entry->score = PointerGetDatum(ruling->score);
+	entry->reasons = reasons_array(ruling->n_reasons, ruling->reasons);
+	entry->inputs = (Datum) 0;
+	entry->asked = (Datum) 0;
+	entry->digest = (Datum) 0;
+	entry->detail = detail_of(evaluation->point, ruling->faults, NULL);
+}
+
+/* No datum when there are none. */
+static Datum
+reasons_array(int count, Datum *reasons)
+{
+	if (count == 0)
+		return (Datum) 0;
+	return PointerGetDatum(
+		construct_array(reasons, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /*
@@ -199,13 +228,13 @@ asked_bytes(const AgentpayEvaluation *evaluation)
 
 /* The decision's detail, or no datum. */
 static Datum
-detail_of(const AgentpayEvaluation *evaluation, const char *repeats)
+detail_of(const AgentpayPoint *point, List *faults, const char *repeats)
 {
-	Jsonb *usual = evaluation->point->detail;
+	Jsonb *usual = point->detail;
 	JsonbParseState *state = NULL;
 	Datum special;
 
-	if (evaluation->faults == NIL && repeats == NULL)
+	if (faults == NIL && repeats == NULL)
 		return PointerGetDatum(usual);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (repeats != NULL)
@@ -213,8 +242,8 @@ detail_of(const AgentpayEvaluation *evaluation, const char *repeats)
 		push_text(&state, WJB_KEY, "repeats");
 		push_text(&state, WJB_VALUE, repeats);
 	}
-	if (evaluation->faults != NIL)
-		push_faults(&state, evaluation->faults);
+	if (faults != NIL)
+		push_faults(&state, faults);
 	special = JsonbPGetDatum(
 		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 	if (usual == NULL)

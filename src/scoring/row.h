@@ -29,4 +29,12 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 				   TupleTableSlot *row, AgentpayEvaluation *evaluation,
 				   AgentpayEntry *entry);
 
+/*
+ * The entry of a version in shadow, by its index in evaluation->shadows,
+ * beside the entry of the rules.  It has no inputs: the rules' has them.
+ */
+extern void
+agentpay_row_shadow(const AgentpayEvaluation *evaluation, int shadow,
+					const AgentpayEntry *rules, AgentpayEntry *entry);
+
 #endif /* AGENTPAY_ROW_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * rules.c
- *		The verdict of the active rules.
+ *		The verdict of the active rules, and of the versions in shadow.
  *
  * Mode score: the scores of the rules that match add up, exactly, and the
  * tightest verdict whose threshold the sum reaches holds; a rule's own verdict
@@ -20,6 +20,7 @@
 #include "utils/numeric.h"
 
 #include "scoring/evaluate.h"
+#include "scoring/table_point.h"
 
 /* A rule on its way through agentpay_evaluate_step(). */
 typedef struct Trial
@@ -29,59 +30,142 @@ typedef struct Trial
 	bool matched;
 } Trial;
 
-static bool matches(AgentpayEvaluation *evaluation, AgentpayRule *rule);
+static void judge_shadow(AgentpayEvaluation *evaluation, int shadow);
+static void judge(AgentpayEvaluation *evaluation, AgentpayRuleset *ruleset,
+				  AgentpayRuling *ruling);
+static List *
+faults_of(const AgentpayEvaluation *evaluation, const AgentpayRuleset *ruleset);
+static void leave_shadow_faults(AgentpayEvaluation *evaluation);
+static bool matches(AgentpayEvaluation *evaluation, AgentpayRule *rule,
+					AgentpayRuling *ruling);
 static void trial_body(void *arg);
-static void evaluate_score(AgentpayEvaluation *evaluation);
-static void evaluate_first_match(AgentpayEvaluation *evaluation);
+static void evaluate_score(AgentpayEvaluation *evaluation,
+						   AgentpayRuleset *ruleset, AgentpayRuling *ruling);
+static void
+evaluate_first_match(AgentpayEvaluation *evaluation, AgentpayRuleset *ruleset,
+					 AgentpayRuling *ruling);
 static int
 reached(const AgentpayRulesetConfig *ruleset, Numeric sum, int verdict);
 
 void
 agentpay_rules_evaluate(AgentpayEvaluation *evaluation)
 {
+	AgentpayPoint *point = evaluation->point;
+	AgentpayRuling ruling;
+
+	evaluation->n_shadows = point->n_rulesets - 1;
+	if (evaluation->n_shadows > 0)
+	{
+		evaluation->shadows = palloc0(sizeof(AgentpayRuling) *
+									  evaluation->n_shadows);
+		for (int i = 0; i < evaluation->n_shadows; i++)
+			judge_shadow(evaluation, i);
+		leave_shadow_faults(evaluation);
+	}
+	judge(evaluation, &point->rulesets[0], &ruling);
+	evaluation->verdict = ruling.verdict;
+	evaluation->score = ruling.score;
+	evaluation->n_reasons = ruling.n_reasons;
+	evaluation->reasons = ruling.reasons;
+	evaluation->failed = ruling.failed;
+}
+
+/* What fails in it is noted with its own verdict, and nowhere else. */
+static void
+judge_shadow(AgentpayEvaluation *evaluation, int shadow)
+{
+	AgentpayRuleset *ruleset = &evaluation->point->rulesets[shadow + 1];
+	AgentpayRuling *ruling = &evaluation->shadows[shadow];
+	List *others = evaluation->faults;
+
+	evaluation->faults = faults_of(evaluation, ruleset);
+	judge(evaluation, ruleset, ruling);
+	ruling->faults = evaluation->faults;
+	evaluation->faults = others;
+}
+
+/* Of what failed before the rules, what concerns that version. */
+static List *
+faults_of(const AgentpayEvaluation *evaluation, const AgentpayRuleset *ruleset)
+{
+	List *faults = NIL;
+	ListCell *lc;
+
+	foreach(lc, evaluation->faults)
+	{
+		const AgentpayFault *fault = lfirst(lc);
+
+		if (fault->param >= 0 ? bms_is_member(fault->param, ruleset->reads)
+							  : evaluation->failed)
+			faults = lappend(faults, lfirst(lc));
+	}
+	return faults;
+}
+
+/* What only versions in shadow read is noted with them, and not here. */
+static void
+leave_shadow_faults(AgentpayEvaluation *evaluation)
+{
+	ListCell *lc;
+
+	foreach(lc, evaluation->faults)
+	{
+		const AgentpayFault *fault = lfirst(lc);
+
+		if (fault->param >= 0 &&
+			agentpay_point_only_shadows(evaluation->point, fault->param))
+			evaluation->faults = foreach_delete_current(evaluation->faults, lc);
+	}
+}
+
+/* What the version says of the row; failures are noted in evaluation. */
+static void
+judge(AgentpayEvaluation *evaluation, AgentpayRuleset *ruleset,
+	  AgentpayRuling *ruling)
+{
 	const AgentpayPointConfig *config = evaluation->point->config;
 
-	evaluation->verdict = config->default_verdict;
-	evaluation->score = NULL;
-	evaluation->n_reasons = 0;
-	if (config->ruleset == NULL)
+	memset(ruling, 0, sizeof(*ruling));
+	ruling->verdict = config->default_verdict;
+	ruling->reasons = palloc(sizeof(Datum) * (ruleset->n_rules + 1));
+	ruling->failed = evaluation->failed ||
+					 bms_overlap(evaluation->lost, ruleset->reads);
+	if (ruleset->config == NULL)
 		return;
-	if (config->ruleset->mode == AGENTPAY_MODE_SCORE)
-		evaluate_score(evaluation);
+	if (ruleset->config->mode == AGENTPAY_MODE_SCORE)
+		evaluate_score(evaluation, ruleset, ruling);
 	else
-		evaluate_first_match(evaluation);
-	if (!evaluation->failed)
+		evaluate_first_match(evaluation, ruleset, ruling);
+	if (!ruling->failed)
 		return;
 	/* verdicts stand in the order of their rank */
 	if (config->verdicts[0].rank < 0)
-		evaluation->verdict = config->ruleset->on_error;
+		ruling->verdict = ruleset->config->on_error;
 	else
-		evaluation->verdict = Max(evaluation->verdict,
-								  config->ruleset->on_error);
+		ruling->verdict = Max(ruling->verdict, ruleset->config->on_error);
 }
 
 static void
-evaluate_score(AgentpayEvaluation *evaluation)
+evaluate_score(AgentpayEvaluation *evaluation, AgentpayRuleset *ruleset,
+			   AgentpayRuling *ruling)
 {
-	AgentpayPoint *point = evaluation->point;
-	const AgentpayRulesetConfig *ruleset = point->config->ruleset;
 	Datum sum = NumericGetDatum(int64_to_numeric(0));
 	int verdict = 0; /* the loosest */
 
-	for (int i = 0; i < point->n_rules; i++)
+	for (int i = 0; i < ruleset->n_rules; i++)
 	{
-		AgentpayRule *rule = &point->rules[i];
+		AgentpayRule *rule = &ruleset->rules[i];
 
-		if (!matches(evaluation, rule))
+		if (!matches(evaluation, rule, ruling))
 			continue;
-		evaluation->reasons[evaluation->n_reasons++] = rule->code;
+		ruling->reasons[ruling->n_reasons++] = rule->code;
 		sum = DirectFunctionCall2(numeric_add, sum,
 								  NumericGetDatum(rule->config->score));
 		verdict = Max(verdict, rule->config->verdict);
 	}
-	evaluation->score = DatumGetNumeric(sum);
-	if (evaluation->n_reasons > 0)
-		evaluation->verdict = reached(ruleset, evaluation->score, verdict);
+	ruling->score = DatumGetNumeric(sum);
+	if (ruling->n_reasons > 0)
+		ruling->verdict = reached(ruleset->config, ruling->score, verdict);
 }
 
 /* The tightest verdict that the sum reaches, or the given one. */
@@ -102,26 +186,26 @@ reached(const AgentpayRulesetConfig *ruleset, Numeric sum, int verdict)
 }
 
 static void
-evaluate_first_match(AgentpayEvaluation *evaluation)
+evaluate_first_match(AgentpayEvaluation *evaluation, AgentpayRuleset *ruleset,
+					 AgentpayRuling *ruling)
 {
-	AgentpayPoint *point = evaluation->point;
-
-	for (int i = 0; i < point->n_rules; i++)
+	for (int i = 0; i < ruleset->n_rules; i++)
 	{
-		AgentpayRule *rule = &point->rules[i];
+		AgentpayRule *rule = &ruleset->rules[i];
 
-		if (!matches(evaluation, rule))
+		if (!matches(evaluation, rule, ruling))
 			continue;
-		evaluation->reasons[evaluation->n_reasons++] = rule->code;
+		ruling->reasons[ruling->n_reasons++] = rule->code;
 		if (rule->config->verdict >= 0)
-			evaluation->verdict = rule->config->verdict;
+			ruling->verdict = rule->config->verdict;
 		return;
 	}
 }
 
 /* Whether the rule holds for the row; a failure is noted, and no match. */
 static bool
-matches(AgentpayEvaluation *evaluation, AgentpayRule *rule)
+matches(AgentpayEvaluation *evaluation, AgentpayRule *rule,
+		AgentpayRuling *ruling)
 {
 	Trial trial = {.evaluation = evaluation, .rule = rule};
 
@@ -130,13 +214,13 @@ matches(AgentpayEvaluation *evaluation, AgentpayRule *rule)
 	if (rule->condition == NULL)
 	{
 		agentpay_evaluate_fault(evaluation, rule->config->code, rule->broken);
-		evaluation->failed = true;
+		ruling->failed = true;
 		return false;
 	}
 	if (!agentpay_evaluate_step(evaluation, rule->config->code, trial_body,
 								&trial))
 	{
-		evaluation->failed = true;
+		ruling->failed = true;
 		return false;
 	}
 	return trial.matched;

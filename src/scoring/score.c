@@ -28,6 +28,8 @@ typedef struct Replacement
 } Replacement;
 
 static HeapTuple score_insert(AgentpayFrame *frame, TriggerData *trigger);
+static void push_row(AgentpayFrame *frame, const AgentpayEvaluation *evaluation,
+					 const AgentpayEntry *entry);
 static bool is_same_row(AgentpayPoint *point, TupleTableSlot *row, Oid from,
 						HeapTuple moved);
 static void
@@ -84,6 +86,7 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 		.values = palloc(sizeof(Datum) * Max(columns, 1)),
 		.nulls = palloc(sizeof(bool) * Max(columns, 1)),
 	};
+	AgentpayEvaluation *evaluations;
 	AgentpayEntry *entries;
 	int64 number;
 	Oid from;
@@ -98,20 +101,19 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 		return trigger->tg_trigtuple;
 	}
 
+	evaluations = palloc(sizeof(AgentpayEvaluation) * table->n_points);
 	entries = palloc(sizeof(AgentpayEntry) * table->n_points);
 	for (int i = 0; i < table->n_points; i++)
 	{
-		AgentpayEvaluation evaluation;
-
-		agentpay_row_score(frame, table, i, row, &evaluation, &entries[i]);
-		receive(&replacement, &evaluation, &entries[i]);
+		agentpay_row_score(frame, table, i, row, &evaluations[i], &entries[i]);
+		receive(&replacement, &evaluations[i], &entries[i]);
 	}
 	number = agentpay_frame_next_row(frame);
 	entries[0].digest = PointerGetDatum(agentpay_row_digest(table, row));
 	for (int i = 0; i < table->n_points; i++)
 	{
 		entries[i].row = number;
-		agentpay_frame_push(frame, &entries[i]);
+		push_row(frame, &evaluations[i], &entries[i]);
 	}
 	if (replacement.count == 0)
 		return trigger->tg_trigtuple;
@@ -119,6 +121,21 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 									 RelationGetDescr(trigger->tg_relation),
 									 replacement.count, replacement.attnos,
 									 replacement.values, replacement.nulls);
+}
+
+/* Queues a point's decision, and those of its versions in shadow. */
+static void
+push_row(AgentpayFrame *frame, const AgentpayEvaluation *evaluation,
+		 const AgentpayEntry *entry)
+{
+	agentpay_frame_push(frame, entry);
+	for (int i = 0; i < evaluation->n_shadows; i++)
+	{
+		AgentpayEntry shadow;
+
+		agentpay_row_shadow(evaluation, i, entry, &shadow);
+		agentpay_frame_push(frame, &shadow);
+	}
 }
 
 /* Whether both have the same id; moved is of the leaf from. */

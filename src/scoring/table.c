@@ -133,10 +133,15 @@ is_fresh(AgentpayTable *table, AgentpayConfig *config)
 static bool
 any_stale(const AgentpayPoint *point)
 {
-	for (int i = 0; i < point->n_rules; i++)
-		if (point->rules[i].condition != NULL &&
-			agentpay_expression_stale(point->rules[i].condition))
-			return true;
+	for (int s = 0; s < point->n_rulesets; s++)
+		for (int i = 0; i < point->rulesets[s].n_rules; i++)
+		{
+			const AgentpayRule *rule = &point->rulesets[s].rules[i];
+
+			if (rule->condition != NULL &&
+				agentpay_expression_stale(rule->condition))
+				return true;
+		}
 	for (int i = 0; i < point->n_agents; i++)
 		if (point->agents[i].invoke_when != NULL &&
 			agentpay_expression_stale(point->agents[i].invoke_when))

@@ -53,12 +53,20 @@ typedef struct AgentpayRule
 	Datum code; /* text */
 } AgentpayRule;
 
+/* One version of the point's rules. */
+typedef struct AgentpayRuleset
+{
+	const AgentpayRulesetConfig *config; /* NULL: no version is active */
+	int n_rules;
+	AgentpayRule *rules;
+	Bitmapset *reads; /* parameters that it needs, also through models */
+} AgentpayRuleset;
+
 typedef struct AgentpayFeatureSlot
 {
 	AgentpayFeature *reader; /* NULL: broken says why, or it is not needed */
 	ErrorData *broken;
 	bool needed;
-	bool decides; /* a rule depends on it */
 } AgentpayFeatureSlot;
 
 /* An input of a model: a column, or a feature's parameter. */
@@ -76,7 +84,6 @@ typedef struct AgentpayModelSlot
 	double *values; /* room for the inputs */
 	ErrorData *broken;
 	bool needed;
-	bool decides;
 } AgentpayModelSlot;
 
 typedef struct AgentpayInvoke
@@ -100,6 +107,7 @@ typedef struct AgentpayInput
 	bool has_policy;
 	AgentpayPolicy policy;
 	Bitmapset *agents; /* only when one of these is asked; NULL: always */
+	bool shadow;	   /* only versions in shadow read it */
 } AgentpayInput;
 
 typedef struct AgentpayPoint
@@ -124,8 +132,9 @@ typedef struct AgentpayPoint
 	float4 *propensities;	   /* by verdict */
 	ErrorData *outcome_broken; /* a verdict that the column does not take */
 	ErrorData *zone_broken;	   /* the point's time zone is not known here */
-	int n_rules;
-	AgentpayRule *rules;
+	int n_rulesets;
+	AgentpayRuleset *rulesets;	   /* the active version, then the shadows */
+	Bitmapset *agents_read;		   /* parameters that agents need */
 	AgentpayFeatureSlot *features; /* as in config */
 	int n_models;				   /* as in AgentpayConfig */
 	AgentpayModelSlot *models;

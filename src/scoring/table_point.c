@@ -43,16 +43,18 @@ compile_target(AgentpayTarget *target, Relation leaf, const char *name);
 static void compile_outcomes(AgentpayPoint *point);
 static void outcomes_body(void *arg);
 static void compile_scope(AgentpayPoint *point, AgentpayConfig *whole);
-static void compile_rules(AgentpayPoint *point);
+static void compile_rulesets(AgentpayPoint *point);
+static void compile_rules(AgentpayPoint *point, AgentpayRuleset *ruleset);
 static void compile_agents(AgentpayPoint *point);
 static AgentpayExpression *
 compile_expression(AgentpayPoint *point, const char *text, AgentpayUsage usage,
 				   ErrorData **broken);
 static void expression_body(void *arg);
 static void
-mark_needed(AgentpayPoint *point, const Bitmapset *params, bool decides);
-static void need_model(AgentpayPoint *point, int model, bool decides);
+mark_needed(AgentpayPoint *point, const Bitmapset *params, Bitmapset **reads);
 static void compile_models(AgentpayPoint *point, Relation leaf);
+static void
+need_model_input(AgentpayPoint *point, int model, int feature, bool asked);
 static void model_body(void *arg);
 static void compile_features(AgentpayPoint *point, Relation leaf);
 static void feature_body(void *arg);
@@ -79,7 +81,7 @@ agentpay_point_compile(AgentpayPoint *point, Relation leaf,
 	PG_TRY();
 	{
 		compile_outcomes(point);
-		compile_rules(point);
+		compile_rulesets(point);
 		compile_agents(point);
 		compile_models(point, leaf);
 		compile_features(point, leaf);
@@ -96,15 +98,23 @@ agentpay_point_compile(AgentpayPoint *point, Relation leaf,
 void
 agentpay_point_free(AgentpayPoint *point)
 {
-	for (int i = 0; i < point->n_rules; i++)
-		if (point->rules[i].condition != NULL)
-			agentpay_expression_free(point->rules[i].condition);
+	for (int s = 0; s < point->n_rulesets; s++)
+		for (int i = 0; i < point->rulesets[s].n_rules; i++)
+			if (point->rulesets[s].rules[i].condition != NULL)
+				agentpay_expression_free(point->rulesets[s].rules[i].condition);
 	for (int i = 0; i < point->n_agents; i++)
 		if (point->agents[i].invoke_when != NULL)
 			agentpay_expression_free(point->agents[i].invoke_when);
 	for (int i = 0; i < point->config->n_features; i++)
 		if (point->features[i].reader != NULL)
 			agentpay_feature_free(point->features[i].reader);
+}
+
+bool
+agentpay_point_only_shadows(const AgentpayPoint *point, int param)
+{
+	return !bms_is_member(param, point->rulesets[0].reads) &&
+		   !bms_is_member(param, point->agents_read);
 }
 
 Bitmapset *
@@ -118,9 +128,11 @@ agentpay_point_columns(const AgentpayPoint *point)
 	columns = bms_add_member(columns, point->currency.attno);
 	columns = bms_add_member(columns, point->idempotency.attno);
 	for (int i = 0; i < point->n_inputs; i++)
-		columns = bms_add_member(columns, point->inputs[i].column.attno);
+		if (!point->inputs[i].shadow)
+			columns = bms_add_member(columns, point->inputs[i].column.attno);
 	for (int i = 0; i < point->config->n_features; i++)
-		if (point->features[i].reader != NULL)
+		if (point->features[i].reader != NULL &&
+			!agentpay_point_only_shadows(point, i))
 			columns = bms_add_members(columns, agentpay_feature_columns(
 												   point->features[i].reader));
 	return columns;
@@ -305,25 +317,40 @@ compile_scope(AgentpayPoint *point, AgentpayConfig *whole)
 	point->params = agentpay_expression_params(scope);
 }
 
+/* The active version, or none, and those in shadow. */
 static void
-compile_rules(AgentpayPoint *point)
+compile_rulesets(AgentpayPoint *point)
 {
-	const AgentpayRulesetConfig *ruleset = point->config->ruleset;
+	const AgentpayPointConfig *config = point->config;
 
-	if (ruleset == NULL)
-		return;
-	point->rules = palloc0(sizeof(AgentpayRule) * Max(ruleset->n_rules, 1));
-	for (int i = 0; i < ruleset->n_rules; i++)
+	point->rulesets = palloc0(sizeof(AgentpayRuleset) *
+							  (config->n_shadows + 1));
+	point->n_rulesets = config->n_shadows + 1;
+	point->rulesets[0].config = config->ruleset;
+	for (int i = 0; i < config->n_shadows; i++)
+		point->rulesets[i + 1].config = &config->shadows[i];
+	for (int i = 0; i < point->n_rulesets; i++)
+		if (point->rulesets[i].config != NULL)
+			compile_rules(point, &point->rulesets[i]);
+}
+
+static void
+compile_rules(AgentpayPoint *point, AgentpayRuleset *ruleset)
+{
+	const AgentpayRulesetConfig *config = ruleset->config;
+
+	ruleset->rules = palloc0(sizeof(AgentpayRule) * Max(config->n_rules, 1));
+	for (int i = 0; i < config->n_rules; i++)
 	{
-		AgentpayRule *rule = &point->rules[point->n_rules++];
+		AgentpayRule *rule = &ruleset->rules[ruleset->n_rules++];
 
-		rule->config = &ruleset->rules[i];
+		rule->config = &config->rules[i];
 		rule->code = CStringGetTextDatum(rule->config->code);
 		rule->condition = compile_expression(point, rule->config->condition,
 											 AGENTPAY_USAGE_RULE,
 											 &rule->broken);
 		if (rule->condition != NULL)
-			mark_needed(point, rule->condition->params, true);
+			mark_needed(point, rule->condition->params, &ruleset->reads);
 	}
 }
 
@@ -348,7 +375,7 @@ compile_agents(AgentpayPoint *point)
 												AGENTPAY_USAGE_INVOKE,
 												&agent->broken);
 		if (agent->invoke_when != NULL)
-			mark_needed(point, agent->invoke_when->params, false);
+			mark_needed(point, agent->invoke_when->params, &point->agents_read);
 	}
 }
 
@@ -376,9 +403,9 @@ expression_body(void *arg)
 													  attempt->point->params);
 }
 
-/* Marks the features and models among the parameters that were read. */
+/* Marks and collects the features and models among those parameters. */
 static void
-mark_needed(AgentpayPoint *point, const Bitmapset *params, bool decides)
+mark_needed(AgentpayPoint *point, const Bitmapset *params, Bitmapset **reads)
 {
 	int param = -1;
 
@@ -387,20 +414,13 @@ mark_needed(AgentpayPoint *point, const Bitmapset *params, bool decides)
 		int model = param - AGENTPAY_PARAM_MODEL(&point->scope, 0);
 
 		if (param < point->scope.n_features)
-		{
 			point->features[param].needed = true;
-			point->features[param].decides |= decides;
-		}
 		else if (model >= 0)
-			need_model(point, model, decides);
+			point->models[model].needed = true;
+		else
+			continue;
+		*reads = bms_add_member(*reads, param);
 	}
-}
-
-static void
-need_model(AgentpayPoint *point, int model, bool decides)
-{
-	point->models[model].needed = true;
-	point->models[model].decides |= decides;
 }
 
 /*
@@ -413,13 +433,13 @@ compile_models(AgentpayPoint *point, Relation leaf)
 	for (int m = 0; m < point->n_models; m++)
 	{
 		AgentpayModelSlot *model = &point->models[m];
-		bool asked = model->needed;
+		bool asked = false;
 
 		for (int i = 0; i < point->n_agents; i++)
 			asked |= point->agents[i].config->builtin &&
 					 strcmp(point->agents[i].config->model,
 							model->config->name) == 0;
-		if (!asked)
+		if (!model->needed && !asked)
 			continue;
 		model->inputs = palloc0(sizeof(AgentpayModelInput) *
 								Max(model->config->n_inputs, 1));
@@ -439,8 +459,7 @@ compile_models(AgentpayPoint *point, Relation leaf)
 				model->broken = missing_column(name);
 				continue;
 			}
-			point->features[input->feature].needed = true;
-			point->features[input->feature].decides |= model->decides;
+			need_model_input(point, m, input->feature, asked);
 		}
 		if (model->broken == NULL)
 		{
@@ -449,6 +468,21 @@ compile_models(AgentpayPoint *point, Relation leaf)
 			(void) agentpay_contain(model_body, &attempt, &model->broken);
 		}
 	}
+}
+
+/* Whoever needs the model needs that feature; asked: so does an agent. */
+static void
+need_model_input(AgentpayPoint *point, int model, int feature, bool asked)
+{
+	int param = AGENTPAY_PARAM_MODEL(&point->scope, model);
+
+	point->features[feature].needed = true;
+	for (int i = 0; i < point->n_rulesets; i++)
+		if (bms_is_member(param, point->rulesets[i].reads))
+			point->rulesets[i].reads = bms_add_member(point->rulesets[i].reads,
+													  feature);
+	if (asked || bms_is_member(param, point->agents_read))
+		point->agents_read = bms_add_member(point->agents_read, feature);
 }
 
 static void
@@ -471,8 +505,10 @@ compile_features(AgentpayPoint *point, Relation leaf)
 				agentpay_config_feature(config,
 										point->agents[i].config->fields[f]);
 
-			if (feature >= 0)
-				point->features[feature].needed = true;
+			if (feature < 0)
+				continue;
+			point->features[feature].needed = true;
+			point->agents_read = bms_add_member(point->agents_read, feature);
 		}
 	for (int i = 0; i < config->n_features; i++)
 	{

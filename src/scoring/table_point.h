@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * table_point.h
- *		Compiles one point of a table; only table.c needs it.
+ *		Compiles one point of a table.
  *-------------------------------------------------------------------------
  */
 #ifndef AGENTPAY_TABLE_POINT_H
@@ -20,7 +20,13 @@ extern void agentpay_point_compile(AgentpayPoint *point, Relation leaf,
 /* Gives back what is not in the memory context. */
 extern void agentpay_point_free(AgentpayPoint *point);
 
-/* Attribute numbers that scoring reads of a row (and maybe 0). */
+/* Whether neither the active version nor an agent needs the parameter. */
+extern bool agentpay_point_only_shadows(const AgentpayPoint *point, int param);
+
+/*
+ * Attribute numbers that scoring reads of a row (and maybe 0).  What only a
+ * version in shadow reads is left out: a change of it is nobody's concern.
+ */
 extern Bitmapset *agentpay_point_columns(const AgentpayPoint *point);
 
 /* A column by number or by name; attno 0 when there is none of that name. */

@@ -174,7 +174,7 @@ SELECT pg_temp.try($$SELECT agentpay.draft('t_errors', 7)$$);
 SELECT pg_temp.try($$SELECT agentpay.activate('nobody')$$);
 SELECT pg_temp.try($$SELECT agentpay.activate('t_errors', 7)$$);
 SELECT pg_temp.try($$SELECT agentpay.activate('t_errors_route')$$);
-SELECT pg_temp.try($$SELECT agentpay.activate('t_errors', as_shadow => true)$$);
+SELECT pg_temp.try($$SELECT agentpay.activate('t_errors', 1, as_shadow => true)$$);
 SELECT pg_temp.try($$SELECT agentpay.revert('t_errors', 'too many declines')$$);
 SELECT pg_temp.try($$SELECT agentpay.revert('t_errors', ' ')$$);
 SELECT pg_temp.try($$SELECT agentpay.revert('t_errors_route', 'it has none')$$);
@@ -188,7 +188,7 @@ SELECT pg_temp.try($$INSERT INTO agentpay.rulesets (point, version) VALUES ('t_e
 SELECT pg_temp.try($$INSERT INTO agentpay.rulesets (point, version, state) VALUES ('t_errors', 3, 'active')$$);
 SELECT pg_temp.try($$INSERT INTO agentpay.rulesets (point, version, activated_at) VALUES ('t_errors', 3, now())$$);
 SELECT pg_temp.try(format('UPDATE agentpay.rulesets SET %s WHERE point = ''t_errors'' AND version = 2', change))
-  FROM unnest(ARRAY['mode = ''vote''', 'on_error = ''panic''', 'state = ''retired''', 'state = ''shadow''', 'version = 9',
+  FROM unnest(ARRAY['mode = ''vote''', 'on_error = ''panic''', 'state = ''retired''', 'version = 9',
 	'created_by = ''somebody''', 'activated_at = now()', 'thresholds = NULL']) AS change;
 -- an active version is frozen
 SELECT pg_temp.try(format('UPDATE agentpay.rulesets SET %s WHERE point = ''t_errors'' AND version = 1', change))
