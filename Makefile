@@ -8,7 +8,7 @@
 # they do not include PGXS.
 SUITES := core unit lint regress pgtap isolation tap server matrix assert
 SCRIPTED := help prepare stage format check $(addprefix check-,$(SUITES)) \
-	demo demo-psql demo-stop bench
+	demo demo-psql demo-stop bench bench-instructions
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -43,6 +43,9 @@ demo-psql demo-stop: demo-%:
 
 bench: stage
 	@scripts/with-stage test/bench/run
+
+bench-instructions: stage
+	@scripts/with-stage test/bench/instructions
 
 else # what PGXS serves
 

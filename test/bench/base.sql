@@ -1,5 +1,6 @@
--- What every arm starts from: the rows to insert, with the verdict that ten
--- rules must reach about each, and the table that receives them.
+-- What every arm starts from: the rows to insert, with the six windows and the
+-- verdict that ten rules must reach about each, and the table that receives
+-- them.
 -- Variables: rows.
 
 CREATE SCHEMA bench;
@@ -9,12 +10,14 @@ CREATE FUNCTION bench.draw(n bigint, what int, sides bigint) RETURNS bigint
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	RETURN (hashint8extended(n, what) & 9223372036854775807) % sides;
 
--- Ten payments per card, one a second; amounts are lognormal-like, some round.
+-- Thirty days, however many rows: 40 payments of a card, 20 at a terminal.
+-- Amounts are lognormal-like, some round.
 CREATE TABLE bench.source AS
 SELECT n AS payment_id,
-	   timestamptz '2026-01-01 00:00:00+00' + n * interval '1 second'
+	   timestamptz '2026-01-01 00:00:00+00' + n * (interval '30 days' / :rows)
 		   AS created_at,
-	   1 + bench.draw(n, 1, greatest(:rows / 10, 1)) AS card_id,
+	   1 + bench.draw(n, 1, greatest(:rows / 40, 1)) AS card_id,
+	   1 + bench.draw(n, 13, greatest(:rows / 20, 1)) AS terminal_id,
 	   CASE WHEN bench.draw(n, 2, 20) = 0
 			THEN 50 * (1 + bench.draw(n, 3, 40))
 			ELSE round((20 * exp((bench.draw(n, 4, 1000)
@@ -35,13 +38,13 @@ SELECT n AS payment_id,
 	   (1 + bench.draw(n, 12, 900))::int AS card_age_days
   FROM generate_series(1, :rows) AS n;
 
--- What the rules should say, by plain SQL. The last three rules read windows,
--- and count in the variant with windows only.
-CREATE FUNCTION bench.reference(s bench.source, count_1h double precision,
-								sum_24h double precision,
-								since_last double precision,
-								OUT verdict text, OUT score numeric,
-								OUT reasons text[])
+-- What the rules should say, by plain SQL.
+CREATE FUNCTION bench.reference(
+	amount numeric, created_at timestamptz, country text, card_country text,
+	card_age_days int,
+	card_count_1d float8, card_sum_7d float8, card_avg_30d float8,
+	terminal_count_1d float8, terminal_sum_7d float8, terminal_avg_30d float8,
+	OUT verdict text, OUT score numeric, OUT reasons text[])
 	LANGUAGE sql STABLE
 AS $$
 	SELECT CASE WHEN sum(r.score) >= 100 THEN 'decline'
@@ -51,45 +54,47 @@ AS $$
 					FILTER (WHERE r.code <> ''), '{}')
 	  FROM (VALUES
 		('', 0, true),
-		('CARD_NEW', 15, s.card_age_days < 7),
-		('COUNTRY_RISKY', 25, s.country = 'NG' OR s.country = 'BR'),
-		('COUNTRY_OTHER', 20, s.country <> s.card_country),
-		('CATEGORY_RISKY', 25, s.category = 7995 OR s.category = 6051),
-		('AMOUNT_LARGE', 40, s.amount > 500),
-		('AMOUNT_HUGE', 40, s.amount > 1500),
-		('AMOUNT_ROUND', 15, s.amount >= 100 AND s.amount = trunc(s.amount)),
-		('AMOUNT_TINY', 5, s.amount < 1),
-		('NIGHT', 10, extract(hour FROM s.created_at AT TIME ZONE 'UTC') < 5),
-		('WEB_LARGE', 10, s.channel = 'web' AND s.amount > 100),
-		('WINDOW_COUNT', 30, count_1h >= 2),
-		('WINDOW_SUM', 25, sum_24h > 1000),
-		('WINDOW_SOON', 15, since_last < 600)) AS r (code, score, matches)
+		('CARD_NEW', 15, card_age_days < 7),
+		('COUNTRY_RISKY', 25, country = 'NG' OR country = 'BR'),
+		('COUNTRY_OTHER', 20, country <> card_country),
+		('AMOUNT_LARGE', 40, amount > 500),
+		('AMOUNT_ROUND', 15, amount >= 100 AND amount = trunc(amount)),
+		('NIGHT', 10, extract(hour FROM created_at AT TIME ZONE 'UTC') < 5),
+		('CARD_BUSY', 30, card_count_1d >= 4),
+		('CARD_SPEND', 20, card_sum_7d > 1000),
+		('CARD_UNUSUAL', 15, amount > 5 * card_avg_30d),
+		('TERMINAL_UNUSUAL', 15, terminal_count_1d >= 3
+		 AND terminal_sum_7d > 5 * terminal_avg_30d)) AS r (code, score, matches)
 	 WHERE r.matches
 $$;
 
--- The rows as every arm reads them, with what ten rules say about each: one
--- table, so that reading costs all arms the same.
+-- The rows as every arm reads them, in the order of their times, with the
+-- windows and what ten rules say: one table, so that reading costs all arms
+-- the same. Windows are open at their early end; times differ.
 CREATE TABLE bench.input AS
-SELECT s.*, r.verdict, r.score, r.reasons
-  FROM bench.source s, bench.reference(s, NULL, NULL, NULL) r
- ORDER BY s.payment_id;
-
--- The same with windows, which are open at their early end; times are whole
--- seconds.
-CREATE TABLE bench.input_windows AS
 WITH features AS (
-	SELECT s, count(*) OVER hour AS count_1h,
-		   (sum(s.amount) OVER day)::double precision AS sum_24h,
-		   extract(epoch FROM s.created_at - lag(s.created_at) OVER card)
-			   ::double precision AS since_last
+	SELECT s.*,
+		   (count(*) OVER card_1d)::float8 AS card_count_1d,
+		   (sum(amount) OVER card_7d)::float8 AS card_sum_7d,
+		   (avg(amount) OVER card_30d)::float8 AS card_avg_30d,
+		   (count(*) OVER terminal_1d)::float8 AS terminal_count_1d,
+		   (sum(amount) OVER terminal_7d)::float8 AS terminal_sum_7d,
+		   (avg(amount) OVER terminal_30d)::float8 AS terminal_avg_30d
 	  FROM bench.source s
-	WINDOW card AS (PARTITION BY s.card_id ORDER BY s.created_at),
-		   hour AS (card RANGE '3599 seconds' PRECEDING),
-		   day AS (card RANGE '86399 seconds' PRECEDING))
-SELECT (f.s).*, r.verdict, r.score, r.reasons, f.count_1h, f.sum_24h,
-	   f.since_last
+	WINDOW card AS (PARTITION BY card_id ORDER BY created_at),
+		   card_1d AS (card RANGE '23:59:59.999999' PRECEDING),
+		   card_7d AS (card RANGE '167:59:59.999999' PRECEDING),
+		   card_30d AS (card RANGE '719:59:59.999999' PRECEDING),
+		   terminal AS (PARTITION BY terminal_id ORDER BY created_at),
+		   terminal_1d AS (terminal RANGE '23:59:59.999999' PRECEDING),
+		   terminal_7d AS (terminal RANGE '167:59:59.999999' PRECEDING),
+		   terminal_30d AS (terminal RANGE '719:59:59.999999' PRECEDING))
+SELECT f.*, r.verdict, r.score, r.reasons
   FROM features f,
-	   bench.reference(f.s, f.count_1h, f.sum_24h, f.since_last) r;
+	   bench.reference(amount, created_at, country, card_country, card_age_days,
+					   card_count_1d, card_sum_7d, card_avg_30d,
+					   terminal_count_1d, terminal_sum_7d, terminal_avg_30d) r
+ ORDER BY f.payment_id;
 
 -- Sixteen of the rows, of every verdict, for pgbench.
 CREATE TABLE bench.samples AS
@@ -104,6 +109,7 @@ CREATE TABLE public.payments (
 	payment_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
 	created_at timestamptz NOT NULL,
 	card_id bigint NOT NULL,
+	terminal_id bigint NOT NULL,
 	amount numeric(12, 2) NOT NULL,
 	currency text NOT NULL,
 	country text NOT NULL,
@@ -115,7 +121,7 @@ CREATE TABLE public.payments (
 	risk_score numeric,
 	reasons text[]);
 CREATE INDEX ON public.payments (card_id, created_at);
+CREATE INDEX ON public.payments (terminal_id, created_at);
 
-DROP FUNCTION bench.reference;
 DROP TABLE bench.source;
-VACUUM ANALYZE bench.input, bench.input_windows, bench.samples;
+VACUUM ANALYZE bench.input, bench.samples;

@@ -1,3 +1,3 @@
-COPY public.payments (payment_id, created_at, card_id, amount, currency,
-	country, card_country, category, channel, card_age_days)
+COPY public.payments (payment_id, created_at, card_id, terminal_id, amount,
+	currency, country, card_country, category, channel, card_age_days)
   FROM :'payments_file';

@@ -1,9 +1,10 @@
-INSERT INTO public.payments (payment_id, created_at, card_id, amount, currency,
-	country, card_country, category, channel, card_age_days, outcome,
-	risk_score, reasons)
-SELECT payment_id, created_at, card_id, amount, currency, country,
+INSERT INTO public.payments (payment_id, created_at, card_id, terminal_id,
+	amount, currency, country, card_country, category, channel, card_age_days,
+	outcome, risk_score, reasons)
+SELECT payment_id, created_at, card_id, terminal_id, amount, currency, country,
 	   card_country, category, channel, card_age_days, verdict, score, reasons
-  FROM bench.input;
+  FROM bench.input
+ LIMIT :n;
 INSERT INTO bench.decisions (decision_id, decided_at, point, row_id,
 	occurred_at, amount, currency, base_amount, kind, authority, verdict,
 	propensity, score, reasons, ruleset_version, inputs, xid)
@@ -11,7 +12,11 @@ SELECT agentpay._uuid_v7(), clock_timestamp(), 'fraud', payment_id::text,
 	   created_at, amount, currency, amount, 'rules', 'live', verdict,
 	   CASE verdict WHEN 'approve' THEN 1 ELSE 0 END, score, reasons, 1,
 	   jsonb_build_object('amount', amount, 'card_age_days', card_age_days,
-		   'card_country', card_country, 'category', category,
-		   'channel', channel, 'country', country, 'created_at', created_at),
-	   pg_current_xact_id()
-  FROM bench.input;
+		   'card_country', card_country, 'country', country,
+		   'created_at', created_at, 'card_count_1d', card_count_1d,
+		   'card_sum_7d', card_sum_7d, 'card_avg_30d', card_avg_30d,
+		   'terminal_count_1d', terminal_count_1d,
+		   'terminal_sum_7d', terminal_sum_7d,
+		   'terminal_avg_30d', terminal_avg_30d), pg_current_xact_id()
+  FROM bench.input
+ LIMIT :n;
