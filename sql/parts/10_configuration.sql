@@ -135,13 +135,13 @@ CREATE TABLE agentpay.features (
 COMMENT ON TABLE agentpay.features IS 'what rules and agents may know beyond the row; window and since_last are double precision; lookup has its column''s type';
 COMMENT ON COLUMN agentpay.features.name IS 'never a column of the table';
 COMMENT ON COLUMN agentpay.features.from_table IS 'whose rows count; NULL: the point''s own table';
-COMMENT ON COLUMN agentpay.features.key IS 'columns of this row whose values a window''s rows share: {card_id}';
+COMMENT ON COLUMN agentpay.features.key IS 'columns of this row whose values the rows of from_table share: {card_id}';
 COMMENT ON COLUMN agentpay.features.from_key IS 'the same in from_table; NULL: as key';
-COMMENT ON COLUMN agentpay.features.from_time IS 'NULL: from_table''s occurred_at, if attached';
+COMMENT ON COLUMN agentpay.features.from_time IS 'NULL: from_table''s occurred_at, if attached; a lookup by a unique key has none';
 COMMENT ON COLUMN agentpay.features.aggregate IS 'NULL values do not count; count and count_distinct of nothing are 0, others NULL; stddev is that of a sample, rate the share of true values';
 COMMENT ON COLUMN agentpay.features.value IS 'expression over from_table''s row; rate: boolean';
 COMMENT ON COLUMN agentpay.features.over IS 'the window''s length; no months or years';
-COMMENT ON COLUMN agentpay.features.delay IS 'the window ends that long before the row';
+COMMENT ON COLUMN agentpay.features.delay IS 'the window ends that long before the row; 0 for a lookup';
 COMMENT ON COLUMN agentpay.features.filter IS 'boolean expression over from_table''s row; rows that do not match do not count';
 COMMENT ON COLUMN agentpay.features.include_current IS 'whether the row itself counts; never among the rows of another table';
 COMMENT ON COLUMN agentpay.features.default_value IS 'instead of NULL, in the feature''s type';

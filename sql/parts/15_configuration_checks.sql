@@ -31,6 +31,15 @@ COMMENT ON FUNCTION
 	agentpay._check_expression(regclass, text, text, text, text)
 	IS 'compiles an expression, or says where it is wrong; returns the columns and features that it reads';
 
+CREATE FUNCTION agentpay._lookup_type(table_name regclass, point text,
+	value text, default_value text) RETURNS regtype
+	LANGUAGE C STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_lookup_type';
+REVOKE ALL ON FUNCTION agentpay._lookup_type(regclass, text, text, text)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._lookup_type(regclass, text, text, text)
+	IS 'compiles the value and the default of a lookup, or says where they are wrong; returns the type of both';
+
 -- ── shared helpers ──────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._refuse(state text, message text, detail text,
 	hint text) RETURNS void

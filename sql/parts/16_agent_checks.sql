@@ -194,6 +194,7 @@ DECLARE
 	inputs text[];
 	probability boolean;
 	unknown text;
+	unfit regtype;
 	example text := format('model = %L', CASE a.protocol WHEN 'builtin'
 		THEN coalesce((SELECT m.name FROM agentpay.models m WHERE m.active
 						ORDER BY m.name LIMIT 1), 'fraud_model')
@@ -233,6 +234,18 @@ BEGIN
 				'model "%s" reads %L, which point "%s" does not have',
 				a.model, unknown, p.point),
 			agentpay._known_names(p), agentpay._model_mend(a.model, p));
+	END IF;
+	SELECT f.name, agentpay._feature_type(f) INTO unknown, unfit
+	  FROM agentpay.features f
+	 WHERE f.point = p.point AND f.name = ANY (inputs)
+	   AND agentpay._feature_type(f) <> ALL ('{int2,int4,int8,float4,float8,numeric,bool}'::regtype[])
+	 LIMIT 1;
+	IF FOUND THEN
+		PERFORM agentpay._refuse('42804', format(
+				'model "%s" reads feature "%s", which is of type %s', a.model,
+				unknown, unfit),
+			'A model''s inputs are numbers and booleans.',
+			'Make the feature''s value a number, for example by comparing it with something.');
 	END IF;
 	PERFORM agentpay._check_thresholds(a.point,
 		coalesce(a.options -> 'thresholds', '{}'), format(mend, thresholds));

@@ -15,7 +15,8 @@ DECLARE
 BEGIN
 	IF f.from_table IS NULL OR f.from_table = p.table_name THEN
 		RETURN;
-	ELSIF f.from_table = 'agentpay.outcomes'::regclass THEN
+	ELSIF f.from_table = 'agentpay.outcomes'::regclass
+		AND f.kind <> 'lookup' THEN
 		PERFORM agentpay._refuse_later('a window over labels',
 			format('Use aggregate ''rate'' of a boolean column of %s.',
 				   p.table_name));
@@ -42,7 +43,139 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_from_table(agentpay.features,
 	agentpay.decision_points) FROM PUBLIC;
 
+-- A unique btree on just these columns, in any order, that holds at any moment.
+CREATE FUNCTION agentpay._has_unique_index(relation regclass, key text[])
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (
+		SELECT FROM pg_index i
+		  JOIN pg_class c ON c.oid = i.indexrelid
+		  JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
+		 CROSS JOIN LATERAL (
+			SELECT array_agg(a.attname::text ORDER BY k.ord) AS names
+			  FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, ord)
+			  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid
+			   AND a.attnum = k.attnum AND k.attnum > 0
+			 WHERE k.ord <= i.indnkeyatts) AS of
+		 WHERE i.indrelid = relation AND i.indisvalid AND i.indisready
+		   AND i.indisunique AND i.indimmediate AND i.indpred IS NULL
+		   AND of.names @> key AND of.names <@ key)
+$$;
+REVOKE ALL ON FUNCTION agentpay._has_unique_index(regclass, text[])
+	FROM PUBLIC;
+
+-- Whether it can have such an index: not one that leaves out what a
+-- partitioned table is partitioned by.
+CREATE FUNCTION agentpay._can_be_unique(relation regclass, key text[])
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT NOT EXISTS (
+		SELECT FROM pg_partition_tree(relation) AS t
+		  JOIN pg_partitioned_table p ON p.partrelid = t.relid
+		 CROSS JOIN LATERAL unnest(p.partattrs) AS u (attnum)
+		  LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid
+		   AND a.attnum = u.attnum AND u.attnum > 0
+		 WHERE (a.attname = ANY (key)) IS NOT TRUE)
+$$;
+REVOKE ALL ON FUNCTION agentpay._can_be_unique(regclass, text[]) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_lookup_shape(f agentpay.features)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	problem text := CASE
+		WHEN f.from_table IS NULL THEN 'needs from_table'
+		WHEN f.value IS NULL THEN 'needs a value'
+		WHEN f.aggregate IS NOT NULL THEN 'takes no aggregate'
+		WHEN f.over IS NOT NULL THEN 'takes no over'
+		WHEN f.delay <> '0' THEN 'takes no delay' END;
+BEGIN
+	IF problem IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM agentpay._refuse('23514',
+		format('feature "%s" of kind lookup %s', f.name, problem),
+		'It is an expression over one row of from_table, as it is now.',
+		CASE problem
+		WHEN 'needs from_table' THEN 'Name the table whose row is looked up.'
+		WHEN 'needs a value' THEN 'Use value ''amount'', for example.'
+		WHEN 'takes no delay' THEN 'Use filter to look at some rows only, or kind ''window''.'
+		ELSE 'Leave it out, or use kind ''window''.' END);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_lookup_shape(agentpay.features)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_lookup_value(f agentpay.features)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	gives regtype := agentpay._lookup_type(f.from_table, f.point, f.value,
+										   NULL);
+BEGIN
+	PERFORM agentpay._lookup_type(f.from_table, f.point, f.value,
+								  f.default_value);
+EXCEPTION WHEN data_exception OR feature_not_supported THEN
+	PERFORM agentpay._refuse('22023',
+		format('default_value of feature "%s" is no constant of type %s: %L',
+			   f.name, gives, f.default_value),
+		format('It is used instead of NULL, and value is %s.', gives),
+		'Leave it out, or compare with NULL in the rule.');
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_lookup_value(agentpay.features)
+	FROM PUBLIC;
+
+-- The type of a feature's values; NULL: its value does not compile any more.
+CREATE FUNCTION agentpay._feature_type(f agentpay.features) RETURNS regtype
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF f.kind <> 'lookup' THEN
+		RETURN 'double precision'::regtype;
+	END IF;
+	RETURN agentpay._lookup_type(f.from_table, f.point, f.value, NULL);
+EXCEPTION WHEN OTHERS THEN
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._feature_type(agentpay.features) FROM PUBLIC;
+
+-- What reads a feature was checked with the type that it had then.
+CREATE FUNCTION agentpay._check_feature_type(before agentpay.features,
+	after agentpay.features, p agentpay.decision_points) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	had regtype := agentpay._feature_type(before);
+	gets regtype := agentpay._feature_type(after);
+	user_of text;
+BEGIN
+	IF had = gets OR had IS NULL THEN
+		RETURN;
+	END IF;
+	user_of := agentpay._feature_user(p, before.name);
+	IF user_of IS NOT NULL THEN
+		PERFORM agentpay._refuse('55000', format(
+				'feature "%s" of point "%s" cannot become %s', before.name,
+				before.point, gets),
+			format('It is %s, and is used by %s.', had, user_of),
+			format('Use value %L, or a feature of another name.',
+				   format('(%s)::%s', after.value, had)));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_feature_type(agentpay.features,
+	agentpay.features, agentpay.decision_points) FROM PUBLIC;
+
 -- The time column of the rows: by default what the points on the table say.
+-- NULL: a lookup's, by a key that is unique.
 CREATE FUNCTION agentpay._feature_time(f agentpay.features,
 	p agentpay.decision_points) RETURNS name
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -50,19 +183,30 @@ CREATE FUNCTION agentpay._feature_time(f agentpay.features,
 AS $$
 DECLARE
 	source regclass := coalesce(f.from_table, p.table_name);
+	key text[] := coalesce(f.from_key, f.key);
 	times name[];
 BEGIN
 	IF f.from_time IS NOT NULL THEN
 		PERFORM agentpay._check_column(source, f.from_time, 'from_time',
 									   'time');
 		RETURN f.from_time;
+	ELSIF f.kind = 'lookup' AND agentpay._has_unique_index(source, key) THEN
+		RETURN NULL;
 	ELSIF source = p.table_name THEN
 		RETURN p.occurred_at_column;
 	END IF;
 	times := ARRAY(SELECT DISTINCT d.occurred_at_column
 					 FROM agentpay.decision_points d
 					WHERE d.table_name = source);
-	IF cardinality(times) <> 1 THEN
+	IF f.kind = 'lookup' AND cardinality(times) = 0
+	   AND agentpay._can_be_unique(source, key) THEN
+		PERFORM agentpay._refuse('55000', format(
+				'feature "%s" needs a unique index', f.name),
+			'A lookup finds one row: by a unique key, or the latest one by the time in from_time.',
+			format('CREATE UNIQUE INDEX ON %s (%s);', source,
+				   (SELECT string_agg(quote_ident(k), ', ' ORDER BY ord)
+					  FROM unnest(key) WITH ORDINALITY AS u (k, ord))));
+	ELSIF cardinality(times) <> 1 THEN
 		PERFORM agentpay._refuse('22023', format(
 				'feature "%s" needs from_time', f.name),
 			format('%s says which column of %s is the time of its rows.',

@@ -88,12 +88,12 @@ CREATE FUNCTION agentpay._check_feature_shape(f agentpay.features)
 AS $$
 BEGIN
 	IF f.kind = 'lookup' THEN
-		PERFORM agentpay._refuse_later('a feature of kind lookup',
-			'Use kind ''window'' or ''since_last''.');
+		PERFORM agentpay._check_lookup_shape(f);
+		RETURN;
 	ELSIF f.kind IS NULL OR f.kind NOT IN ('window', 'since_last') THEN
 		PERFORM agentpay._refuse('23514', format('unknown kind of feature: %s',
 				coalesce(quote_literal(f.kind), 'NULL')),
-			'Kinds are window and since_last.', 'Use kind ''window''.');
+			'Kinds are window, since_last and lookup.', 'Use kind ''window''.');
 	ELSIF (f.kind = 'window')
 		  <> (f.over IS NOT NULL AND f.aggregate IS NOT NULL) THEN
 		PERFORM agentpay._refuse('23514', format(
@@ -159,7 +159,7 @@ BEGIN
 								   FROM unnest(f.key) AS k) THEN
 		PERFORM agentpay._refuse('22023',
 			format('feature "%s" needs a key of distinct columns', f.name),
-			'A window looks at the rows that share the key.',
+			'It looks at the rows that share the key.',
 			format('Use key ''{%s}'', for example.', coalesce(p.subject_column,
 				   (SELECT a.attname FROM pg_attribute a
 					 WHERE a.attrelid = p.table_name AND a.attnum > 0
@@ -172,7 +172,9 @@ BEGIN
 	END LOOP;
 	PERFORM agentpay._check_from_key(f, p);
 	time_column := agentpay._feature_time(f, p);
-	IF f.value IS NOT NULL THEN
+	IF f.kind = 'lookup' THEN
+		PERFORM agentpay._check_lookup_value(f);
+	ELSIF f.value IS NOT NULL THEN
 		PERFORM agentpay._check_expression(source, p.point, f.value,
 			CASE f.aggregate WHEN 'rate' THEN 'boolean'
 			WHEN 'count_distinct' THEN 'any' ELSE 'double precision' END,
@@ -182,13 +184,15 @@ BEGIN
 		PERFORM agentpay._check_expression(source, p.point, f.filter,
 										   'boolean', 'feature');
 	END IF;
-	IF NOT agentpay._has_window_index(source, key, time_column) THEN
+	IF time_column IS NULL THEN
+		RETURN;
+	ELSIF NOT agentpay._has_window_index(source, key, time_column) THEN
 		SELECT string_agg(quote_ident(k), ', ' ORDER BY ord)
 			   || ', ' || quote_ident(time_column) INTO columns
 		  FROM unnest(key) WITH ORDINALITY AS u (k, ord);
 		PERFORM agentpay._refuse('55000',
 			format('feature "%s" needs an index', f.name),
-			format('The rows of a window are found by an index on (%s), in this order, on all rows.', columns),
+			format('Its rows are found by an index on (%s), in this order, on all rows.', columns),
 			format('CREATE INDEX ON %s (%s);', source, columns));
 	END IF;
 END$$;
@@ -260,8 +264,11 @@ BEGIN
 	END IF;
 	PERFORM agentpay._check_feature_shape(NEW);
 	PERFORM agentpay._check_feature_source(NEW, p);
+	IF TG_OP = 'UPDATE' THEN
+		PERFORM agentpay._check_feature_type(OLD, NEW, p);
+	END IF;
 	-- a point on the other table may go; what it said of the time stays
-	IF NEW.from_table <> p.table_name THEN
+	IF NEW.from_table <> p.table_name OR NEW.kind = 'lookup' THEN
 		NEW.from_time := agentpay._feature_time(NEW, p);
 	END IF;
 	RETURN NEW;

@@ -108,7 +108,8 @@ AS $$
 					|| coalesce(d.detail #>> ARRAY['models',
 						substring(i.key FROM '^model\((.*)\)$')], '?')
 				 WHEN f.name IS NOT NULL THEN concat_ws(' ', 'feature:',
-					coalesce(f.aggregate, 'seconds since the last row'),
+					coalesce(f.aggregate, CASE f.kind WHEN 'lookup'
+						THEN 'lookup' ELSE 'seconds since the last row' END),
 					'of ' || f.value, 'from ' || f.from_table,
 					'by ' || array_to_string(f.key, ', '),
 					'over ' || f.over, 'where ' || f.filter) END,

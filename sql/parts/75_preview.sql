@@ -42,8 +42,8 @@ DECLARE
 	holds boolean;
 	features text;
 BEGIN
-	SELECT string_agg(format(', ($2 ->> %L)::double precision AS %I', f.name,
-							 f.name), '')
+	SELECT string_agg(format(', ($2 ->> %L)::%s AS %I', f.name,
+							 coalesce(agentpay._feature_type(f), 'text'), f.name), '')
 	  INTO features FROM agentpay.features f WHERE f.point = p.point;
 	PERFORM set_config('timezone', p.time_zone, true);
 	-- on a line of its own: it may end in a comment

@@ -230,7 +230,22 @@ SELECT 'info', 'column', format('%s.%I', c.table_name, c.column_name),
 				   AND a.protocol = 'builtin'
 				 CROSS JOIN LATERAL agentpay._try_expression(p.table_name,
 						p.point, a.invoke_when, 'boolean', 'invoke') AS t
-				 WHERE p.stands AND p.enabled) AS s
+				 WHERE p.stands AND p.enabled
+				UNION ALL
+				SELECT f.from_table, f.point, t.reads
+				  FROM p
+				  JOIN agentpay.features f ON f.point = p.point
+				   AND f.kind = 'lookup'
+				  JOIN pg_class c ON c.oid = f.from_table
+				 CROSS JOIN LATERAL agentpay._try_expression(f.from_table,
+						f.point, f.value, 'any', 'feature') AS t
+				 WHERE p.stands AND p.enabled AND (
+						EXISTS (SELECT FROM r WHERE r.point = f.point
+								 AND f.name = ANY (r.reads))
+						OR EXISTS (SELECT FROM agentpay.agents a
+							 WHERE a.point = f.point AND a.enabled
+							   AND a.stage <> 'off' AND f.name = ANY (a.fields)))
+				) AS s
 		 CROSS JOIN LATERAL unnest(s.reads) AS x (name)
 		  JOIN pg_attribute a ON a.attname = x.name AND a.attnum > 0
 		   AND NOT a.attisdropped
@@ -246,21 +261,28 @@ SELECT 'error', 'feature', f.point || '.' || f.name,
 			ELSE 'the table that it reads is gone: the feature fails, and rows get the on_error verdict'
 	   END,
 	   CASE WHEN s.stands
-			THEN format('CREATE INDEX ON %s (%s, %I);', s.table_name,
+			THEN format('CREATE %sINDEX ON %s (%s);',
+			  CASE WHEN s.time_column IS NULL THEN 'UNIQUE ' ELSE '' END,
+			  s.table_name,
 			  (SELECT string_agg(quote_ident(k), ', ' ORDER BY ord)
-				 FROM unnest(s.key) WITH ORDINALITY AS u (k, ord)),
-			  s.time_column)
+				 FROM unnest(s.key || s.time_column::text)
+					  WITH ORDINALITY AS u (k, ord)
+				WHERE k IS NOT NULL))
 			ELSE format('UPDATE agentpay.features SET from_table = … WHERE point = %L AND name = %L;',
 						f.point, f.name) END
   FROM p JOIN agentpay.features f ON f.point = p.point
  CROSS JOIN LATERAL (
 	SELECT t.table_name, coalesce(f.from_key, f.key) AS key,
-		   coalesce(f.from_time, p.occurred_at_column) AS time_column,
+		   coalesce(f.from_time, CASE WHEN f.kind <> 'lookup'
+								 THEN p.occurred_at_column END) AS time_column,
 		   EXISTS (SELECT FROM pg_class c WHERE c.oid = t.table_name) AS stands
 	  FROM (VALUES (coalesce(f.from_table, p.table_name))) AS t (table_name)
 	) AS s
- WHERE p.stands AND p.enabled AND f.kind IN ('window', 'since_last')
-   AND NOT agentpay._has_window_index(s.table_name, s.key, s.time_column)
+ WHERE p.stands AND p.enabled
+   AND NOT CASE WHEN s.time_column IS NULL
+		   THEN agentpay._has_unique_index(s.table_name, s.key)
+		   ELSE agentpay._has_window_index(s.table_name, s.key, s.time_column)
+		   END
 UNION ALL
 SELECT 'warning', 'point', p.point,
 	   format('the idempotency column "%s" of %s has no index: looking for a repeated key reads the whole table',

@@ -30,7 +30,8 @@ typedef struct AgentpayVerdict
 typedef enum AgentpayFeatureKind
 {
 	AGENTPAY_FEATURE_WINDOW,
-	AGENTPAY_FEATURE_SINCE_LAST
+	AGENTPAY_FEATURE_SINCE_LAST,
+	AGENTPAY_FEATURE_LOOKUP
 } AgentpayFeatureKind;
 
 typedef enum AgentpayAggregate
@@ -45,7 +46,7 @@ typedef enum AgentpayAggregate
 	AGENTPAY_AGGREGATE_RATE
 } AgentpayAggregate;
 
-/* A row of features; its result is double precision. */
+/* A row of features; but for a lookup its result is double precision. */
 typedef struct AgentpayFeatureConfig
 {
 	char *name;
@@ -54,8 +55,8 @@ typedef struct AgentpayFeatureConfig
 	char **keys;	  /* columns of the point's table */
 	Oid from_table;	  /* whose rows count */
 	char **from_keys; /* its columns that equal keys */
-	char *from_time;
-	bool elsewhere; /* these are not the point's table, keys and time */
+	char *from_time;  /* NULL: a lookup by keys that are unique */
+	bool elsewhere;	  /* these are not the point's table, keys and time */
 	AgentpayAggregate aggregate; /* of a window */
 	char *value;				 /* expression; NULL for count */
 	int64 over_us;				 /* of a window */
@@ -64,7 +65,8 @@ typedef struct AgentpayFeatureConfig
 	bool include_current;
 	bool has_default;
 	double default_value;
-	int n_policies; /* of from_table, if that is not the point's table */
+	char *default_text; /* the same, as it was written */
+	int n_policies;		/* of from_table, if that is not the point's table */
 	struct AgentpayPolicyConfig *policies;
 } AgentpayFeatureConfig;
 

@@ -42,6 +42,7 @@ typedef struct Rows
 static void load_points(Rows *rows);
 static void load_verdicts(Rows *rows);
 static void load_features(Rows *rows);
+static AgentpayFeatureKind feature_kind(const char *kind);
 static void load_rulesets(Rows *rows);
 static AgentpayRulesetConfig *ruleset_of_row(Rows *rows, int column);
 static void load_thresholds(Rows *rows);
@@ -181,19 +182,21 @@ load_features(Rows *rows)
 	};
 
 	query(rows,
-		  "SELECT point, f.name, f.kind = 'since_last', f.aggregate, f.value,"
+		  "SELECT point, f.name, f.kind, f.aggregate, f.value,"
 		  " (extract(epoch FROM f.over) * 1000000)::int8,"
 		  " (extract(epoch FROM f.delay) * 1000000)::int8, f.filter,"
 		  " f.include_current, f.default_value IS NOT NULL,"
-		  " f.default_value::float8, f.key,"
+		  " CASE WHEN f.kind <> 'lookup' THEN f.default_value::float8 END,"
+		  " f.key,"
 		  " coalesce(f.from_table, p.table_name)::oid::int8,"
 		  " coalesce(f.from_key, f.key),"
-		  " coalesce(f.from_time, p.occurred_at_column)::text,"
+		  " coalesce(f.from_time,"
+		  "  CASE WHEN f.kind <> 'lookup' THEN p.occurred_at_column END)::text,"
 		  " (f.from_table <> p.table_name OR f.from_key <> f.key"
-		  "  OR f.from_time <> p.occurred_at_column) IS TRUE"
+		  "  OR f.from_time <> p.occurred_at_column) IS TRUE,"
+		  " f.default_value"
 		  "  FROM agentpay.features f"
 		  "  JOIN agentpay.decision_points p USING (point)"
-		  " WHERE f.kind IN ('window', 'since_last')"
 		  " ORDER BY point, f.name COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
@@ -207,8 +210,7 @@ load_features(Rows *rows)
 							   sizeof(AgentpayFeatureConfig));
 		feature = &point->features[point->n_features++];
 		feature->name = text_at(rows, 2);
-		feature->kind = bool_at(rows, 3) ? AGENTPAY_FEATURE_SINCE_LAST
-										 : AGENTPAY_FEATURE_WINDOW;
+		feature->kind = feature_kind(text_at(rows, 3));
 		aggregate = text_at(rows, 4);
 		for (int i = 0; aggregate != NULL && i < lengthof(aggregates); i++)
 			if (strcmp(aggregate, aggregates[i]) == 0)
@@ -225,7 +227,18 @@ load_features(Rows *rows)
 		feature->from_keys = texts_at(rows, 14, &feature->n_keys);
 		feature->from_time = text_at(rows, 15);
 		feature->elsewhere = bool_at(rows, 16);
+		feature->default_text = text_at(rows, 17);
 	}
+}
+
+static AgentpayFeatureKind
+feature_kind(const char *kind)
+{
+	if (strcmp(kind, "since_last") == 0)
+		return AGENTPAY_FEATURE_SINCE_LAST;
+	if (strcmp(kind, "lookup") == 0)
+		return AGENTPAY_FEATURE_LOOKUP;
+	return AGENTPAY_FEATURE_WINDOW;
 }
 
 static void

@@ -169,19 +169,30 @@ put_parameters(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
 	}
 }
 
-/* A feature's or model's value as text; NULL for NULL. */
+/* A feature's or model's value as text, as rules see it; NULL for NULL. */
 static char *
 param_text(const AgentpayPoint *point, int param)
 {
 	const ParamExternData *data = &point->params->params[param];
-
+	AgentpayExpressionState saved;
 	Oid output;
 	bool varlena;
+	char *volatile text = NULL;
 
 	if (data->isnull)
 		return NULL;
 	getTypeOutputInfo(data->ptype, &output, &varlena);
-	return OidOutputFunctionCall(output, data->value);
+	agentpay_expression_enter(&point->scope, false, &saved);
+	PG_TRY();
+	{
+		text = OidOutputFunctionCall(output, data->value);
+	}
+	PG_FINALLY();
+	{
+		agentpay_expression_leave(&saved);
+	}
+	PG_END_TRY();
+	return text;
 }
 
 /* In the order in which they decide. */

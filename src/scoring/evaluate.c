@@ -55,7 +55,8 @@ static void feature_body(void *arg);
 static void note_lost(AgentpayEvaluation *evaluation, int param);
 static void predict(AgentpayEvaluation *evaluation, int model);
 static void model_body(void *arg);
-static double number_of(const AgentpayColumn *column, TupleTableSlot *row);
+static double number_in(const AgentpayColumn *column, TupleTableSlot *row);
+static double number_of(Datum value, Oid type, const char *name);
 static void choose_agents(AgentpayEvaluation *evaluation);
 static void invoke_body(void *arg);
 static bool is_drawn(const AgentpayInvoke *agent, const char *row_id);
@@ -375,7 +376,7 @@ read_features(AgentpayEvaluation *evaluation)
 
 		if (!slot->needed)
 			continue;
-		if (slot->reader == NULL)
+		if (slot->reader == NULL && slot->lookup == NULL)
 			agentpay_evaluate_fault(evaluation, name, slot->broken);
 		else
 			read = agentpay_evaluate_step(evaluation, name, feature_body,
@@ -400,13 +401,18 @@ feature_body(void *arg)
 {
 	Step *step = arg;
 	AgentpayEvaluation *evaluation = step->evaluation;
+	AgentpayFeatureSlot *slot = &evaluation->point->features[step->index];
 	bool isnull = false;
-	double value =
-		agentpay_feature_read(evaluation->point->features[step->index].reader,
-							  evaluation->row, evaluation->occurred_at,
-							  &isnull);
+	Datum value;
 
-	set_param(evaluation->point, step->index, Float8GetDatum(value), isnull);
+	if (slot->lookup != NULL)
+		value = agentpay_lookup_read(slot->lookup, evaluation->row,
+									 evaluation->occurred_at, &isnull);
+	else
+		value = Float8GetDatum(
+			agentpay_feature_read(slot->reader, evaluation->row,
+								  evaluation->occurred_at, &isnull));
+	set_param(evaluation->point, step->index, value, isnull);
 }
 
 /* The model's answer becomes its parameter. */
@@ -442,26 +448,33 @@ model_body(void *arg)
 		ParamExternData *param = &point->params->params[input->feature];
 
 		if (input->column.attno != 0)
-			slot->values[i] = number_of(&input->column, evaluation->row);
+			slot->values[i] = number_in(&input->column, evaluation->row);
 		else
-			slot->values[i] = param->isnull ? NAN
-											: DatumGetFloat8(param->value);
+			slot->values[i] = param->isnull
+								  ? NAN
+								  : number_of(param->value, param->ptype,
+											  slot->config->inputs[i]);
 	}
 	answer = agentpay_model_predict(slot->model, slot->values);
 	set_param(point, AGENTPAY_PARAM_MODEL(&point->scope, step->index),
 			  Float8GetDatum(answer), false);
 }
 
-/* A column as a model sees it: NaN when missing, false 0 and true 1. */
+/* A column as a model sees it: NaN when missing. */
 static double
-number_of(const AgentpayColumn *column, TupleTableSlot *row)
+number_in(const AgentpayColumn *column, TupleTableSlot *row)
 {
 	bool isnull;
 	Datum value = slot_getattr(row, column->attno, &isnull);
 
-	if (isnull)
-		return NAN;
-	switch (column->type)
+	return isnull ? NAN : number_of(value, column->type, column->name);
+}
+
+/* false is 0 and true 1. */
+static double
+number_of(Datum value, Oid type, const char *name)
+{
+	switch (type)
 	{
 		case BOOLOID:
 			return DatumGetBool(value) ? 1 : 0;
@@ -481,7 +494,7 @@ number_of(const AgentpayColumn *column, TupleTableSlot *row)
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" is no number", column->name)));
+					 errmsg("input \"%s\" of a model is no number", name)));
 	}
 }
 

@@ -47,6 +47,13 @@ static void point_into_text(void *arg);
 static void
 enter_foreign(const AgentpayScope *scope, AgentpayExpressionState *saved);
 
+Oid
+agentpay_scope_feature_type(const AgentpayScope *scope, int feature)
+{
+	return scope->feature_types == NULL ? FLOAT8OID
+										: scope->feature_types[feature];
+}
+
 /* Parameters of a scope, all NULL. */
 ParamListInfo
 agentpay_expression_params(const AgentpayScope *scope)
@@ -57,6 +64,8 @@ agentpay_expression_params(const AgentpayScope *scope)
 	{
 		params->params[i].isnull = true;
 		params->params[i].ptype = FLOAT8OID;
+		if (i < scope->n_features)
+			params->params[i].ptype = agentpay_scope_feature_type(scope, i);
 	}
 	params->params[AGENTPAY_PARAM_SCORE(scope)].ptype = NUMERICOID;
 	params->params[AGENTPAY_PARAM_VERDICT(scope)].ptype = TEXTOID;

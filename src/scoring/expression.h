@@ -26,7 +26,7 @@ typedef enum AgentpayUsage
 
 /*
  * What an expression may name.  The parameters, in this order: the features,
- * score (numeric), verdict (text), the models (both float8).
+ * score (numeric), verdict (text), the models (float8).
  */
 typedef struct AgentpayScope
 {
@@ -34,6 +34,7 @@ typedef struct AgentpayScope
 	AgentpayUsage usage;
 	int n_features;
 	const char **features;
+	const Oid *feature_types; /* NULL: float8; InvalidOid: could not be told */
 	int n_models;
 	const char **models;
 	int n_lists;
@@ -60,6 +61,9 @@ typedef struct AgentpayExpression
 	ParamListInfo values;  /* what it was compiled with */
 	MemoryContext context; /* holds all of it */
 } AgentpayExpression;
+
+/* The type of a feature's values; InvalidOid: it could not be told. */
+extern Oid agentpay_scope_feature_type(const AgentpayScope *scope, int feature);
 
 /* Parameters of a scope, all NULL, in the current memory context. */
 extern ParamListInfo agentpay_expression_params(const AgentpayScope *scope);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  * expression_check.c
- *		agentpay._check_expression(): compiles an expression when somebody
- *		writes it, with the names that its point has then.
+ *		agentpay._check_expression(), _lookup_type(): compile an expression
+ *		when somebody writes it, with the names that its point has then.
  *
  * Reads the configuration through SPI, as the extension's owner, since this
  * is not on the way of a payment; the session's cached configuration holds
@@ -19,13 +19,29 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/contain.h"
 #include "base/owner.h"
 #include "scoring/expression.h"
 #include "scoring/expression_internal.h"
+#include "scoring/lookup.h"
+
+/* A lookup of the point, for agentpay_contain(). */
+typedef struct Lookup
+{
+	AgentpayScope scope;
+	const char *value;
+	const char *default_value;
+	Oid type;
+} Lookup;
 
 PG_FUNCTION_INFO_V1(agentpay_check_expression);
+PG_FUNCTION_INFO_V1(agentpay_sql_lookup_type);
 
+static void read_owner(AgentpayScope *scope);
 static void read_scope(AgentpayScope *scope, const char *point);
+static void read_feature_types(AgentpayScope *scope, const char *point);
+static void lookup_body(void *arg);
+static void find_lookup_type(Lookup *lookup);
 static const char **
 read_names(const char *query, const char *argument, int *n_names);
 static Oid type_named(const char *name);
@@ -33,6 +49,8 @@ static AgentpayUsage usage_named(const char *name);
 static ArrayType *names_read(const AgentpayScope *scope, const char *point,
 							 const AgentpayExpression *expression);
 static int compare_cells(const ListCell *a, const ListCell *b);
+static void
+refuse_input(const AgentpayScope *scope, int feature, const char *model);
 static List *
 inputs_of(const AgentpayScope *scope, const char *point, const char *model);
 
@@ -78,13 +96,11 @@ agentpay_check_expression(PG_FUNCTION_ARGS)
 static void
 read_scope(AgentpayScope *scope, const char *point)
 {
-	Relation relation = relation_open(scope->relation, AccessShareLock);
 	AgentpayOwnerState owner;
 	const char **zones;
 	int n_zones;
 
-	scope->owner = relation->rd_rel->relowner;
-	relation_close(relation, NoLock);
+	read_owner(scope);
 	agentpay_owner_enter(&owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
@@ -102,6 +118,105 @@ read_scope(AgentpayScope *scope, const char *point)
 							  &scope->n_lists);
 	SPI_finish();
 	agentpay_owner_leave(&owner);
+	if (scope->usage != AGENTPAY_USAGE_FEATURE)
+		read_feature_types(scope, point);
+}
+
+static void
+read_owner(AgentpayScope *scope)
+{
+	Relation relation = relation_open(scope->relation, AccessShareLock);
+
+	scope->owner = relation->rd_rel->relowner;
+	relation_close(relation, NoLock);
+}
+
+/* Windows are float8; a lookup is of its value's type, if that compiles. */
+static void
+read_feature_types(AgentpayScope *scope, const char *point)
+{
+	Oid *types = palloc(sizeof(Oid) * Max(scope->n_features, 1));
+	AgentpayOwnerState owner;
+	const char **lookups; /* '<table> <value>', or '' */
+	int n;
+
+	agentpay_owner_enter(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	lookups = read_names("SELECT CASE kind WHEN 'lookup' THEN"
+						 " pg_catalog.concat(from_table::oid, ' ', value)"
+						 " ELSE '' END FROM agentpay.features"
+						 " WHERE point = $1 ORDER BY name",
+						 point, &n);
+	SPI_finish();
+	agentpay_owner_leave(&owner);
+	for (int i = 0; i < scope->n_features; i++)
+	{
+		Lookup lookup = {.scope = {.usage = AGENTPAY_USAGE_FEATURE,
+								   .time_zone = scope->time_zone}};
+		ErrorData *error;
+
+		types[i] = FLOAT8OID;
+		if (lookups[i][0] == '\0')
+			continue;
+		lookup.scope.relation = atooid(lookups[i]);
+		lookup.value = strchr(lookups[i], ' ') + 1;
+		types[i] = agentpay_contain(lookup_body, &lookup, &error) ? lookup.type
+																  : InvalidOid;
+	}
+	scope->feature_types = types;
+}
+
+static void
+lookup_body(void *arg)
+{
+	Lookup *lookup = arg;
+
+	read_owner(&lookup->scope);
+	find_lookup_type(lookup);
+}
+
+/* With the settings that expressions see. */
+static void
+find_lookup_type(Lookup *lookup)
+{
+	ErrorContextCallback *context = error_context_stack;
+	AgentpayExpressionState saved;
+
+	agentpay_expression_enter(&lookup->scope, false, &saved);
+	PG_TRY();
+	{
+		/* Without the text of the statements that led here. */
+		error_context_stack = NULL;
+		lookup->type = agentpay_lookup_type(&lookup->scope, lookup->value,
+											lookup->default_value);
+	}
+	PG_FINALLY();
+	{
+		agentpay_expression_leave(&saved);
+	}
+	PG_END_TRY();
+	error_context_stack = context;
+}
+
+/*
+ * agentpay._lookup_type(table_name, point, value, default_value): the type of
+ * a lookup's value; an error when that or default_value does not compile.
+ */
+Datum
+agentpay_sql_lookup_type(PG_FUNCTION_ARGS)
+{
+	Lookup lookup = {.scope = {.usage = AGENTPAY_USAGE_FEATURE}};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	lookup.scope.relation = PG_GETARG_OID(0);
+	lookup.value = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	if (!PG_ARGISNULL(3))
+		lookup.default_value = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	read_scope(&lookup.scope, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	find_lookup_type(&lookup);
+	PG_RETURN_OID(lookup.type);
 }
 
 /* The query's first column, as strings in the memory of SPI's caller. */
@@ -205,6 +320,36 @@ compare_cells(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
+/* A feature that is no number and no boolean. */
+static void
+refuse_input(const AgentpayScope *scope, int feature, const char *model)
+{
+	Oid type = agentpay_scope_feature_type(scope, feature);
+
+	switch (type)
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+		case InvalidOid: /* it fails by itself */
+			return;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("model \"%s\" reads feature \"%s\", which is of "
+							"type %s",
+							model, scope->features[feature],
+							format_type_be(type)),
+					 errdetail("A model's inputs are numbers and booleans."),
+					 errhint("Make the feature's value a number, for example "
+							 "by comparing it with something.")));
+	}
+}
+
 /* What a model reads, all of which the point must have. */
 static List *
 inputs_of(const AgentpayScope *scope, const char *point, const char *model)
@@ -230,7 +375,11 @@ inputs_of(const AgentpayScope *scope, const char *point, const char *model)
 					 get_attgenerated(scope->relation, column) == '\0';
 
 		for (int j = 0; j < scope->n_features && !known; j++)
+		{
 			known = strcmp(scope->features[j], inputs[i]) == 0;
+			if (known)
+				refuse_input(scope, j, model);
+		}
 		if (!known)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),

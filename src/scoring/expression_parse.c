@@ -45,6 +45,8 @@ static void
 consider_name(NameSearch *search, const char *name, StringInfo known);
 static void check_column(AgentpayExpressionParse *parse, Var *column);
 static bool is_generated(Relation relation, AttrNumber attribute);
+static Node *
+make_feature(AgentpayExpressionParse *parse, int feature, int location);
 static Node *make_param(int index, Oid type, int location);
 static Node *finish_names(Node *node, void *context);
 static Node *domain_column(AgentpayExpressionParse *parse, Var *column);
@@ -159,7 +161,7 @@ resolve_first(ParseState *pstate, ColumnRef *ref)
 						  ref->location);
 	if (scope->usage != AGENTPAY_USAGE_FEATURE && !parse->checking &&
 		feature >= 0)
-		return make_param(feature, FLOAT8OID, ref->location);
+		return make_feature(parse, feature, ref->location);
 	return NULL;
 }
 
@@ -175,7 +177,7 @@ resolve_last(ParseState *pstate, ColumnRef *ref, Node *found)
 	if (feature >= 0 && scope->usage != AGENTPAY_USAGE_FEATURE)
 	{
 		if (found == NULL)
-			return make_param(feature, FLOAT8OID, ref->location);
+			return make_feature(parse, feature, ref->location);
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_COLUMN),
 				 errmsg("\"%s\" is a feature and a column", name),
@@ -346,6 +348,25 @@ is_generated(Relation relation, AttrNumber attribute)
 			return true;
 	}
 	return false;
+}
+
+static Node *
+make_feature(AgentpayExpressionParse *parse, int feature, int location)
+{
+	Oid type = agentpay_scope_feature_type(parse->scope, feature);
+
+	if (!OidIsValid(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("feature \"%s\" has no type now",
+						parse->scope->features[feature]),
+				 errdetail("Its value does not compile any more: a table, "
+						   "column or function is gone or has changed."),
+				 errhint("UPDATE agentpay.features SET value = … WHERE name = "
+						 "%s;",
+						 quote_literal_cstr(parse->scope->features[feature])),
+				 parser_errposition(parse->pstate, location)));
+	return make_param(feature, type, location);
 }
 
 static Node *

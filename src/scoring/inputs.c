@@ -200,7 +200,7 @@ add_column(Collector *collector, AttrNumber attno, int agent)
 		tighten(input, policy);
 }
 
-/* A feature or a model; both are float8. */
+/* A feature or a model, by the type of its parameter. */
 static void
 add_param(Collector *collector, int param, int agent)
 {
@@ -213,11 +213,15 @@ add_param(Collector *collector, int param, int agent)
 					   scope->models[param - AGENTPAY_PARAM_MODEL(scope, 0)]);
 	AgentpayInput *input = add(collector, name, agent);
 
-	if (input->column.type == FLOAT8OID)
+	if (OidIsValid(input->column.type))
 		return;
+	/* one without a type is broken, and NULL */
 	input->column.type = FLOAT8OID;
+	if (OidIsValid(collector->point->params->params[param].ptype))
+		input->column.type = collector->point->params->params[param].ptype;
 	input->param = param;
 	prepare_output(input);
+	input->scanned = needs_scan(input->column.type);
 	if (is_feature)
 		feature_policy(collector, input);
 }
@@ -309,9 +313,10 @@ feature_policy(Collector *collector, AgentpayInput *input)
 	AgentpayExpression *value;
 	int attno = -1;
 
-	if (feature->kind != AGENTPAY_FEATURE_WINDOW ||
-		feature->aggregate == AGENTPAY_AGGREGATE_COUNT ||
-		feature->aggregate == AGENTPAY_AGGREGATE_RATE ||
+	if (feature->kind == AGENTPAY_FEATURE_SINCE_LAST ||
+		(feature->kind == AGENTPAY_FEATURE_WINDOW &&
+		 (feature->aggregate == AGENTPAY_AGGREGATE_COUNT ||
+		  feature->aggregate == AGENTPAY_AGGREGATE_RATE)) ||
 		point->features[input->param].broken != NULL)
 		return;
 	scope = agentpay_feature_scope(point->config, feature,

@@ -147,9 +147,13 @@ any_stale(const AgentpayPoint *point)
 			agentpay_expression_stale(point->agents[i].invoke_when))
 			return true;
 	for (int i = 0; i < point->config->n_features; i++)
-		if (point->features[i].reader != NULL &&
-			agentpay_feature_stale(point->features[i].reader))
+	{
+		const AgentpayFeatureSlot *slot = &point->features[i];
+
+		if ((slot->reader != NULL && agentpay_feature_stale(slot->reader)) ||
+			(slot->lookup != NULL && agentpay_lookup_stale(slot->lookup)))
 			return true;
+	}
 	return false;
 }
 

@@ -25,6 +25,7 @@
 #include "privacy/policy.h"
 #include "scoring/expression.h"
 #include "scoring/features.h"
+#include "scoring/lookup.h"
 #include "scoring/models.h"
 
 /* A column of the leaf, by its base type. attno 0: there is none. */
@@ -64,7 +65,9 @@ typedef struct AgentpayRuleset
 
 typedef struct AgentpayFeatureSlot
 {
-	AgentpayFeature *reader; /* NULL: broken says why, or it is not needed */
+	/* both NULL: broken says why, or it is not needed */
+	AgentpayFeature *reader; /* of a window or since_last */
+	AgentpayLookup *lookup;
 	ErrorData *broken;
 	bool needed;
 } AgentpayFeatureSlot;

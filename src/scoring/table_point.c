@@ -33,6 +33,8 @@ typedef struct Attempt
 	const AgentpayFeatureConfig *feature;
 	AgentpayExpression *expression;
 	AgentpayFeature *reader;
+	AgentpayLookup *lookup;
+	Oid type; /* of the lookup */
 	AgentpayModelSlot *model;
 } Attempt;
 
@@ -43,6 +45,8 @@ compile_target(AgentpayTarget *target, Relation leaf, const char *name);
 static void compile_outcomes(AgentpayPoint *point);
 static void outcomes_body(void *arg);
 static void compile_scope(AgentpayPoint *point, AgentpayConfig *whole);
+static void compile_feature_types(AgentpayPoint *point);
+static void lookup_type_body(void *arg);
 static void compile_rulesets(AgentpayPoint *point);
 static void compile_rules(AgentpayPoint *point, AgentpayRuleset *ruleset);
 static void compile_agents(AgentpayPoint *point);
@@ -81,6 +85,8 @@ agentpay_point_compile(AgentpayPoint *point, Relation leaf,
 	PG_TRY();
 	{
 		compile_outcomes(point);
+		compile_feature_types(point);
+		point->params = agentpay_expression_params(&point->scope);
 		compile_rulesets(point);
 		compile_agents(point);
 		compile_models(point, leaf);
@@ -106,8 +112,12 @@ agentpay_point_free(AgentpayPoint *point)
 		if (point->agents[i].invoke_when != NULL)
 			agentpay_expression_free(point->agents[i].invoke_when);
 	for (int i = 0; i < point->config->n_features; i++)
+	{
 		if (point->features[i].reader != NULL)
 			agentpay_feature_free(point->features[i].reader);
+		if (point->features[i].lookup != NULL)
+			agentpay_lookup_free(point->features[i].lookup);
+	}
 }
 
 bool
@@ -131,10 +141,18 @@ agentpay_point_columns(const AgentpayPoint *point)
 		if (!point->inputs[i].shadow)
 			columns = bms_add_member(columns, point->inputs[i].column.attno);
 	for (int i = 0; i < point->config->n_features; i++)
-		if (point->features[i].reader != NULL &&
-			!agentpay_point_only_shadows(point, i))
-			columns = bms_add_members(columns, agentpay_feature_columns(
-												   point->features[i].reader));
+	{
+		const AgentpayFeatureSlot *slot = &point->features[i];
+
+		if (agentpay_point_only_shadows(point, i))
+			continue;
+		if (slot->reader != NULL)
+			columns = bms_add_members(columns,
+									  agentpay_feature_columns(slot->reader));
+		if (slot->lookup != NULL)
+			columns = bms_add_members(columns,
+									  agentpay_lookup_columns(slot->lookup));
+	}
 	return columns;
 }
 
@@ -314,7 +332,38 @@ compile_scope(AgentpayPoint *point, AgentpayConfig *whole)
 											   scope->time_zone);
 		scope->time_zone = "UTC";
 	}
-	point->params = agentpay_expression_params(scope);
+}
+
+/* Of what rules may read; a lookup whose value does not compile has none. */
+static void
+compile_feature_types(AgentpayPoint *point)
+{
+	const AgentpayPointConfig *config = point->config;
+	Oid *types = palloc(sizeof(Oid) * Max(config->n_features, 1));
+
+	for (int i = 0; i < config->n_features; i++)
+	{
+		Attempt attempt = {.point = point, .feature = &config->features[i]};
+
+		types[i] = FLOAT8OID;
+		if (config->features[i].kind == AGENTPAY_FEATURE_LOOKUP)
+			types[i] = agentpay_contain(lookup_type_body, &attempt,
+										&point->features[i].broken)
+						   ? attempt.type
+						   : InvalidOid;
+	}
+	point->scope.feature_types = types;
+}
+
+static void
+lookup_type_body(void *arg)
+{
+	Attempt *attempt = arg;
+	AgentpayScope scope =
+		agentpay_feature_scope(attempt->point->config, attempt->feature,
+							   attempt->point->scope.relation);
+
+	attempt->type = agentpay_lookup_type(&scope, attempt->feature->value, NULL);
 }
 
 /* The active version, or none, and those in shadow. */
@@ -515,11 +564,15 @@ compile_features(AgentpayPoint *point, Relation leaf)
 		AgentpayFeatureSlot *slot = &point->features[i];
 		Attempt attempt = {.point = point,
 						   .leaf = leaf,
-						   .feature = &config->features[i]};
+						   .feature = &config->features[i],
+						   .type = point->scope.feature_types[i]};
 
-		if (slot->needed &&
+		if (slot->needed && slot->broken == NULL &&
 			agentpay_contain(feature_body, &attempt, &slot->broken))
+		{
 			slot->reader = attempt.reader;
+			slot->lookup = attempt.lookup;
+		}
 	}
 }
 
@@ -527,10 +580,15 @@ static void
 feature_body(void *arg)
 {
 	Attempt *attempt = arg;
+	const AgentpayPointConfig *config = attempt->point->config;
+	Oid leaf = RelationGetRelid(attempt->leaf);
 
-	attempt->reader = agentpay_feature_compile(attempt->point->config,
-											   attempt->feature,
-											   RelationGetRelid(attempt->leaf));
+	if (attempt->feature->kind == AGENTPAY_FEATURE_LOOKUP)
+		attempt->lookup = agentpay_lookup_compile(config, attempt->feature,
+												  leaf, attempt->type);
+	else
+		attempt->reader = agentpay_feature_compile(config, attempt->feature,
+												   leaf);
 }
 
 /* As if reading the column had failed. */

@@ -106,7 +106,8 @@ agentpay_velocity_make(const AgentpayFeatureConfig *config, Oid leaf)
 	velocity->keys = palloc(sizeof(char *) * config->n_keys);
 	velocity->key_columns = palloc(sizeof(AttrNumber) * config->n_keys);
 	velocity->key_types = palloc(sizeof(Oid) * config->n_keys);
-	velocity->time_column = pstrdup(config->from_time);
+	if (config->from_time != NULL)
+		velocity->time_column = pstrdup(config->from_time);
 
 	register_callback();
 	on_reset->func = unlink_velocity;
@@ -130,7 +131,8 @@ agentpay_velocity_make(const AgentpayFeatureConfig *config, Oid leaf)
 		velocity->key_types[i] = getBaseType(
 			get_atttype(leaf, velocity->key_columns[i]));
 	}
-	velocity->time_type = time_type_of(velocity);
+	if (velocity->time_column != NULL)
+		velocity->time_type = time_type_of(velocity);
 	agentpay_velocity_find_sources(velocity);
 	for (int i = 0; i < velocity->n_sources; i++)
 		if (velocity->sources[i]->relation == leaf)
@@ -266,6 +268,7 @@ scan_until_complete(Reading *reading)
 		bool complete = true;
 
 		reading->judge = agentpay_velocity_judge_make(scan->newest_first);
+		reading->judge->settled_only = scan->settled_only;
 		if (list_first)
 		{
 			reading->listing = true;
@@ -362,10 +365,12 @@ scan_source(Reading *reading, AgentpayVelocitySource *source, Relation relation,
 	Relation index = index_open(source->index, AccessShareLock);
 	IndexScanDesc scan;
 
-	memcpy(keys, source->keys, sizeof(ScanKeyData) * (n_keys + 2));
+	memcpy(keys, source->keys, sizeof(ScanKeyData) * source->n_scan_keys);
 	for (int i = 0; i < n_keys; i++)
 		keys[i].sk_argument = reading->key[source->key_order[i]];
-	if (velocity->time_type == DATEOID)
+	if (source->time == InvalidAttrNumber)
+		Assert(source->n_scan_keys == n_keys);
+	else if (velocity->time_type == DATEOID)
 	{
 		keys[n_keys].sk_argument = DateADTGetDatum(range->above);
 		keys[n_keys + 1].sk_argument = DateADTGetDatum(range->up_to);
@@ -378,8 +383,9 @@ scan_source(Reading *reading, AgentpayVelocitySource *source, Relation relation,
 
 	/* the judge's snapshot keeps what it sees from being vacuumed */
 	InitNonVacuumableSnapshot(not_dead, GlobalVisTestFor(relation));
-	scan = AGENTPAY_INDEX_BEGINSCAN(relation, index, &not_dead, n_keys + 2);
-	index_rescan(scan, keys, n_keys + 2, NULL, 0);
+	scan = AGENTPAY_INDEX_BEGINSCAN(relation, index, &not_dead,
+									source->n_scan_keys);
+	index_rescan(scan, keys, source->n_scan_keys, NULL, 0);
 	scan_rows(reading, source, scan, range);
 	reading->n_leaves++;
 	index_endscan(scan);
@@ -398,13 +404,16 @@ scan_rows(Reading *reading, AgentpayVelocitySource *source, IndexScanDesc scan,
 
 	while (index_getnext_slot(scan, direction, slot))
 	{
-		TimestampTz at;
+		TimestampTz at = DT_NOEND;
 		Datum time;
 		bool isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		time = slot_getattr(slot, source->time, &isnull);
-		at = time_of(reading->velocity, time);
+		if (source->time != InvalidAttrNumber)
+		{
+			time = slot_getattr(slot, source->time, &isnull);
+			at = time_of(reading->velocity, time);
+		}
 		if (range->recheck && (at <= visitor->after || at > visitor->until))
 			continue;
 		if (reading->listing)
@@ -432,7 +441,7 @@ range_of(AgentpayVelocity *velocity, AgentpayVelocityScan *scan)
 {
 	Range range = {scan->after, scan->until, false};
 
-	if (velocity->time_type == TIMESTAMPTZOID)
+	if (velocity->time_type == TIMESTAMPTZOID || velocity->time_column == NULL)
 		return range;
 	range.recheck = true;
 	if (TIMESTAMP_NOT_FINITE(range.above) ||

@@ -29,10 +29,11 @@ typedef struct AgentpayVelocitySource
 	/* the rest from the first time that the leaf is read */
 	bool ready;
 	Oid index;
-	bool descending;	  /* the time column of the index */
-	int *key_order;		  /* the key that each index column stands for */
+	bool descending; /* the time column of the index */
+	int *key_order;	 /* the key that each index column stands for */
+	int n_scan_keys;
 	ScanKeyData *keys;	  /* key columns, time above, time up to */
-	AttrNumber time;	  /* of the leaf */
+	AttrNumber time;	  /* of the leaf; 0: there is none */
 	TupleTableSlot *slot; /* for its rows */
 	void *extra;		  /* the visitor's; in MemoryContext context */
 	MemoryContext context;
@@ -50,10 +51,10 @@ typedef struct AgentpayVelocity
 	char **keys;			 /* columns of table */
 	AttrNumber *key_columns; /* of leaf, the same values */
 	Oid *key_types;			 /* of these; domains: their base type */
-	char *time_column;
-	Oid time_type; /* timestamptz, timestamp or date */
-	bool busy;	   /* from begin to end of a scan: it serves no other one */
-	bool stale;	   /* since it was made */
+	char *time_column;		 /* NULL: rows are found by keys that are unique */
+	Oid time_type;			 /* timestamptz, timestamp or date */
+	bool busy;	/* from begin to end of a scan: it serves no other one */
+	bool stale; /* since it was made */
 	bool sources_stale; /* since they were found */
 	MemoryContext sources_context;
 	int n_sources; /* the newest times first */
@@ -67,13 +68,15 @@ typedef struct AgentpayVelocity
  * Who looks at rows.  row() returns false when it needs no older or younger
  * row of this leaf; it may raise after.  forget() is called when all begins
  * anew, because the table changed under the scan.  itself(), unless it is
- * NULL, gets the row whose past is read, at the end.
+ * NULL, gets the row whose past is read, at the end.  Rows without a time
+ * column are shown at DT_NOEND, and lie between DT_NOBEGIN and that.
  */
 typedef struct AgentpayVelocityScan
 {
 	TimestampTz after; /* exclusive */
 	TimestampTz until; /* inclusive */
 	bool newest_first; /* otherwise in no order */
+	bool settled_only; /* what others have in flight does not count */
 	bool (*row)(struct AgentpayVelocityScan *scan,
 				AgentpayVelocitySource *source, TupleTableSlot *slot,
 				TimestampTz at);
@@ -100,6 +103,7 @@ typedef struct AgentpayVelocityJudge
 	MemoryContext context;
 	Snapshot snapshot;
 	bool twice_is_once; /* no harm if a row that moves is seen twice */
+	bool settled_only;	/* no row that another transaction has in flight */
 	bool in_flight_mattered;
 	int n_in_flight; /* transactions */
 	int max_in_flight;

@@ -27,6 +27,9 @@
  * row that one transaction changes and then moves counts twice until it
  * commits.)
  *
+ * Where only what is settled counts, nothing that S does not see does, this
+ * transaction's own rows aside.
+ *
  * Whether a transaction has aborted is asked once, so that both versions get
  * one answer.  S is of now, also under REPEATABLE READ: concurrent rows must
  * not hide.
@@ -256,7 +259,8 @@ hidden_row_counts(AgentpayVelocityJudge *judge, TupleTableSlot *slot,
 {
 	TransactionId inserter = HeapTupleHeaderGetRawXmin(header);
 
-	if (!is_inserted(header) || !XidInMVCCSnapshot(inserter, judge->snapshot) ||
+	if (judge->settled_only || !is_inserted(header) ||
+		!XidInMVCCSnapshot(inserter, judge->snapshot) ||
 		(judge->listed && !is_listed(judge, slot)) ||
 		has_aborted(judge, inserter))
 		return false;

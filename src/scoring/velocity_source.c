@@ -61,6 +61,8 @@ static int64
 bound_value(AgentpayVelocity *velocity, List *datums, int64 if_unbounded);
 static int key_of(const AgentpayVelocity *velocity, const char *column);
 static bool same_equality(Oid a, Oid b);
+static void
+prepare_time(AgentpayVelocitySource *source, Relation index, int column);
 static Oid find_index(AgentpayVelocity *velocity, Relation relation);
 static bool
 index_fits(AgentpayVelocity *velocity, Relation relation, HeapTuple index);
@@ -137,10 +139,10 @@ walk_partitions(Walk *walk, Relation parent, bool on_path, int64 from,
 	AgentpayVelocity *velocity = walk->velocity;
 	PartitionKey key = RelationGetPartitionKey(parent);
 	PartitionDesc desc = RelationGetPartitionDesc(parent, true);
-	AttrNumber time = get_attnum(RelationGetRelid(parent),
-								 velocity->time_column);
-	bool by_time = key->strategy == PARTITION_STRATEGY_RANGE &&
-				   key->partattrs[0] == time;
+	bool by_time = velocity->time_column != NULL &&
+				   key->strategy == PARTITION_STRATEGY_RANGE &&
+				   key->partattrs[0] == get_attnum(RelationGetRelid(parent),
+												   velocity->time_column);
 	bool only_path = on_path && equal_keys_share_child(velocity, parent, key);
 
 	for (int i = 0; i < desc->nparts; i++)
@@ -324,6 +326,7 @@ agentpay_velocity_prepare(AgentpayVelocity *velocity,
 	index = index_open(source->index, AccessShareLock);
 	source->key_order = palloc(sizeof(int) * n_keys);
 	source->keys = palloc0(sizeof(ScanKeyData) * (n_keys + 2));
+	source->n_scan_keys = n_keys;
 	for (int i = 0; i < n_keys; i++)
 	{
 		AttrNumber column = index->rd_index->indkey.values[i];
@@ -335,12 +338,8 @@ agentpay_velocity_prepare(AgentpayVelocity *velocity,
 		init_scan_key(&source->keys[i], index, i, BTEqualStrategyNumber,
 					  argument_type(velocity, index, i, source->key_order[i]));
 	}
-	init_scan_key(&source->keys[n_keys], index, n_keys, BTGreaterStrategyNumber,
-				  index->rd_opcintype[n_keys]);
-	init_scan_key(&source->keys[n_keys + 1], index, n_keys,
-				  BTLessEqualStrategyNumber, index->rd_opcintype[n_keys]);
-	source->descending = (index->rd_indoption[n_keys] & INDOPTION_DESC) != 0;
-	source->time = index->rd_index->indkey.values[n_keys];
+	if (velocity->time_column != NULL)
+		prepare_time(source, index, n_keys);
 	index_close(index, AccessShareLock);
 
 	/* with its values for rows that are older than a column */
@@ -350,7 +349,25 @@ agentpay_velocity_prepare(AgentpayVelocity *velocity,
 	MemoryContextSwitchTo(old);
 }
 
-/* The same rule as agentpay._has_window_index(); InvalidOid: there is none. */
+/* The index's column after the keys. */
+static void
+prepare_time(AgentpayVelocitySource *source, Relation index, int column)
+{
+	Oid type = index->rd_opcintype[column];
+
+	init_scan_key(&source->keys[column], index, column, BTGreaterStrategyNumber,
+				  type);
+	init_scan_key(&source->keys[column + 1], index, column,
+				  BTLessEqualStrategyNumber, type);
+	source->n_scan_keys += 2;
+	source->descending = (index->rd_indoption[column] & INDOPTION_DESC) != 0;
+	source->time = index->rd_index->indkey.values[column];
+}
+
+/*
+ * The same rule as agentpay._has_window_index() and, without a time,
+ * agentpay._has_unique_index(); InvalidOid: there is none.
+ */
 static Oid
 find_index(AgentpayVelocity *velocity, Relation relation)
 {
@@ -375,7 +392,10 @@ find_index(AgentpayVelocity *velocity, Relation relation)
 	return found;
 }
 
-/* A btree over all rows, on the key columns in any order, then the time. */
+/*
+ * A btree over all rows, on the key columns in any order, then the time; or a
+ * unique one on just these.
+ */
 static bool
 index_fits(AgentpayVelocity *velocity, Relation relation, HeapTuple tuple)
 {
@@ -383,11 +403,14 @@ index_fits(AgentpayVelocity *velocity, Relation relation, HeapTuple tuple)
 	TupleDesc row = RelationGetDescr(relation);
 	oidvector *collations;
 	Bitmapset *keys = NULL;
+	bool timed = velocity->time_column != NULL;
 	HeapTuple class;
 	bool btree;
 
 	if (!index->indisvalid || !index->indisready ||
-		index->indnkeyatts <= velocity->n_keys ||
+		index->indnkeyatts < velocity->n_keys + timed ||
+		(!timed && (index->indnkeyatts > velocity->n_keys ||
+					!index->indisunique || !index->indimmediate)) ||
 		!heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
 		return false;
 	class = SearchSysCache1(RELOID, ObjectIdGetDatum(index->indexrelid));
@@ -401,7 +424,7 @@ index_fits(AgentpayVelocity *velocity, Relation relation, HeapTuple tuple)
 	collations = (oidvector *) DatumGetPointer(
 		SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indcollation,
 						&(bool){false}));
-	for (int i = 0; i <= velocity->n_keys; i++)
+	for (int i = 0; i < velocity->n_keys + timed; i++)
 	{
 		AttrNumber number = index->indkey.values[i];
 		Form_pg_attribute column;
@@ -418,7 +441,7 @@ index_fits(AgentpayVelocity *velocity, Relation relation, HeapTuple tuple)
 			return false;
 		keys = bms_add_member(keys, key);
 	}
-	return false;
+	return true;
 }
 
 static void
@@ -428,16 +451,20 @@ refuse_without_index(AgentpayVelocity *velocity, Relation relation)
 
 	initStringInfo(&columns);
 	for (int i = 0; i < velocity->n_keys; i++)
-		appendStringInfo(&columns, "%s, ", quote_identifier(velocity->keys[i]));
-	appendStringInfoString(&columns, quote_identifier(velocity->time_column));
+		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(velocity->keys[i]));
+	if (velocity->time_column != NULL)
+		appendStringInfo(&columns, ", %s",
+						 quote_identifier(velocity->time_column));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("table \"%s\" lacks the index that a feature needs",
 					RelationGetRelationName(relation)),
-			 errdetail("The rows of a window are found by an index on (%s), "
-					   "on all rows.",
+			 errdetail("Its rows are found by %s index on (%s), on all rows.",
+					   velocity->time_column != NULL ? "an" : "a unique",
 					   columns.data),
-			 errhint("CREATE INDEX ON %s (%s);",
+			 errhint("CREATE %sINDEX ON %s (%s);",
+					 velocity->time_column != NULL ? "" : "UNIQUE ",
 					 quote_qualified_identifier(
 						 get_namespace_name(RelationGetNamespace(relation)),
 						 RelationGetRelationName(relation)),
