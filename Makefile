@@ -8,7 +8,7 @@
 # they do not include PGXS.
 SUITES := core unit lint regress pgtap isolation tap server matrix assert
 SCRIPTED := help prepare stage format check $(addprefix check-,$(SUITES)) \
-	demo demo-psql demo-stop bench bench-instructions
+	check-handbook demo demo-psql demo-stop bench bench-instructions
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -34,6 +34,9 @@ check:
 
 $(addprefix check-,$(SUITES)): check-%:
 	@scripts/check $*
+
+check-handbook: stage
+	@scripts/with-stage test/handbook/run
 
 demo: stage
 	@scripts/with-stage test/demo/run
