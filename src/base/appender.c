@@ -180,9 +180,12 @@ agentpay_appender_put(AgentpayAppender *appender, TimestampTz at, Datum *values,
 	slot = next_slot(appender);
 	fill_slot(appender, slot, values, nulls);
 	slot->tts_tableOid = appender->leaf->relid;
+	/* before it is a tuple, out of which they would have to be taken again */
 	if (appender->leaf->result->ri_RelationDesc->rd_att->constr)
 		ExecConstraints(appender->leaf->result, slot, appender->leaf->estate);
 	ResetPerTupleExprContext(appender->leaf->estate);
+	ExecMaterializeSlot(slot);
+	appender->bytes += ((BufferHeapTupleTableSlot *) slot)->base.tuple->t_len;
 
 	appender->used++;
 	if (appender->used >= BUFFERED_ROWS || appender->bytes >= BUFFERED_BYTES)
@@ -438,7 +441,7 @@ next_slot(AgentpayAppender *appender)
 	return leaf->slots[appender->used];
 }
 
-/* Copies the row into the slot, so that the caller may free its values. */
+/* The slot points to the values until it is materialized. */
 static void
 fill_slot(AgentpayAppender *appender, TupleTableSlot *slot, Datum *values,
 		  bool *nulls)
@@ -454,8 +457,6 @@ fill_slot(AgentpayAppender *appender, TupleTableSlot *slot, Datum *values,
 	ExecStoreVirtualTuple(target);
 	if (leaf->map)
 		execute_attr_map_slot(leaf->map->attrMap, target, slot);
-	ExecMaterializeSlot(slot);
-	appender->bytes += ((BufferHeapTupleTableSlot *) slot)->base.tuple->t_len;
 }
 
 /*

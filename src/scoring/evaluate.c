@@ -31,6 +31,17 @@
 /* Sampling draws from a million buckets: sample_percent has four digits. */
 #define BUCKETS 1000000
 
+/*
+ * What another row of the table is being evaluated with, when a function that
+ * a rule or feature calls inserts this one.
+ */
+typedef struct Around
+{
+	bool nested;
+	TupleTableSlot *row;
+	ParamExternData *params;
+} Around;
+
 /* One step's subject, whatever it is. */
 typedef struct Step
 {
@@ -41,6 +52,9 @@ typedef struct Step
 	JsonbPair *pairs;
 } Step;
 
+static void enter(AgentpayEvaluation *evaluation, Around *around);
+static void leave(AgentpayEvaluation *evaluation, Around *around);
+static TupleTableSlot *unpacked(AgentpayTable *table, TupleTableSlot *row);
 static void whole_body(void *arg);
 static void begin(AgentpayEvaluation *evaluation);
 static void
@@ -70,9 +84,11 @@ agentpay_evaluate(AgentpayEvaluation *evaluation)
 {
 	AgentpayPoint *point = evaluation->point;
 	AgentpayExpressionState saved;
+	Around around;
 	ErrorData *error;
 
 	evaluation->careful = false;
+	enter(evaluation, &around);
 	agentpay_expression_enter(&point->scope, point->foreign_functions, &saved);
 	PG_TRY();
 	{
@@ -85,8 +101,74 @@ agentpay_evaluate(AgentpayEvaluation *evaluation)
 	PG_FINALLY();
 	{
 		agentpay_expression_leave(&saved);
+		leave(evaluation, &around);
 	}
 	PG_END_TRY();
+}
+
+/* Makes room for the row in what its table keeps. */
+static void
+enter(AgentpayEvaluation *evaluation, Around *around)
+{
+	AgentpayTable *table = evaluation->table;
+	ParamListInfo params = evaluation->point->params;
+	Size size = sizeof(ParamExternData) * params->numParams;
+
+	around->nested = table->evaluating;
+	if (around->nested)
+	{
+		around->row = table->econtext->ecxt_scantuple;
+		around->params = memcpy(palloc(size), params->params, size);
+	}
+	else
+	{
+		ResetExprContext(table->econtext);
+		if (table->unpacked != NULL)
+			evaluation->row = unpacked(table, evaluation->row);
+		table->evaluating = true;
+	}
+}
+
+/* Leaves it as it was. */
+static void
+leave(AgentpayEvaluation *evaluation, Around *around)
+{
+	AgentpayTable *table = evaluation->table;
+	ParamListInfo params = evaluation->point->params;
+
+	table->evaluating = around->nested;
+	if (!around->nested)
+		return;
+	table->econtext->ecxt_scantuple = around->row;
+	memcpy(params->params, around->params,
+		   sizeof(ParamExternData) * params->numParams);
+}
+
+/*
+ * The row with its numbers as they are computed with.  In a tuple they are
+ * packed, and each expression that reads one would unpack it again.
+ */
+static TupleTableSlot *
+unpacked(AgentpayTable *table, TupleTableSlot *row)
+{
+	TupleTableSlot *slot = table->unpacked;
+
+	slot_getallattrs(row);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, row->tts_values,
+		   sizeof(Datum) * slot->tts_tupleDescriptor->natts);
+	memcpy(slot->tts_isnull, row->tts_isnull,
+		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	for (int i = 0; i < table->n_used; i++)
+	{
+		int at = table->used[i].attno - 1;
+
+		if (table->used[i].type == NUMERICOID && !slot->tts_isnull[at] &&
+			VARATT_IS_SHORT(DatumGetPointer(slot->tts_values[at])))
+			slot->tts_values[at] = NumericGetDatum(
+				DatumGetNumeric(slot->tts_values[at]));
+	}
+	return ExecStoreVirtualTuple(slot);
 }
 
 bool
@@ -152,7 +234,6 @@ begin(AgentpayEvaluation *evaluation)
 	evaluation->inputs = NULL;
 	for (int i = 0; i < point->params->numParams; i++)
 		set_param(point, i, (Datum) 0, true);
-	ResetExprContext(evaluation->table->econtext);
 	evaluation->table->econtext->ecxt_scantuple = evaluation->row;
 	evaluation->occurred_at = evaluation->decided_at;
 	evaluation->amount = (Datum) 0;
@@ -343,7 +424,7 @@ note_lost_columns(AgentpayEvaluation *evaluation)
 		{config->reasons_column, point->reasons.column.attno},
 	};
 
-	for (int i = 0; i < lengthof(columns); i++)
+	for (int i = 0; point->lost_columns && i < lengthof(columns); i++)
 	{
 		ErrorData error = {.sqlerrcode = ERRCODE_UNDEFINED_COLUMN};
 

@@ -126,14 +126,6 @@ agentpay_expression_stale(const AgentpayExpression *expression)
 	return !expression->plan->is_valid;
 }
 
-Datum
-agentpay_expression_eval(AgentpayExpression *expression, ExprContext *econtext,
-						 bool *isnull)
-{
-	econtext->ecxt_param_list_info = expression->values;
-	return ExecEvalExprSwitchContext(expression->state, econtext, isnull);
-}
-
 /*
  * For built-in functions the settings are changed behind the GUC machinery,
  * which would cost more than most expressions; nothing in between looks at
@@ -154,7 +146,7 @@ agentpay_expression_enter(const AgentpayScope *scope, bool foreign,
 	saved->null_equals = Transform_null_equals;
 	saved->array_nulls = Array_nulls;
 	saved->switched = false;
-	zone = pg_tzset(scope->time_zone);
+	zone = scope->zone ? scope->zone : pg_tzset(scope->time_zone);
 	if (zone == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("unknown time zone: \"%s\"", scope->time_zone),

@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 
+#include "executor/executor.h"
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
 #include "nodes/params.h"
@@ -40,6 +41,7 @@ typedef struct AgentpayScope
 	int n_lists;
 	const char **lists;	   /* NULL: in_list() says so when it runs */
 	const char *time_zone; /* the point's */
+	struct pg_tz *zone;	   /* the same, when it has been looked up */
 	Oid owner;			   /* of the point's table: runs foreign functions */
 } AgentpayScope;
 
@@ -86,10 +88,16 @@ extern bool agentpay_expression_stale(const AgentpayExpression *expression);
 
 /*
  * On the row in econtext->ecxt_scantuple, with the values given to compile;
- * the result is in the per-tuple memory.
+ * the result is in the per-tuple memory.  Inline: a thousand rules a row call
+ * it.
  */
-extern Datum agentpay_expression_eval(AgentpayExpression *expression,
-									  ExprContext *econtext, bool *isnull);
+static inline Datum
+agentpay_expression_eval(AgentpayExpression *expression, ExprContext *econtext,
+						 bool *isnull)
+{
+	econtext->ecxt_param_list_info = expression->values;
+	return ExecEvalExprSwitchContext(expression->state, econtext, isnull);
+}
 
 /*
  * The settings that expressions see: the point's time zone, ISO dates, the

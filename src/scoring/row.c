@@ -40,6 +40,7 @@ agentpay_row_id(AgentpayPoint *point, TupleTableSlot *row)
 {
 	bool isnull;
 	Datum id = slot_getattr(row, point->id.attno, &isnull);
+	char *digits;
 
 	if (isnull)
 		ereport(ERROR,
@@ -48,8 +49,23 @@ agentpay_row_id(AgentpayPoint *point, TupleTableSlot *row)
 						point->id.name, point->config->name),
 				 errhint("A decision is found by the row's id: give the row "
 						 "one.")));
-	return agentpay_text_form(point->id.type,
-							  OutputFunctionCall(&point->id_output, id));
+	switch (point->id.type)
+	{
+		case INT4OID:
+			digits = palloc(MAXINT8LEN + 1);
+			pg_ltoa(DatumGetInt32(id), digits);
+			return digits;
+		case INT8OID:
+			digits = palloc(MAXINT8LEN + 1);
+			pg_lltoa(DatumGetInt64(id), digits);
+			return digits;
+		case TEXTOID:
+			return TextDatumGetCString(id);
+		default:
+			return agentpay_text_form(point->id.type,
+									  OutputFunctionCall(&point->id_output,
+														 id));
+	}
 }
 
 bytea *

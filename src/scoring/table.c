@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/partition.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -223,7 +224,14 @@ collect_used(AgentpayTable *table, Relation leaf)
 	table->used = palloc0(sizeof(AgentpayColumn) *
 						  Max(bms_num_members(used), 1));
 	while ((attno = bms_next_member(used, attno)) >= 0)
-		agentpay_column_of(leaf, attno, &table->used[table->n_used++]);
+	{
+		AgentpayColumn *column = &table->used[table->n_used++];
+
+		agentpay_column_of(leaf, attno, column);
+		if (column->type == NUMERICOID && table->unpacked == NULL)
+			table->unpacked = MakeSingleTupleTableSlot(
+				CreateTupleDescCopy(RelationGetDescr(leaf)), &TTSOpsVirtual);
+	}
 }
 
 static void
@@ -231,6 +239,8 @@ free_table(AgentpayTable *table)
 {
 	for (int i = 0; i < table->n_points; i++)
 		agentpay_point_free(&table->points[i]);
+	if (table->unpacked != NULL)
+		ExecDropSingleTupleTableSlot(table->unpacked);
 	FreeExprContext(table->econtext, false);
 	agentpay_config_unpin(table->config);
 	MemoryContextDelete(table->context);

@@ -51,7 +51,9 @@ typedef struct AgentpayRule
 	const AgentpayRuleConfig *config;
 	AgentpayExpression *condition; /* NULL: broken says why */
 	ErrorData *broken;
-	Datum code; /* text */
+	Datum code;	   /* text */
+	bool is_whole; /* its score is, and below 10^12: points */
+	int64 points;
 } AgentpayRule;
 
 /* One version of the point's rules. */
@@ -135,6 +137,7 @@ typedef struct AgentpayPoint
 	float4 *propensities;	   /* by verdict */
 	ErrorData *outcome_broken; /* a verdict that the column does not take */
 	ErrorData *zone_broken;	   /* the point's time zone is not known here */
+	bool lost_columns;		   /* the table has not all that config names */
 	int n_rulesets;
 	AgentpayRuleset *rulesets;	   /* the active version, then the shadows */
 	Bitmapset *agents_read;		   /* parameters that agents need */
@@ -160,7 +163,9 @@ typedef struct AgentpayTable
 	AgentpayPoint *points;
 	int n_used; /* columns that were read, for the digest */
 	AgentpayColumn *used;
+	TupleTableSlot *unpacked; /* room for a row; NULL: no column gains */
 	ExprContext *econtext;
+	bool evaluating; /* a row of it */
 } AgentpayTable;
 
 /*

@@ -39,6 +39,7 @@ typedef struct Attempt
 } Attempt;
 
 static void compile_columns(AgentpayPoint *point, Relation leaf);
+static bool lost(const char *name, const AgentpayColumn *column);
 static void compile_key_index(AgentpayPoint *point);
 static void
 compile_target(AgentpayTarget *target, Relation leaf, const char *name);
@@ -49,6 +50,7 @@ static void compile_feature_types(AgentpayPoint *point);
 static void lookup_type_body(void *arg);
 static void compile_rulesets(AgentpayPoint *point);
 static void compile_rules(AgentpayPoint *point, AgentpayRuleset *ruleset);
+static bool whole_number(Numeric number, int64 *value);
 static void compile_agents(AgentpayPoint *point);
 static AgentpayExpression *
 compile_expression(AgentpayPoint *point, const char *text, AgentpayUsage usage,
@@ -217,6 +219,19 @@ compile_columns(AgentpayPoint *point, Relation leaf)
 	compile_target(&point->outcome, leaf, config->outcome_column);
 	compile_target(&point->score, leaf, config->score_column);
 	compile_target(&point->reasons, leaf, config->reasons_column);
+	point->lost_columns =
+		lost(config->occurred_at_column, &point->occurred_at) ||
+		lost(config->amount_column, &point->amount) ||
+		lost(config->currency_column, &point->currency) ||
+		lost(config->idempotency_column, &point->idempotency) ||
+		lost(config->score_column, &point->score.column) ||
+		lost(config->reasons_column, &point->reasons.column);
+}
+
+static bool
+lost(const char *name, const AgentpayColumn *column)
+{
+	return name != NULL && column->attno == 0;
 }
 
 /* Whether the database itself keeps the point's keys apart. */
@@ -323,7 +338,8 @@ compile_scope(AgentpayPoint *point, AgentpayConfig *whole)
 		point->models[i].config = &whole->models[i];
 	}
 	scope->time_zone = point->config->time_zone;
-	if (pg_tzset(scope->time_zone) == NULL)
+	scope->zone = pg_tzset(scope->time_zone);
+	if (scope->zone == NULL)
 	{
 		/* a dump from a machine with other zones: see on_error */
 		point->zone_broken = palloc0(sizeof(ErrorData));
@@ -395,12 +411,30 @@ compile_rules(AgentpayPoint *point, AgentpayRuleset *ruleset)
 
 		rule->config = &config->rules[i];
 		rule->code = CStringGetTextDatum(rule->config->code);
+		rule->is_whole = whole_number(rule->config->score, &rule->points);
 		rule->condition = compile_expression(point, rule->config->condition,
 											 AGENTPAY_USAGE_RULE,
 											 &rule->broken);
 		if (rule->condition != NULL)
 			mark_needed(point, rule->condition->params, &ruleset->reads);
 	}
+}
+
+/*
+ * Whether the number is written without decimal places and in few digits, so
+ * that no sum of such scores overflows.
+ */
+static bool
+whole_number(Numeric number, int64 *value)
+{
+	char *text = DatumGetCString(
+		DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	Size digits = strspn(text, "-0123456789");
+
+	if (text[digits] != '\0' || digits > 12)
+		return false;
+	*value = strtoll(text, NULL, 10);
+	return true;
 }
 
 static void
