@@ -78,6 +78,15 @@ CREATE FUNCTION agentpay._inspect_trees(name text, definition jsonb)
 REVOKE ALL ON FUNCTION agentpay._inspect_trees(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._inspect_trees(text, jsonb) IS 'what is in a model of XGBoost, or an error that says why it cannot be evaluated';
 
+-- The file of XGBoost, which may be wrapped.
+CREATE FUNCTION agentpay._model_file(m agentpay.models) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(m.definition -> 'xgboost', m.definition)
+$$;
+REVOKE ALL ON FUNCTION agentpay._model_file(agentpay.models) FROM PUBLIC;
+
 -- Returns what is in the model, its report.
 CREATE FUNCTION agentpay._check_trees(m agentpay.models) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -85,14 +94,23 @@ CREATE FUNCTION agentpay._check_trees(m agentpay.models) RETURNS jsonb
 AS $$
 DECLARE
 	report jsonb := agentpay._inspect_trees(m.name, m.definition);
+	own jsonb := agentpay._model_file(m) #> '{learner,feature_names}';
 	names text[];
+	unknown text := (SELECT k FROM jsonb_object_keys(m.definition) AS k
+					  WHERE m.definition ? 'xgboost'
+						AND k NOT IN ('xgboost', 'class') LIMIT 1);
 BEGIN
 	SELECT array_agg(n.name ORDER BY n.ord) INTO names
 	  FROM jsonb_array_elements_text(
-			CASE jsonb_typeof(m.definition #> '{learner,feature_names}')
-			WHEN 'array' THEN m.definition #> '{learner,feature_names}' END)
+			CASE jsonb_typeof(own) WHEN 'array' THEN own END)
 			WITH ORDINALITY AS n (name, ord);
-	IF cardinality(m.features) <> (report ->> 'features')::int THEN
+	IF unknown IS NOT NULL THEN
+		PERFORM agentpay._refuse('22023', format(
+				'the definition of model "%s" has an unknown part: %s', m.name,
+				quote_literal(unknown)),
+			'A file of XGBoost is wrapped in {"xgboost": …, "class": 0}.',
+			'Leave it out.');
+	ELSIF cardinality(m.features) <> (report ->> 'features')::int THEN
 		PERFORM agentpay._refuse('22023', format(
 				'model "%s" has %s features, and %s are named', m.name,
 				report ->> 'features', cardinality(m.features)),
@@ -117,7 +135,7 @@ CREATE FUNCTION agentpay._is_probability(m agentpay.models) RETURNS boolean
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT m.kind <> 'xgboost'
-		OR m.definition #>> '{learner,objective,name}' = ANY (
+		OR agentpay._model_file(m) #>> '{learner,objective,name}' = ANY (
 			'{binary:logistic,binary:hinge,reg:logistic,multi:softprob,multi:softmax}')
 $$;
 REVOKE ALL ON FUNCTION agentpay._is_probability(agentpay.models) FROM PUBLIC;
@@ -225,7 +243,7 @@ BEGIN
 					'model "%s" answers with no probability, and agent "%s" needs one',
 					NEW.name, user_of),
 				format('Its objective is %s.',
-					   NEW.definition #>> '{learner,objective,name}'),
+					   agentpay._model_file(NEW) #>> '{learner,objective,name}'),
 				'Give it another name.');
 		END IF;
 	END IF;

@@ -291,4 +291,4 @@ BEGIN
 	RETURN loaded.version;
 END$$;
 REVOKE ALL ON FUNCTION agentpay.load_model(text, jsonb, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay.load_model(text, jsonb, text[]) IS 'stores gradient-boosted trees, in XGBoost''s JSON, as the model''s next, active version; features names its inputs in order';
+COMMENT ON FUNCTION agentpay.load_model(text, jsonb, text[]) IS 'stores gradient-boosted trees, in XGBoost''s JSON or {"xgboost": that, "class": 1}, as the model''s next, active version; features names its inputs in order';

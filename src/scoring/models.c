@@ -166,7 +166,7 @@ read_definition(const AgentpayModelConfig *config)
 
 	agentpay_owner_read_begin(&reading);
 	agentpay_owner_select(&reading,
-						  "SELECT definition::text, format('%s %s', xmin, ctid)"
+						  "SELECT definition, format('%s %s', xmin, ctid)"
 						  "  FROM agentpay.models WHERE name = $1"
 						  "   AND version = $2",
 						  2, types, values, 0);
@@ -174,12 +174,12 @@ read_definition(const AgentpayModelConfig *config)
 		strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2),
 			   config->row) == 0)
 	{
-		text *value = DatumGetTextPP(SPI_getbinval(SPI_tuptable->vals[0],
-												   SPI_tuptable->tupdesc, 1,
-												   &isnull));
+		Jsonb *value = DatumGetJsonbP(SPI_getbinval(SPI_tuptable->vals[0],
+													SPI_tuptable->tupdesc, 1,
+													&isnull));
 		MemoryContext spi = MemoryContextSwitchTo(context);
 
-		definition = text_to_cstring(value);
+		definition = agentpay_trees_text(config->name, value);
 		MemoryContextSwitchTo(spi);
 	}
 	agentpay_owner_read_end(&reading);

@@ -13,7 +13,7 @@
 #include "scoring/trees.h"
 
 static float sigmoid(float margin);
-static float last_of_softmax(const float *margins, uint32_t n);
+static float softmax(const float *margins, uint32_t n, uint32_t class);
 
 /* The leaf that the row comes to. */
 static inline float
@@ -52,7 +52,7 @@ agentpay_trees_predict(const AgentpayTrees *model, const double *inputs)
 		case AGENTPAY_TREES_STEP:
 			return sums[0] > 0 ? 1 : 0;
 		case AGENTPAY_TREES_SOFTMAX:
-			return last_of_softmax(sums, model->n_classes);
+			return softmax(sums, model->n_classes, model->class);
 		case AGENTPAY_TREES_IDENTITY:
 			break;
 	}
@@ -66,9 +66,9 @@ sigmoid(float margin)
 	return 1.0f / (1.0f + expf(fminf(-margin, 88.7f)));
 }
 
-/* e^last / (sum of e^each), without overflow. */
+/* e^that of the class / (sum of e^each), without overflow. */
 static float
-last_of_softmax(const float *margins, uint32_t n)
+softmax(const float *margins, uint32_t n, uint32_t class)
 {
 	float largest = margins[0];
 	double sum = 0;
@@ -77,5 +77,5 @@ last_of_softmax(const float *margins, uint32_t n)
 		largest = fmaxf(largest, margins[i]);
 	for (uint32_t i = 0; i < n; i++)
 		sum += expf(margins[i] - largest);
-	return expf(margins[n - 1] - largest) / (float) sum;
+	return expf(margins[class] - largest) / (float) sum;
 }

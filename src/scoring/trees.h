@@ -53,6 +53,7 @@ typedef struct AgentpayTrees
 	int version[3];		   /* of the XGBoost that wrote it */
 	uint32_t n_inputs;
 	uint32_t n_classes; /* 1 but for multi:* */
+	uint32_t class;		/* whose probability is the answer */
 	uint32_t n_trees;	/* those in use */
 	uint32_t n_trees_in_file;
 	uint32_t n_nodes;
@@ -64,9 +65,9 @@ typedef struct AgentpayTrees
 
 /*
  * The model's answer for a row of n_inputs values; NaN is a missing one.  For
- * several classes it is the probability of the last.  As in XGBoost, values
- * are rounded to float first, "less than" is strict, and the leaves are added
- * up as floats in the order of the trees.
+ * several classes it is the probability of one, model->class.  As in XGBoost,
+ * values are rounded to float first, "less than" is strict, and the leaves are
+ * added up as floats in the order of the trees.
  */
 extern double
 agentpay_trees_predict(const AgentpayTrees *model, const double *inputs);

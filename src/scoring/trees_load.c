@@ -42,6 +42,8 @@ static const Objective objectives[] = {
 };
 
 static bool load_model(AgentpayTreesLoad *load, const char *text, size_t len);
+static bool unwrap(AgentpayJsonWalk *root, AgentpayJsonWalk *class);
+static bool load_class(AgentpayTreesLoad *load, AgentpayJsonWalk class);
 static bool load_version(AgentpayTreesLoad *load, AgentpayJsonWalk version);
 static bool load_objective(AgentpayTreesLoad *load, AgentpayJsonWalk objective);
 static bool load_params(AgentpayTreesLoad *load, AgentpayJsonWalk params);
@@ -99,12 +101,14 @@ load_model(AgentpayTreesLoad *load, const char *text, size_t len)
 	AgentpayJsonWalk at_top[2];
 	AgentpayJsonWalk part[4];
 	AgentpayJsonWalk root = {text, text + len};
+	AgentpayJsonWalk class;
 
 	if (len > AGENTPAY_TREES_MAX_TEXT)
 		return agentpay_trees_refuse(load, AGENTPAY_TREES_TOO_LARGE,
 									 "It has %zu MB; the limit is %zu MB.",
 									 len >> 20, AGENTPAY_TREES_MAX_TEXT >> 20);
-	if (!agentpay_json_walk_members(root, top, 2, at_top))
+	if (!unwrap(&root, &class) ||
+		!agentpay_json_walk_members(root, top, 2, at_top))
 		return agentpay_trees_refuse(load, AGENTPAY_TREES_BROKEN,
 									 "It is no JSON object.");
 	if (agentpay_json_walk_kind(&at_top[0]) != '{' ||
@@ -112,8 +116,52 @@ load_model(AgentpayTreesLoad *load, const char *text, size_t len)
 		return agentpay_trees_refuse(load, AGENTPAY_TREES_BROKEN,
 									 "It has no object \"learner\".");
 	return load_version(load, at_top[1]) && load_objective(load, part[1]) &&
-		   load_params(load, part[0]) && load_booster(load, part[2]) &&
-		   limit_rounds(load, part[3]);
+		   load_params(load, part[0]) && load_class(load, class) &&
+		   load_booster(load, part[2]) && limit_rounds(load, part[3]);
+}
+
+/*
+ * Steps into a wrapped file, and finds the class that is asked for beside it;
+ * false: it is no object.
+ */
+static bool
+unwrap(AgentpayJsonWalk *root, AgentpayJsonWalk *class)
+{
+	static const char *const names[] = {"xgboost", "class"};
+	AgentpayJsonWalk found[2];
+
+	*class = (AgentpayJsonWalk){NULL, NULL};
+	if (!agentpay_json_walk_members(*root, names, 2, found))
+		return false;
+	if (found[0].at != NULL)
+	{
+		*root = found[0];
+		*class = found[1];
+	}
+	return true;
+}
+
+/* The class whose probability is the answer: by default the last. */
+static bool
+load_class(AgentpayTreesLoad *load, AgentpayJsonWalk class)
+{
+	int number;
+
+	load->model.class = load->model.n_classes - 1;
+	if (class.at == NULL)
+		return true;
+	if (load->model.answer != AGENTPAY_TREES_SOFTMAX)
+		return agentpay_trees_refuse(
+			load, AGENTPAY_TREES_NO_CLASS,
+			"Its objective is %s, which has no classes to choose from.",
+			load->model.objective);
+	if (!agentpay_trees_whole_number(class, -1, &number) || number < 0 ||
+		(uint32_t) number >= load->model.n_classes)
+		return agentpay_trees_refuse(load, AGENTPAY_TREES_NO_CLASS,
+									 "Its classes are 0 to %u.",
+									 load->model.n_classes - 1);
+	load->model.class = (uint32_t) number;
+	return true;
 }
 
 /* "version": [major, minor, patch], since 1.0. */

@@ -2,7 +2,10 @@
  * trees_load.h
  *		Reads XGBoost's JSON into trees, and refuses what is broken.
  *
- * Files of XGBoost 1.0 to 3.x.  base_score is stored in the space of the
+ * Files of XGBoost 1.0 to 3.x, as they are or wrapped, to say which class of
+ * multi:* is asked for: {"xgboost": file, "class": 0}; the last without that.
+ *
+ * base_score is stored in the space of the
  * answer by all of them (a probability for logistic objectives), as a number
  * ("5E-1") or, since 3.1, as an array of them ("[5E-1]").
  *
@@ -17,8 +20,7 @@
 
 #include "scoring/trees.h"
 
-/* A limit on everything.  A text that jsonb printed has more spaces than the
- * file: it is about a quarter longer. */
+/* A limit on everything. */
 #define AGENTPAY_TREES_MAX_TEXT ((size_t) 96 * 1024 * 1024)
 #define AGENTPAY_TREES_MAX_INPUTS 10000
 #define AGENTPAY_TREES_MAX_TREES 50000
@@ -29,6 +31,7 @@ typedef enum AgentpayTreesRefusal
 {
 	AGENTPAY_TREES_BROKEN,		/* no model of XGBoost, or not a whole one */
 	AGENTPAY_TREES_UNSUPPORTED, /* one that is not evaluated here */
+	AGENTPAY_TREES_NO_CLASS,	/* the class that is asked for is none */
 	AGENTPAY_TREES_TOO_LARGE,
 	AGENTPAY_TREES_NO_MEMORY
 } AgentpayTreesRefusal;

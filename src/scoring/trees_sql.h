@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "utils/jsonb.h"
+
 #include "scoring/trees_load.h"
 
 /*
@@ -16,5 +18,11 @@
  */
 extern AgentpayTrees *
 agentpay_trees_of(const char *name, const char *definition);
+
+/*
+ * A definition as the text that is read, palloc'd; an error when it is longer
+ * than a model may be.
+ */
+extern char *agentpay_trees_text(const char *name, Jsonb *definition);
 
 #endif /* AGENTPAY_TREES_SQL_H */

@@ -60,6 +60,10 @@ CASES = [
     ('forest', 'fraud', 2, {'objective': 'reg:logistic', 'max_depth': 3,
                             'num_parallel_tree': 3, 'subsample': 0.6,
                             'seed': 1}),
+    ('squaredlogerror', 'loss', 3, {'objective': 'reg:squaredlogerror',
+                                    'max_depth': 2}),
+    ('pseudohuber', 'loss', 3, {'objective': 'reg:pseudohubererror',
+                                'max_depth': 2}),
     # leaf-wise growth and pruning leave nodes that no path reaches
     ('pruned', 'fraud', 3, {'objective': 'binary:logistic', 'max_depth': 5,
                             'gamma': 12, 'tree_method': 'exact'}),
@@ -116,7 +120,12 @@ for name, label, rounds, params in CASES:
         again = model.copy()
         again.set_param({'objective': 'multi:softprob'})
         answers = again.predict(xgb.DMatrix(asked))
-    if answers.ndim == 2:
+    if answers.ndim == 2:  # each class, and without a choice the last
+        if name == 'softprob':
+            for c in range(answers.shape[1]):
+                names.append(('softprob_%d' % c,
+                              '{"xgboost":%s,"class":%d}' % (saved(model), c),
+                              answers[:, c]))
         answers = answers[:, -1]
     names.append((name, saved(model), answers))
     if name == 'pruned':
@@ -155,4 +164,4 @@ with open('trees_cases.h', 'w', encoding='utf-8') as f:
 for name, text, answers in names:
     parsed = json.loads(text)
     print(name, len(text), answers[:3],
-          parsed['learner']['learner_model_param']['base_score'])
+          parsed.get('xgboost', parsed)['learner']['learner_model_param'])

@@ -191,6 +191,198 @@ static const double trees_binary_answers[TREES_ROWS] = {
 	0.0151498113, 0.117904566, 0.0382241756, 0.0500984751, 0.0146674234, 0.000220990973,
 };
 
+static const char trees_softprob_0[] =
+	"{\"xgboost\":{\"learner\":{\"attributes\":{\"best_iteration\":\"2\",\"be"
+	"st_ntree_limit\":\"3\"},\"feature_names\":[],\"feature_types\":[],\"grad"
+	"ient_booster\":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\""
+	":\"1\",\"num_trees\":\"9\",\"size_leaf_vector\":\"0\"},\"tree_info\":[0,"
+	"1,2,0,1,2,0,1,2],\"trees\":[{\"default_left\":[1,0,0],\"id\":0,\"left_ch"
+	"ildren\":[1,-1,-1],\"right_children\":[2,-1,-1],\"split_conditions\":[1."
+	"5E0,4.4873795E-1,-2.2477014E-1],\"split_indices\":[1,0,0],\"split_type\""
+	":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"n"
+	"um_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[0,0,0,0"
+	",0],\"id\":1,\"left_children\":[1,3,-1,-1,-1],\"right_children\":[2,4,-1"
+	",-1,-1],\"split_conditions\":[3.5E0,1.5E0,-2.2459053E-1,-2.2402693E-1,4."
+	"4919017E-1],\"split_indices\":[1,1,0,0,0],\"split_type\":[0,0,0,0,0],\"t"
+	"ree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\""
+	"5\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,0,0],\"id\":2,\"le"
+	"ft_children\":[1,-1,-1],\"right_children\":[2,-1,-1],\"split_conditions\""
+	":[3.5E0,-2.247531E-1,4.4893897E-1],\"split_indices\":[1,0,0],\"split_typ"
+	"e\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\","
+	"\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,0,"
+	"0],\"id\":3,\"left_children\":[1,-1,-1],\"right_children\":[2,-1,-1],\"s"
+	"plit_conditions\":[1.5E0,3.0226222E-1,-2.0040238E-1],\"split_indices\":["
+	"1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"nu"
+	"m_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"de"
+	"fault_left\":[0,0,0,0,0],\"id\":4,\"left_children\":[1,3,-1,-1,-1],\"rig"
+	"ht_children\":[2,4,-1,-1,-1],\"split_conditions\":[3.5E0,1.5E0,-2.002307"
+	"2E-1,-1.9967325E-1,3.0242243E-1],\"split_indices\":[1,1,0,0,0],\"split_t"
+	"ype\":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":"
+	"\"4\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},{\"default_left\""
+	":[1,0,0],\"id\":5,\"left_children\":[1,-1,-1],\"right_children\":[2,-1,-"
+	"1],\"split_conditions\":[3.5E0,-2.003855E-1,3.023228E-1],\"split_indices"
+	"\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\","
+	"\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{"
+	"\"default_left\":[1,0,0],\"id\":6,\"left_children\":[1,-1,-1],\"right_ch"
+	"ildren\":[2,-1,-1],\"split_conditions\":[1.5E0,2.4194781E-1,-1.8507475E-"
+	"1],\"split_indices\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"nu"
+	"m_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_"
+	"vector\":\"0\"}},{\"default_left\":[0,0,0,0,0],\"id\":7,\"left_children\""
+	":[1,3,-1,-1,-1],\"right_children\":[2,4,-1,-1,-1],\"split_conditions\":["
+	"3.5E0,1.5E0,-1.8488286E-1,-1.842619E-1,2.42071E-1],\"split_indices\":[1,"
+	"1,0,0,0],\"split_type\":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\""
+	",\"num_feature\":\"4\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},"
+	"{\"default_left\":[1,0,0],\"id\":8,\"left_children\":[1,-1,-1],\"right_c"
+	"hildren\":[2,-1,-1],\"split_conditions\":[3.5E0,-1.8505605E-1,2.4199055E"
+	"-1],\"split_indices\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"n"
+	"um_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf"
+	"_vector\":\"0\"}}]},\"name\":\"gbtree\"},\"learner_model_param\":{\"base"
+	"_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"3\",\"num"
+	"_feature\":\"4\",\"num_target\":\"1\"},\"objective\":{\"name\":\"multi:s"
+	"oftprob\",\"softmax_multiclass_param\":{\"num_class\":\"3\"}}},\"version"
+	"\":[1,7,4]},\"class\":0}";
+
+static const double trees_softprob_0_answers[TREES_ROWS] = {
+	0.712949038, 0.712770581, 0.712770581, 0.712949038, 0.712770581, 0.712770581,
+	0.712949038, 0.143418655, 0.143452704, 0.143418655, 0.712770581, 0.143418655,
+	0.143452704, 0.143452704, 0.143452704, 0.712949038, 0.143452704, 0.143418655,
+	0.143452704, 0.143418655, 0.143418655, 0.712770581, 0.143452704, 0.712949038,
+	0.143418655, 0.143418655, 0.712770581, 0.712949038, 0.143452704, 0.143452704,
+	0.143418655, 0.143418655, 0.712770581, 0.712770581, 0.143452704, 0.143452704,
+	0.712949038, 0.143452704, 0.143452704, 0.712949038, 0.143452704, 0.143452704,
+	0.143452704, 0.143418655, 0.143418655, 0.143418655, 0.143418655, 0.143452704,
+	0.712949038, 0.143418655, 0.712949038, 0.143452704, 0.143452704, 0.143418655,
+	0.712770581, 0.143418655, 0.143418655, 0.143452704, 0.143418655, 0.143452704,
+};
+
+static const char trees_softprob_1[] =
+	"{\"xgboost\":{\"learner\":{\"attributes\":{\"best_iteration\":\"2\",\"be"
+	"st_ntree_limit\":\"3\"},\"feature_names\":[],\"feature_types\":[],\"grad"
+	"ient_booster\":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\""
+	":\"1\",\"num_trees\":\"9\",\"size_leaf_vector\":\"0\"},\"tree_info\":[0,"
+	"1,2,0,1,2,0,1,2],\"trees\":[{\"default_left\":[1,0,0],\"id\":0,\"left_ch"
+	"ildren\":[1,-1,-1],\"right_children\":[2,-1,-1],\"split_conditions\":[1."
+	"5E0,4.4873795E-1,-2.2477014E-1],\"split_indices\":[1,0,0],\"split_type\""
+	":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"n"
+	"um_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[0,0,0,0"
+	",0],\"id\":1,\"left_children\":[1,3,-1,-1,-1],\"right_children\":[2,4,-1"
+	",-1,-1],\"split_conditions\":[3.5E0,1.5E0,-2.2459053E-1,-2.2402693E-1,4."
+	"4919017E-1],\"split_indices\":[1,1,0,0,0],\"split_type\":[0,0,0,0,0],\"t"
+	"ree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\""
+	"5\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,0,0],\"id\":2,\"le"
+	"ft_children\":[1,-1,-1],\"right_children\":[2,-1,-1],\"split_conditions\""
+	":[3.5E0,-2.247531E-1,4.4893897E-1],\"split_indices\":[1,0,0],\"split_typ"
+	"e\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\","
+	"\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,0,"
+	"0],\"id\":3,\"left_children\":[1,-1,-1],\"right_children\":[2,-1,-1],\"s"
+	"plit_conditions\":[1.5E0,3.0226222E-1,-2.0040238E-1],\"split_indices\":["
+	"1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"nu"
+	"m_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"de"
+	"fault_left\":[0,0,0,0,0],\"id\":4,\"left_children\":[1,3,-1,-1,-1],\"rig"
+	"ht_children\":[2,4,-1,-1,-1],\"split_conditions\":[3.5E0,1.5E0,-2.002307"
+	"2E-1,-1.9967325E-1,3.0242243E-1],\"split_indices\":[1,1,0,0,0],\"split_t"
+	"ype\":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":"
+	"\"4\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},{\"default_left\""
+	":[1,0,0],\"id\":5,\"left_children\":[1,-1,-1],\"right_children\":[2,-1,-"
+	"1],\"split_conditions\":[3.5E0,-2.003855E-1,3.023228E-1],\"split_indices"
+	"\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\","
+	"\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{"
+	"\"default_left\":[1,0,0],\"id\":6,\"left_children\":[1,-1,-1],\"right_ch"
+	"ildren\":[2,-1,-1],\"split_conditions\":[1.5E0,2.4194781E-1,-1.8507475E-"
+	"1],\"split_indices\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"nu"
+	"m_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_"
+	"vector\":\"0\"}},{\"default_left\":[0,0,0,0,0],\"id\":7,\"left_children\""
+	":[1,3,-1,-1,-1],\"right_children\":[2,4,-1,-1,-1],\"split_conditions\":["
+	"3.5E0,1.5E0,-1.8488286E-1,-1.842619E-1,2.42071E-1],\"split_indices\":[1,"
+	"1,0,0,0],\"split_type\":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\""
+	",\"num_feature\":\"4\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},"
+	"{\"default_left\":[1,0,0],\"id\":8,\"left_children\":[1,-1,-1],\"right_c"
+	"hildren\":[2,-1,-1],\"split_conditions\":[3.5E0,-1.8505605E-1,2.4199055E"
+	"-1],\"split_indices\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"n"
+	"um_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf"
+	"_vector\":\"0\"}}]},\"name\":\"gbtree\"},\"learner_model_param\":{\"base"
+	"_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"3\",\"num"
+	"_feature\":\"4\",\"num_target\":\"1\"},\"objective\":{\"name\":\"multi:s"
+	"oftprob\",\"softmax_multiclass_param\":{\"num_class\":\"3\"}}},\"version"
+	"\":[1,7,4]},\"class\":1}";
+
+static const double trees_softprob_1_answers[TREES_ROWS] = {
+	0.143560693, 0.143775016, 0.143775016, 0.143560693, 0.143775016, 0.143775016,
+	0.143560693, 0.713155091, 0.143530637, 0.713155091, 0.143775016, 0.713155091,
+	0.143530637, 0.143530637, 0.143530637, 0.143560693, 0.143530637, 0.713155091,
+	0.143530637, 0.713155091, 0.713155091, 0.143775016, 0.143530637, 0.143560693,
+	0.713155091, 0.713155091, 0.143775016, 0.143560693, 0.143530637, 0.143530637,
+	0.713155091, 0.713155091, 0.143775016, 0.143775016, 0.143530637, 0.143530637,
+	0.143560693, 0.143530637, 0.143530637, 0.143560693, 0.143530637, 0.143530637,
+	0.143530637, 0.713155091, 0.713155091, 0.713155091, 0.713155091, 0.143530637,
+	0.143560693, 0.713155091, 0.143560693, 0.143530637, 0.143530637, 0.713155091,
+	0.143775016, 0.713155091, 0.713155091, 0.143530637, 0.713155091, 0.143530637,
+};
+
+static const char trees_softprob_2[] =
+	"{\"xgboost\":{\"learner\":{\"attributes\":{\"best_iteration\":\"2\",\"be"
+	"st_ntree_limit\":\"3\"},\"feature_names\":[],\"feature_types\":[],\"grad"
+	"ient_booster\":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\""
+	":\"1\",\"num_trees\":\"9\",\"size_leaf_vector\":\"0\"},\"tree_info\":[0,"
+	"1,2,0,1,2,0,1,2],\"trees\":[{\"default_left\":[1,0,0],\"id\":0,\"left_ch"
+	"ildren\":[1,-1,-1],\"right_children\":[2,-1,-1],\"split_conditions\":[1."
+	"5E0,4.4873795E-1,-2.2477014E-1],\"split_indices\":[1,0,0],\"split_type\""
+	":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"n"
+	"um_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[0,0,0,0"
+	",0],\"id\":1,\"left_children\":[1,3,-1,-1,-1],\"right_children\":[2,4,-1"
+	",-1,-1],\"split_conditions\":[3.5E0,1.5E0,-2.2459053E-1,-2.2402693E-1,4."
+	"4919017E-1],\"split_indices\":[1,1,0,0,0],\"split_type\":[0,0,0,0,0],\"t"
+	"ree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\""
+	"5\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,0,0],\"id\":2,\"le"
+	"ft_children\":[1,-1,-1],\"right_children\":[2,-1,-1],\"split_conditions\""
+	":[3.5E0,-2.247531E-1,4.4893897E-1],\"split_indices\":[1,0,0],\"split_typ"
+	"e\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\","
+	"\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,0,"
+	"0],\"id\":3,\"left_children\":[1,-1,-1],\"right_children\":[2,-1,-1],\"s"
+	"plit_conditions\":[1.5E0,3.0226222E-1,-2.0040238E-1],\"split_indices\":["
+	"1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"nu"
+	"m_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{\"de"
+	"fault_left\":[0,0,0,0,0],\"id\":4,\"left_children\":[1,3,-1,-1,-1],\"rig"
+	"ht_children\":[2,4,-1,-1,-1],\"split_conditions\":[3.5E0,1.5E0,-2.002307"
+	"2E-1,-1.9967325E-1,3.0242243E-1],\"split_indices\":[1,1,0,0,0],\"split_t"
+	"ype\":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":"
+	"\"4\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},{\"default_left\""
+	":[1,0,0],\"id\":5,\"left_children\":[1,-1,-1],\"right_children\":[2,-1,-"
+	"1],\"split_conditions\":[3.5E0,-2.003855E-1,3.023228E-1],\"split_indices"
+	"\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"num_deleted\":\"0\","
+	"\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_vector\":\"0\"}},{"
+	"\"default_left\":[1,0,0],\"id\":6,\"left_children\":[1,-1,-1],\"right_ch"
+	"ildren\":[2,-1,-1],\"split_conditions\":[1.5E0,2.4194781E-1,-1.8507475E-"
+	"1],\"split_indices\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"nu"
+	"m_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf_"
+	"vector\":\"0\"}},{\"default_left\":[0,0,0,0,0],\"id\":7,\"left_children\""
+	":[1,3,-1,-1,-1],\"right_children\":[2,4,-1,-1,-1],\"split_conditions\":["
+	"3.5E0,1.5E0,-1.8488286E-1,-1.842619E-1,2.42071E-1],\"split_indices\":[1,"
+	"1,0,0,0],\"split_type\":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\""
+	",\"num_feature\":\"4\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},"
+	"{\"default_left\":[1,0,0],\"id\":8,\"left_children\":[1,-1,-1],\"right_c"
+	"hildren\":[2,-1,-1],\"split_conditions\":[3.5E0,-1.8505605E-1,2.4199055E"
+	"-1],\"split_indices\":[1,0,0],\"split_type\":[0,0,0],\"tree_param\":{\"n"
+	"um_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"3\",\"size_leaf"
+	"_vector\":\"0\"}}]},\"name\":\"gbtree\"},\"learner_model_param\":{\"base"
+	"_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"3\",\"num"
+	"_feature\":\"4\",\"num_target\":\"1\"},\"objective\":{\"name\":\"multi:s"
+	"oftprob\",\"softmax_multiclass_param\":{\"num_class\":\"3\"}}},\"version"
+	"\":[1,7,4]},\"class\":2}";
+
+static const double trees_softprob_2_answers[TREES_ROWS] = {
+	0.1434903, 0.143454388, 0.143454388, 0.1434903, 0.143454388, 0.143454388,
+	0.1434903, 0.14342621, 0.713016689, 0.14342621, 0.143454388, 0.14342621,
+	0.713016689, 0.713016689, 0.713016689, 0.1434903, 0.713016689, 0.14342621,
+	0.713016689, 0.14342621, 0.14342621, 0.143454388, 0.713016689, 0.1434903,
+	0.14342621, 0.14342621, 0.143454388, 0.1434903, 0.713016689, 0.713016689,
+	0.14342621, 0.14342621, 0.143454388, 0.143454388, 0.713016689, 0.713016689,
+	0.1434903, 0.713016689, 0.713016689, 0.1434903, 0.713016689, 0.713016689,
+	0.713016689, 0.14342621, 0.14342621, 0.14342621, 0.14342621, 0.713016689,
+	0.1434903, 0.14342621, 0.1434903, 0.713016689, 0.713016689, 0.14342621,
+	0.143454388, 0.14342621, 0.14342621, 0.713016689, 0.14342621, 0.713016689,
+};
+
 static const char trees_softprob[] =
 	"{\"learner\":{\"attributes\":{\"best_iteration\":\"2\",\"best_ntree_limi"
 	"t\":\"3\"},\"feature_names\":[],\"feature_types\":[],\"gradient_booster\""
@@ -621,6 +813,85 @@ static const double trees_forest_answers[TREES_ROWS] = {
 	0.272498012, 0.286709607, 0.282590419, 0.282590419, 0.280060947, 0.710417926,
 };
 
+static const char trees_squaredlogerror[] =
+	"{\"learner\":{\"attributes\":{\"best_iteration\":\"2\",\"best_ntree_limi"
+	"t\":\"3\"},\"feature_names\":[],\"feature_types\":[],\"gradient_booster\""
+	":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\":\"1\",\"num_t"
+	"rees\":\"3\",\"size_leaf_vector\":\"0\"},\"tree_info\":[0,0,0],\"trees\""
+	":[{\"default_left\":[1,0,0,0,0,0,0],\"id\":0,\"left_children\":[1,3,5,-1"
+	",-1,-1,-1],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_conditions\":["
+	"3.03E0,5.0983655E-1,2.0735E1,6.1190203E-2,1.4253855E-1,3.050402E-1,3.532"
+	"1712E-1],\"split_indices\":[0,2,0,0,0,0,0],\"split_type\":[0,0,0,0,0,0,0"
+	"],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"num_node"
+	"s\":\"7\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,1,0,0,0,0,0]"
+	",\"id\":1,\"left_children\":[1,3,5,-1,-1,-1,-1],\"right_children\":[2,4,"
+	"6,-1,-1,-1,-1],\"split_conditions\":[3.66E0,1.185E0,2.0735E1,8.963384E-2"
+	",2.233772E-1,3.574589E-1,4.306398E-1],\"split_indices\":[0,0,0,0,0,0,0],"
+	"\"split_type\":[0,0,0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"n"
+	"um_feature\":\"4\",\"num_nodes\":\"7\",\"size_leaf_vector\":\"0\"}},{\"d"
+	"efault_left\":[1,1,0,0,0,0,0],\"id\":2,\"left_children\":[1,3,5,-1,-1,-1"
+	",-1],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_conditions\":[4.34E0"
+	",1.74E0,2.0735E1,7.609971E-2,2.4753264E-1,4.1563338E-1,5.2297086E-1],\"s"
+	"plit_indices\":[0,0,0,0,0,0,0],\"split_type\":[0,0,0,0,0,0,0],\"tree_par"
+	"am\":{\"num_deleted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"7\",\""
+	"size_leaf_vector\":\"0\"}}]},\"name\":\"gbtree\"},\"learner_model_param\""
+	":{\"base_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"0"
+	"\",\"num_feature\":\"4\",\"num_target\":\"1\"},\"objective\":{\"name\":\""
+	"reg:squaredlogerror\",\"reg_loss_param\":{\"scale_pos_weight\":\"1\"}}},"
+	"\"version\":[1,7,4]}";
+
+static const double trees_squaredlogerror_answers[TREES_ROWS] = {
+	0.808272064, 1.80682778, 1.80682778, 1.80682778, 1.80682778, 1.80682778,
+	1.80682778, 1.80682778, 1.57813263, 1.57813263, 1.80682778, 1.57813263,
+	1.57813263, 1.80682778, 1.57813263, 1.57813263, 1.57813263, 1.80682778,
+	1.57813263, 0.726923704, 1.57813263, 1.80682778, 1.80682778, 1.80682778,
+	1.80682778, 1.80682778, 1.80682778, 1.80682778, 1.80682778, 1.57813263,
+	1.80682778, 1.80682778, 1.57813263, 1.80682778, 1.80682778, 1.80682778,
+	1.80682778, 1.57813263, 1.80682778, 1.57813263, 1.80682778, 1.57813263,
+	1.80682778, 1.80682778, 1.80682778, 1.57813263, 1.4100318, 1.80682778,
+	1.80682778, 1.80682778, 1.80682778, 1.57813263, 1.80682778, 1.80682778,
+	1.57813263, 1.80682778, 1.80682778, 1.80682778, 1.80682778, 1.80682778,
+};
+
+static const char trees_pseudohuber[] =
+	"{\"learner\":{\"attributes\":{\"best_iteration\":\"2\",\"best_ntree_limi"
+	"t\":\"3\"},\"feature_names\":[],\"feature_types\":[],\"gradient_booster\""
+	":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\":\"1\",\"num_t"
+	"rees\":\"3\",\"size_leaf_vector\":\"0\"},\"tree_info\":[0,0,0],\"trees\""
+	":[{\"default_left\":[1,1,0,0,0],\"id\":0,\"left_children\":[1,3,-1,-1,-1"
+	"],\"right_children\":[2,4,-1,-1,-1],\"split_conditions\":[6.5600004E0,2."
+	"99E0,3.7825485E2,2.1204612E-1,9.120675E0],\"split_indices\":[0,0,0,0,0],"
+	"\"split_type\":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_f"
+	"eature\":\"4\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},{\"defau"
+	"lt_left\":[1,1,0,0,0],\"id\":1,\"left_children\":[1,3,-1,-1,-1],\"right_"
+	"children\":[2,4,-1,-1,-1],\"split_conditions\":[6.38E0,2.99E0,-2.86278E2"
+	",1.2165576E-1,-7.2707286E0],\"split_indices\":[0,0,0,0,0],\"split_type\""
+	":[0,0,0,0,0],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"4\""
+	",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},{\"default_left\":[1,1"
+	",0,0,0,0,0],\"id\":2,\"left_children\":[1,3,5,-1,-1,-1,-1],\"right_child"
+	"ren\":[2,4,6,-1,-1,-1,-1],\"split_conditions\":[6.5600004E0,4.45E0,6.159"
+	"5E1,1.00362666E-1,3.2131972E0,-2.6226956E2,3.9060612E0],\"split_indices\""
+	":[0,0,0,0,0,0,0],\"split_type\":[0,0,0,0,0,0,0],\"tree_param\":{\"num_de"
+	"leted\":\"0\",\"num_feature\":\"4\",\"num_nodes\":\"7\",\"size_leaf_vect"
+	"or\":\"0\"}}]},\"name\":\"gbtree\"},\"learner_model_param\":{\"base_scor"
+	"e\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"0\",\"num_feat"
+	"ure\":\"4\",\"num_target\":\"1\"},\"objective\":{\"name\":\"reg:pseudohu"
+	"bererror\",\"pseudo_huber_param\":{\"huber_slope\":\"1\"}}},\"version\":"
+	"[1,7,4]}";
+
+static const double trees_pseudohuber_answers[TREES_ROWS] = {
+	0.934064567, -169.792725, 96.3828964, 96.3828964, -169.792725, -169.792725,
+	96.3828964, 96.3828964, -169.792725, -169.792725, 96.3828964, -169.792725,
+	-169.792725, -169.792725, -169.792725, -169.792725, -169.792725, 96.3828964,
+	-169.792725, 0.934064567, -169.792725, 96.3828964, -169.792725, -169.792725,
+	-169.792725, 96.3828964, -169.792725, 96.3828964, -169.792725, 5.56314373,
+	-169.792725, -169.792725, -169.792725, 96.3828964, -169.792725, 96.3828964,
+	96.3828964, -169.792725, -169.792725, -169.792725, -169.792725, -169.792725,
+	-169.792725, -169.792725, 96.3828964, -169.792725, 2.45030928, -169.792725,
+	96.3828964, -169.792725, -169.792725, -169.792725, 96.3828964, 96.3828964,
+	-169.792725, -169.792725, 96.3828964, 96.3828964, -169.792725, 96.3828964,
+};
+
 static const char trees_pruned[] =
 	"{\"learner\":{\"attributes\":{\"best_iteration\":\"2\",\"best_ntree_limi"
 	"t\":\"3\"},\"feature_names\":[],\"feature_types\":[],\"gradient_booster\""
@@ -817,6 +1088,9 @@ static const struct
 	const double *answers;
 } trees_cases[] = {
 	{"binary", trees_binary, sizeof(trees_binary) - 1, trees_binary_answers},
+	{"softprob_0", trees_softprob_0, sizeof(trees_softprob_0) - 1, trees_softprob_0_answers},
+	{"softprob_1", trees_softprob_1, sizeof(trees_softprob_1) - 1, trees_softprob_1_answers},
+	{"softprob_2", trees_softprob_2, sizeof(trees_softprob_2) - 1, trees_softprob_2_answers},
 	{"softprob", trees_softprob, sizeof(trees_softprob) - 1, trees_softprob_answers},
 	{"softmax", trees_softmax, sizeof(trees_softmax) - 1, trees_softmax_answers},
 	{"squarederror", trees_squarederror, sizeof(trees_squarederror) - 1, trees_squarederror_answers},
@@ -826,6 +1100,8 @@ static const struct
 	{"tweedie", trees_tweedie, sizeof(trees_tweedie) - 1, trees_tweedie_answers},
 	{"hinge", trees_hinge, sizeof(trees_hinge) - 1, trees_hinge_answers},
 	{"forest", trees_forest, sizeof(trees_forest) - 1, trees_forest_answers},
+	{"squaredlogerror", trees_squaredlogerror, sizeof(trees_squaredlogerror) - 1, trees_squaredlogerror_answers},
+	{"pseudohuber", trees_pseudohuber, sizeof(trees_pseudohuber) - 1, trees_pseudohuber_answers},
 	{"pruned", trees_pruned, sizeof(trees_pruned) - 1, trees_pruned_answers},
 	{"stopped", trees_stopped, sizeof(trees_stopped) - 1, trees_stopped_answers},
 };

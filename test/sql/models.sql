@@ -162,6 +162,24 @@ SELECT agentpay.load_model('t_stopped', jsonb_set(definition,
   FROM files WHERE name = 'binary';
 \set VERBOSITY terse
 
+-- ── one class of several ────────────────────────────────────────────────────
+-- by hand: class 0 adds up to 0.25 for 9 logins and to -1 for 10, class 1 to 0
+CREATE FUNCTION pg_temp.classes() RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_set(jsonb_set(pg_temp.trees('0.25'), '{learner,objective,name}', '"multi:softprob"'),
+		'{learner,learner_model_param,num_class}', '"2"')
+$$;
+SELECT agentpay.load_model('t_trees', pg_temp.classes(), '{amount,logins}') AS version;
+INSERT INTO payments (id, logins) VALUES ('z9', 9), ('z10', 10);
+SELECT agentpay.load_model('t_trees', jsonb_build_object('xgboost', pg_temp.classes(), 'class', 0), '{amount,logins}') AS version;
+INSERT INTO payments (id, logins) VALUES ('z9_0', 9), ('z10_0', 10);
+SELECT l.row_id, abs(l.answer - v.answer) < 1e-7 AS as_by_hand
+  FROM latest l JOIN (VALUES ('z9', 1 - 1 / (1 + exp(-0.25))), ('z10', 1 - 1 / (1 + exp(1))),
+	('z9_0', 1 / (1 + exp(-0.25))), ('z10_0', 1 / (1 + exp(1)))) AS v (row_id, answer) USING (row_id)
+ ORDER BY l.row_id COLLATE "C";
+SELECT version, report -> 'classes' AS classes, report -> 'class' AS class FROM agentpay.models
+ WHERE name = 't_trees' AND report ->> 'objective' = 'multi:softprob' ORDER BY version;
+UPDATE agentpay.models SET active = true WHERE name = 't_trees' AND version = 1;
+
 -- ── what is refused ─────────────────────────────────────────────────────────
 CREATE FUNCTION pg_temp.changed(path text, value jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT CASE WHEN value IS NULL THEN definition #- path::text[]
@@ -209,7 +227,16 @@ SELECT pg_temp.try(format('SELECT agentpay.load_model(%s)', arguments))
 	(11, $$'t_refused', jsonb_set(pg_temp.trees('1'), '{learner,feature_names}',
 		'["logins", "amount"]'), '{amount,logins}'$$),
 	(12, $$'t_refused', jsonb_set(pg_temp.trees('1'), '{pad}',
-		to_jsonb(repeat('x', 100 * 1024 * 1024))), '{amount,logins}'$$)
+		to_jsonb(repeat('x', 100 * 1024 * 1024))), '{amount,logins}'$$),
+	(13, $$'t_refused', jsonb_build_object('xgboost', pg_temp.classes(), 'class', 2), '{amount,logins}'$$),
+	(14, $$'t_refused', jsonb_build_object('xgboost', pg_temp.trees('1'), 'class', 0), '{amount,logins}'$$),
+	(15, $$'t_refused', jsonb_build_object('xgboost', pg_temp.classes(), 'klass', 1), '{amount,logins}'$$),
+	(16, $$'t_refused', '{"xgboost": 7}', '{amount,logins}'$$),
+	(17, $$'t_refused', jsonb_build_object('xgboost', jsonb_set(pg_temp.classes(), '{learner,feature_names}',
+		'["logins", "amount"]')), '{amount,logins}'$$),
+	-- a small definition whose text would be long: 20,000 numbers of 10,000 digits
+	(18, $$'t_refused', jsonb_set(pg_temp.trees('1'), '{pad}',
+		(SELECT jsonb_agg(1e9999::numeric) FROM generate_series(1, 20000))), '{amount,logins}'$$)
 	) AS v (n, arguments) ORDER BY n;
 SELECT count(*) FROM agentpay.models WHERE name = 't_refused';
 

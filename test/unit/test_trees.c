@@ -180,6 +180,46 @@ test_small(void)
 	memory_left = true;
 }
 
+/* The model of {"class": class, "xgboost": file}. */
+static AgentpayTrees *
+load_wrapped(const char *file, const char *class)
+{
+	size_t size = strlen(file) + strlen(class) + 64;
+	char *text = malloc(size);
+	AgentpayTrees *model;
+
+	snprintf(text, size, "{\"class\":%s,\"xgboost\":%s}", class, file);
+	model = load(text, strlen(text));
+	free(text);
+	return model;
+}
+
+/* Which class is asked for; its probabilities are among trees_cases. */
+static void
+test_class(void)
+{
+	static const char *const none[] = {"3",	  "-1",	  "\"x\"",
+									   "1.5", "null", "[0]"};
+	AgentpayTrees *model = load_wrapped(trees_softprob, "\"1\"");
+
+	check(model != NULL && model->class == 1 && model->n_classes == 3,
+		  "a class may be a string");
+	free(model);
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+	{
+		model = load_wrapped(trees_softprob, none[i]);
+		check(model == NULL && problem.refusal == AGENTPAY_TREES_NO_CLASS &&
+				  strcmp(problem.what, "Its classes are 0 to 2.") == 0,
+			  "class %s is none", none[i]);
+		free(model);
+	}
+	model = load_wrapped(trees_binary, "0");
+	check(model == NULL && problem.refusal == AGENTPAY_TREES_NO_CLASS &&
+			  strstr(problem.what, "no classes") != NULL,
+		  "binary:logistic has no classes");
+	free(model);
+}
+
 static void
 test_refusals(void)
 {
@@ -286,6 +326,10 @@ test_refusals(void)
 		 AGENTPAY_TREES_BROKEN, "twice"},
 		{"\"feature_names\":[]", "\"feature_names\":[}", AGENTPAY_TREES_BROKEN,
 		 "no JSON object"},
+		{"{\"learner\"", "{\"xgboost\":0,\"learner\"", AGENTPAY_TREES_BROKEN,
+		 "no JSON object"},
+		{"{\"learner\"", "{\"xgboost\":{},\"learner\"", AGENTPAY_TREES_BROKEN,
+		 "\"learner\""},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -430,6 +474,7 @@ main(void)
 	test_predictions();
 	test_base_score();
 	test_small();
+	test_class();
 	test_refusals();
 	test_limits();
 	test_damage();
