@@ -3,7 +3,7 @@
 --		must be.
 --
 -- As 15_configuration_checks.sql, whose helpers it uses; 18_governance.sql puts
--- the triggers on the table.  63_disputes.sql asks it.
+-- the triggers on the table.  61_disputes.sql asks it.
 
 -- The networks' own groups: fraud, and what is none (authorisation, processing,
 -- the goods).  These rows come with CREATE EXTENSION.

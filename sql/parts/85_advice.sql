@@ -451,6 +451,32 @@ SELECT 'info', 'table', 'agentpay.' || l.log,
  WHERE leaf.tuples > 10000 AND leaf.tuples > 10 * p.reltuples;
 REVOKE ALL ON agentpay._advice_logs FROM PUBLIC;
 
+-- What record_dispute() could not tell.
+CREATE VIEW agentpay._advice_disputes AS
+SELECT 'error' AS level, 'table' AS object_kind, g.object,
+	   format('%s disputes of the last week gave no label: %s', count(*),
+			  min(g.reason)) AS problem,
+	   format('UPDATE %s SET reason_code = reason_code WHERE …; -- once it is mended, tells them again',
+			  g.object) AS fix
+  FROM agentpay.governance_log g
+ WHERE g.object_kind = 'dispute' AND g.action = 'failed'
+   AND g.logged_at > (SELECT agentpay._now()) - interval '7 days'
+ GROUP BY g.object
+UNION ALL
+SELECT 'warning', 'table', g.object,
+	   format('disputes have code %s of %s, which no mapping knows: they give no label',
+			  coalesce(g.after ->> 'reason_code', 'NULL'),
+			  coalesce(g.after ->> 'network', 'NULL')),
+	   format('INSERT INTO agentpay.outcome_mappings (network, reason_code, label) VALUES (%L, %L, …); -- ''fraud'', or NULL: no fraud',
+			  g.after ->> 'network', g.after ->> 'reason_code')
+  FROM agentpay.governance_log g
+ WHERE g.object_kind = 'dispute' AND g.action = 'unmapped'
+   AND NOT EXISTS (SELECT FROM agentpay.outcome_mappings m
+					WHERE m.network = g.after ->> 'network'
+					  AND m.reason_code = g.after ->> 'reason_code')
+ GROUP BY g.object, g.after;
+REVOKE ALL ON agentpay._advice_disputes FROM PUBLIC;
+
 CREATE VIEW agentpay.advice AS
 SELECT a.level, a.object_kind, a.object, a.problem, a.fix
   FROM (SELECT * FROM agentpay._advice_database
@@ -458,7 +484,8 @@ SELECT a.level, a.object_kind, a.object, a.problem, a.fix
 		UNION ALL SELECT * FROM agentpay._advice_points
 		UNION ALL SELECT * FROM agentpay._advice_agents
 		UNION ALL SELECT * FROM agentpay._advice_control
-		UNION ALL SELECT * FROM agentpay._advice_logs) AS a
+		UNION ALL SELECT * FROM agentpay._advice_logs
+		UNION ALL SELECT * FROM agentpay._advice_disputes) AS a
  ORDER BY array_position('{error,warning,info}', a.level), a.object_kind,
 		  a.object, a.problem;
 REVOKE ALL ON agentpay.advice FROM PUBLIC;

@@ -1,13 +1,18 @@
 /*-------------------------------------------------------------------------
  * outcomes.c
- *		record_outcome(): a row id of any type becomes text.
+ *		record_outcome(): a row id of any type becomes text; and what
+ *		record_dispute() reads from a row of a table that it does not know.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
 #include "utils/uuid.h"
 
 #include "base/arguments.h"
@@ -16,6 +21,7 @@
 #define ROW_ID 1
 
 PG_FUNCTION_INFO_V1(agentpay_sql_record_outcome);
+PG_FUNCTION_INFO_V1(agentpay_sql_row_text);
 
 /*
  * agentpay.record_outcome(point, row_id "any", label, source, amount_lost,
@@ -52,4 +58,42 @@ agentpay_sql_record_outcome(PG_FUNCTION_ARGS)
 		   sizeof(pg_uuid_t));
 	SPI_finish();
 	PG_RETURN_UUID_P(id);
+}
+
+/*
+ * agentpay._row_text(record, column, needed): the column's text form.  Only
+ * output functions run, which are a superuser's; a cast, as that of to_jsonb(),
+ * may be anybody's, and the caller is a trigger with its owner's rights.
+ */
+Datum
+agentpay_sql_row_text(PG_FUNCTION_ARGS)
+{
+	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(0);
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	TupleDesc description =
+		lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row),
+							   HeapTupleHeaderGetTypMod(row));
+	int column = SPI_fnumber(description, name);
+	Oid type = column > 0 ? SPI_gettypeid(description, column) : InvalidOid;
+	Oid output;
+	bool is_varlena;
+	bool isnull;
+	Datum value;
+
+	ReleaseTupleDesc(description);
+	if (column <= 0)
+	{
+		if (PG_GETARG_BOOL(2))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("the table has no column \"%s\"", name),
+					 errhint("Name its columns in the trigger's arguments.")));
+		PG_RETURN_NULL();
+	}
+	value = GetAttributeByNum(row, column, &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	getTypeOutputInfo(type, &output, &is_varlena);
+	PG_RETURN_TEXT_P(cstring_to_text(
+		agentpay_text_form(type, OidOutputFunctionCall(output, value))));
 }
