@@ -134,7 +134,7 @@ CREATE TABLE agentpay.features (
 	CHECK (aggregate IS NULL OR (aggregate = 'count') = (value IS NULL)));
 COMMENT ON TABLE agentpay.features IS 'what rules and agents may know beyond the row; window and since_last are double precision; lookup has its column''s type';
 COMMENT ON COLUMN agentpay.features.name IS 'never a column of the table';
-COMMENT ON COLUMN agentpay.features.from_table IS 'whose rows count; NULL: the point''s own table';
+COMMENT ON COLUMN agentpay.features.from_table IS 'whose rows count; NULL: the point''s own table; agentpay.outcomes: its rows with their latest label as of t';
 COMMENT ON COLUMN agentpay.features.key IS 'columns of this row whose values the rows of from_table share: {card_id}';
 COMMENT ON COLUMN agentpay.features.from_key IS 'the same in from_table; NULL: as key';
 COMMENT ON COLUMN agentpay.features.from_time IS 'NULL: from_table''s occurred_at, if attached; a lookup by a unique key has none';

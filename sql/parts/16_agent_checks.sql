@@ -268,7 +268,7 @@ AS $$
 					  OR f.aggregate IN ('count', 'rate') THEN '{}'
 			   ELSE agentpay._check_expression(
 					agentpay._policy_table(p, field), p.point, f.value,
-					'any', 'feature') END
+					'any', agentpay._feature_usage(f)) END
 		  FROM agentpay.features f
 		 WHERE f.point = p.point AND f.name = field), ARRAY[field])
 $$;

@@ -4,6 +4,28 @@
 -- As 15_configuration_checks.sql, whose helpers it uses; what else a feature
 -- must be is in 16_rule_checks.sql.
 
+-- The table whose rows are read: labels are of the point's own rows.
+CREATE FUNCTION agentpay._feature_table(f agentpay.features,
+	p agentpay.decision_points) RETURNS regclass
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(nullif(f.from_table, 'agentpay.outcomes'::regclass),
+					p.table_name)
+$$;
+REVOKE ALL ON FUNCTION agentpay._feature_table(agentpay.features,
+	agentpay.decision_points) FROM PUBLIC;
+
+-- How its value and filter are checked: label: they may name the row's label.
+CREATE FUNCTION agentpay._feature_usage(f agentpay.features) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE f.from_table WHEN 'agentpay.outcomes'::regclass THEN 'label'
+		   ELSE 'feature' END
+$$;
+REVOKE ALL ON FUNCTION agentpay._feature_usage(agentpay.features) FROM PUBLIC;
+
 CREATE FUNCTION agentpay._check_from_table(f agentpay.features,
 	p agentpay.decision_points) RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -13,13 +35,10 @@ DECLARE
 	owner oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = p.table_name);
 	of_ours boolean;
 BEGIN
-	IF f.from_table IS NULL OR f.from_table = p.table_name THEN
+	IF f.from_table IS NULL OR f.from_table = p.table_name
+	   OR (f.from_table = 'agentpay.outcomes'::regclass
+		   AND f.kind <> 'lookup') THEN
 		RETURN;
-	ELSIF f.from_table = 'agentpay.outcomes'::regclass
-		AND f.kind <> 'lookup' THEN
-		PERFORM agentpay._refuse_later('a window over labels',
-			format('Use aggregate ''rate'' of a boolean column of %s.',
-				   p.table_name));
 	END IF;
 	SELECT c.relnamespace IN ('agentpay'::regnamespace,
 							  'pg_catalog'::regnamespace) INTO of_ours
@@ -182,11 +201,17 @@ CREATE FUNCTION agentpay._feature_time(f agentpay.features,
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	source regclass := coalesce(f.from_table, p.table_name);
+	source regclass := agentpay._feature_table(f, p);
 	key text[] := coalesce(f.from_key, f.key);
 	times name[];
 BEGIN
-	IF f.from_time IS NOT NULL THEN
+	IF f.from_time <> p.occurred_at_column
+	   AND f.from_table = 'agentpay.outcomes'::regclass THEN
+		PERFORM agentpay._refuse('22023', format(
+				'feature "%s" over labels takes no from_time', f.name),
+			format('Its rows are those of %s, timed by %I.', source,
+				   p.occurred_at_column), 'Leave from_time out.');
+	ELSIF f.from_time IS NOT NULL THEN
 		PERFORM agentpay._check_column(source, f.from_time, 'from_time',
 									   'time');
 		RETURN f.from_time;
@@ -263,7 +288,7 @@ CREATE FUNCTION agentpay._check_from_key(f agentpay.features,
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	source regclass := coalesce(f.from_table, p.table_name);
+	source regclass := agentpay._feature_table(f, p);
 	names text[] := coalesce(f.from_key, f.key);
 	indexed regtype;
 	given regtype;
@@ -300,7 +325,8 @@ CREATE FUNCTION agentpay._policy_table(p agentpay.decision_points, field text)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce((SELECT f.from_table FROM agentpay.features f
+	SELECT coalesce((SELECT agentpay._feature_table(f, p)
+					   FROM agentpay.features f
 					  WHERE f.point = p.point AND f.name = field), p.table_name)
 $$;
 REVOKE ALL ON FUNCTION agentpay._policy_table(agentpay.decision_points, text)

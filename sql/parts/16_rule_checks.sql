@@ -146,7 +146,8 @@ CREATE FUNCTION agentpay._check_feature_source(f agentpay.features,
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	source regclass := coalesce(f.from_table, p.table_name);
+	source regclass := agentpay._feature_table(f, p);
+	usage text := agentpay._feature_usage(f);
 	key text[] := coalesce(f.from_key, f.key);
 	time_column name;
 	column_name text;
@@ -178,11 +179,11 @@ BEGIN
 		PERFORM agentpay._check_expression(source, p.point, f.value,
 			CASE f.aggregate WHEN 'rate' THEN 'boolean'
 			WHEN 'count_distinct' THEN 'any' ELSE 'double precision' END,
-			'feature');
+			usage);
 	END IF;
 	IF f.filter IS NOT NULL THEN
 		PERFORM agentpay._check_expression(source, p.point, f.filter,
-										   'boolean', 'feature');
+										   'boolean', usage);
 	END IF;
 	IF time_column IS NULL THEN
 		RETURN;
@@ -268,7 +269,8 @@ BEGIN
 		PERFORM agentpay._check_feature_type(OLD, NEW, p);
 	END IF;
 	-- a point on the other table may go; what it said of the time stays
-	IF NEW.from_table <> p.table_name OR NEW.kind = 'lookup' THEN
+	IF agentpay._feature_table(NEW, p) <> p.table_name
+	   OR NEW.kind = 'lookup' THEN
 		NEW.from_time := agentpay._feature_time(NEW, p);
 	END IF;
 	RETURN NEW;

@@ -276,7 +276,7 @@ SELECT 'error', 'feature', f.point || '.' || f.name,
 		   coalesce(f.from_time, CASE WHEN f.kind <> 'lookup'
 								 THEN p.occurred_at_column END) AS time_column,
 		   EXISTS (SELECT FROM pg_class c WHERE c.oid = t.table_name) AS stands
-	  FROM (VALUES (coalesce(f.from_table, p.table_name))) AS t (table_name)
+	  FROM (VALUES (agentpay._feature_table(f, p.point_row))) AS t (table_name)
 	) AS s
  WHERE p.stands AND p.enabled
    AND NOT CASE WHEN s.time_column IS NULL

@@ -54,6 +54,7 @@ typedef struct AgentpayFeatureConfig
 	int n_keys;
 	char **keys;	  /* columns of the point's table */
 	Oid from_table;	  /* whose rows count */
+	bool labelled;	  /* these are the point's own, with their labels */
 	char **from_keys; /* its columns that equal keys */
 	char *from_time;  /* NULL: a lookup by keys that are unique */
 	bool elsewhere;	  /* these are not the point's table, keys and time */

@@ -188,15 +188,17 @@ load_features(Rows *rows)
 		  " f.include_current, f.default_value IS NOT NULL,"
 		  " CASE WHEN f.kind <> 'lookup' THEN f.default_value::float8 END,"
 		  " f.key,"
-		  " coalesce(f.from_table, p.table_name)::oid::int8,"
+		  " coalesce(s.source, p.table_name)::oid::int8,"
 		  " coalesce(f.from_key, f.key),"
 		  " coalesce(f.from_time,"
 		  "  CASE WHEN f.kind <> 'lookup' THEN p.occurred_at_column END)::text,"
-		  " (f.from_table <> p.table_name OR f.from_key <> f.key"
+		  " (s.source <> p.table_name OR f.from_key <> f.key"
 		  "  OR f.from_time <> p.occurred_at_column) IS TRUE,"
-		  " f.default_value"
+		  " f.default_value,  f.from_table IS NOT NULL AND s.source IS NULL"
 		  "  FROM agentpay.features f"
 		  "  JOIN agentpay.decision_points p USING (point)"
+		  " CROSS JOIN LATERAL (SELECT nullif(f.from_table,"
+		  "  'agentpay.outcomes'::regclass) AS source) AS s"
 		  " ORDER BY point, f.name COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
@@ -228,6 +230,7 @@ load_features(Rows *rows)
 		feature->from_time = text_at(rows, 15);
 		feature->elsewhere = bool_at(rows, 16);
 		feature->default_text = text_at(rows, 17);
+		feature->labelled = bool_at(rows, 18);
 	}
 }
 

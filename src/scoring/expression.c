@@ -54,6 +54,12 @@ agentpay_scope_feature_type(const AgentpayScope *scope, int feature)
 										: scope->feature_types[feature];
 }
 
+Oid
+agentpay_scope_label_type(int label)
+{
+	return label < 2 ? TEXTOID : NUMERICOID;
+}
+
 /* Parameters of a scope, all NULL. */
 ParamListInfo
 agentpay_expression_params(const AgentpayScope *scope)
@@ -69,6 +75,9 @@ agentpay_expression_params(const AgentpayScope *scope)
 	}
 	params->params[AGENTPAY_PARAM_SCORE(scope)].ptype = NUMERICOID;
 	params->params[AGENTPAY_PARAM_VERDICT(scope)].ptype = TEXTOID;
+	for (int i = 0; scope->labels && i < AGENTPAY_LABEL_PARAMS; i++)
+		params->params[AGENTPAY_PARAM_LABEL(scope) + i].ptype =
+			agentpay_scope_label_type(i);
 	return params;
 }
 
@@ -248,6 +257,7 @@ build(AgentpayExpression *expression, AgentpayExpressionParse *parse)
 	expression->foreign_functions = parse->foreign_functions;
 	expression->columns = bms_copy(parse->columns);
 	expression->params = bms_copy(parse->params);
+	expression->first_label = AGENTPAY_PARAM_LABEL(parse->scope);
 	MemoryContextSwitchTo(work);
 	plan(expression, parse, node);
 

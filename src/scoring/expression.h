@@ -27,12 +27,14 @@ typedef enum AgentpayUsage
 
 /*
  * What an expression may name.  The parameters, in this order: the features,
- * score (numeric), verdict (text), the models (float8).
+ * score (numeric), verdict (text), the models (float8); with labels the row's
+ * label (text), label_source (text) and amount_lost (numeric).
  */
 typedef struct AgentpayScope
 {
 	Oid relation; /* the leaf whose rows it reads */
 	AgentpayUsage usage;
+	bool labels; /* the row's label, under the names above */
 	int n_features;
 	const char **features;
 	const Oid *feature_types; /* NULL: float8; InvalidOid: could not be told */
@@ -49,8 +51,13 @@ typedef struct AgentpayScope
 #define AGENTPAY_PARAM_SCORE(scope) ((scope)->n_features)
 #define AGENTPAY_PARAM_VERDICT(scope) ((scope)->n_features + 1)
 #define AGENTPAY_PARAM_MODEL(scope, model) ((scope)->n_features + 2 + (model))
+#define AGENTPAY_PARAM_LABEL(scope) \
+	AGENTPAY_PARAM_MODEL(scope, (scope)->n_models)
+#define AGENTPAY_LABEL_PARAMS 3
+#define AGENTPAY_PARAM_AMOUNT_LOST(scope) (AGENTPAY_PARAM_LABEL(scope) + 2)
 #define AGENTPAY_PARAM_COUNT(scope) \
-	((scope)->n_features + 2 + (scope)->n_models)
+	(AGENTPAY_PARAM_LABEL(scope) +  \
+	 ((scope)->labels ? AGENTPAY_LABEL_PARAMS : 0))
 
 typedef struct AgentpayExpression
 {
@@ -59,6 +66,7 @@ typedef struct AgentpayExpression
 	bool foreign_functions; /* calls into agentpay.expression_schemas */
 	Bitmapset *columns;		/* attribute numbers of the relation read */
 	Bitmapset *params;		/* indexes of the parameters read */
+	int first_label;		/* of these, if its scope has labels */
 	struct CachedExpression *plan;
 	ParamListInfo values;  /* what it was compiled with */
 	MemoryContext context; /* holds all of it */
@@ -66,6 +74,9 @@ typedef struct AgentpayExpression
 
 /* The type of a feature's values; InvalidOid: it could not be told. */
 extern Oid agentpay_scope_feature_type(const AgentpayScope *scope, int feature);
+
+/* That of label, label_source (text) or amount_lost (numeric). */
+extern Oid agentpay_scope_label_type(int label);
 
 /* Parameters of a scope, all NULL, in the current memory context. */
 extern ParamListInfo agentpay_expression_params(const AgentpayScope *scope);

@@ -45,9 +45,10 @@ static void find_lookup_type(Lookup *lookup);
 static const char **
 read_names(const char *query, const char *argument, int *n_names);
 static Oid type_named(const char *name);
-static AgentpayUsage usage_named(const char *name);
+static AgentpayUsage usage_named(const char *name, bool *labels);
 static ArrayType *names_read(const AgentpayScope *scope, const char *point,
 							 const AgentpayExpression *expression);
+static List *amount_column(const char *point);
 static int compare_cells(const ListCell *a, const ListCell *b);
 static void
 refuse_input(const AgentpayScope *scope, int feature, const char *model);
@@ -72,7 +73,8 @@ agentpay_check_expression(PG_FUNCTION_ARGS)
 	ArrayType *result = NULL;
 
 	scope.relation = PG_GETARG_OID(0);
-	scope.usage = usage_named(text_to_cstring(PG_GETARG_TEXT_PP(4)));
+	scope.usage = usage_named(text_to_cstring(PG_GETARG_TEXT_PP(4)),
+							  &scope.labels);
 	read_scope(&scope, point);
 	agentpay_expression_enter(&scope, false, &saved);
 	PG_TRY();
@@ -260,23 +262,26 @@ type_named(const char *name)
 					errhint("Use boolean, double precision or any.")));
 }
 
+/* label: a feature over rows with their labels. */
 static AgentpayUsage
-usage_named(const char *name)
+usage_named(const char *name, bool *labels)
 {
+	*labels = strcmp(name, "label") == 0;
 	if (strcmp(name, "rule") == 0)
 		return AGENTPAY_USAGE_RULE;
-	if (strcmp(name, "feature") == 0)
+	if (strcmp(name, "feature") == 0 || *labels)
 		return AGENTPAY_USAGE_FEATURE;
 	if (strcmp(name, "invoke") == 0)
 		return AGENTPAY_USAGE_INVOKE;
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("unknown use of an expression: \"%s\"", name),
-					errhint("Use rule, feature or invoke.")));
+					errhint("Use rule, feature, label or invoke.")));
 }
 
 /*
  * Columns and features, each once, also those that its models read; score,
- * verdict and models are neither.
+ * verdict, models and labels are neither.  An amount that was lost is of the
+ * column that has the amount.
  */
 static ArrayType *
 names_read(const AgentpayScope *scope, const char *point,
@@ -295,7 +300,10 @@ names_read(const AgentpayScope *scope, const char *point,
 	{
 		if (member < scope->n_features)
 			names = lappend(names, unconstify(char *, scope->features[member]));
-		else if (member >= AGENTPAY_PARAM_MODEL(scope, 0))
+		else if (member == AGENTPAY_PARAM_AMOUNT_LOST(scope))
+			names = list_concat(names, amount_column(point));
+		else if (member >= AGENTPAY_PARAM_MODEL(scope, 0) &&
+				 member < AGENTPAY_PARAM_LABEL(scope))
 			names = list_concat(
 				names,
 				inputs_of(
@@ -312,6 +320,24 @@ names_read(const AgentpayScope *scope, const char *point,
 			values[n++] = CStringGetTextDatum(lfirst(cell));
 	}
 	return construct_array(values, n, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+static List *
+amount_column(const char *point)
+{
+	AgentpayOwnerState owner;
+	const char **columns;
+	int n;
+
+	agentpay_owner_enter(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	columns = read_names("SELECT amount_column FROM agentpay.decision_points"
+						 " WHERE point = $1 AND amount_column IS NOT NULL",
+						 point, &n);
+	SPI_finish();
+	agentpay_owner_leave(&owner);
+	return n == 0 ? NIL : list_make1(unconstify(char *, columns[0]));
 }
 
 static int

@@ -34,10 +34,20 @@ typedef struct NameSearch
 	int distance; /* less than this, and at most half of the name */
 } NameSearch;
 
+/* In the order of the parameters. */
+static const char *const label_names[AGENTPAY_LABEL_PARAMS] = {"label",
+															   "label_source",
+															   "amount_lost"};
+
 static void set_up_names(AgentpayExpressionParse *parse, Relation relation);
 static Node *resolve_first(ParseState *pstate, ColumnRef *ref);
 static Node *resolve_last(ParseState *pstate, ColumnRef *ref, Node *found);
 static const char *lone_name(const ColumnRef *ref);
+static int label_index(const AgentpayExpressionParse *parse, const char *name);
+static int
+qualified_label(const AgentpayExpressionParse *parse, const ColumnRef *ref);
+static Node *
+make_label(AgentpayExpressionParse *parse, int label, int location);
 static int feature_index(const AgentpayScope *scope, const char *name);
 static void
 refuse_name(AgentpayExpressionParse *parse, const char *name, int location);
@@ -150,7 +160,12 @@ resolve_first(ParseState *pstate, ColumnRef *ref)
 	const AgentpayScope *scope = parse->scope;
 	const char *name = lone_name(ref);
 	int feature = feature_index(scope, name);
+	int label = qualified_label(parse, ref);
 
+	if (label < 0 && !parse->checking)
+		label = label_index(parse, name);
+	if (label >= 0)
+		return make_label(parse, label, ref->location);
 	if (name == NULL)
 		return NULL;
 	if (scope->usage == AGENTPAY_USAGE_INVOKE && strcmp(name, "score") == 0)
@@ -173,7 +188,20 @@ resolve_last(ParseState *pstate, ColumnRef *ref, Node *found)
 	const AgentpayScope *scope = parse->scope;
 	const char *name = lone_name(ref);
 	int feature = feature_index(scope, name);
+	int label = label_index(parse, name);
 
+	if (label >= 0 && found == NULL)
+		return make_label(parse, label, ref->location);
+	if (label >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_COLUMN),
+				 errmsg("\"%s\" is the row's label and a column", name),
+				 errdetail("With from_table agentpay.outcomes it stands for "
+						   "what turned out."),
+				 errhint("Write outcomes.%s for that, %s.%s for the column.",
+						 name, quote_identifier(get_rel_name(scope->relation)),
+						 name),
+				 parser_errposition(pstate, ref->location)));
 	if (feature >= 0 && scope->usage != AGENTPAY_USAGE_FEATURE)
 	{
 		if (found == NULL)
@@ -207,6 +235,37 @@ static const char *
 lone_name(const ColumnRef *ref)
 {
 	return list_length(ref->fields) == 1 ? strVal(linitial(ref->fields)) : NULL;
+}
+
+/* What a name says of the row's label, or -1. */
+static int
+label_index(const AgentpayExpressionParse *parse, const char *name)
+{
+	for (int i = 0; i < AGENTPAY_LABEL_PARAMS; i++)
+		if (parse->scope->labels && name != NULL &&
+			strcmp(name, label_names[i]) == 0)
+			return i;
+	return -1;
+}
+
+/* The same, as outcomes.label, unless that is a column of the row; or -1. */
+static int
+qualified_label(const AgentpayExpressionParse *parse, const ColumnRef *ref)
+{
+	ParseNamespaceItem *row = linitial(parse->pstate->p_namespace);
+
+	if (list_length(ref->fields) != 2 || !IsA(lsecond(ref->fields), String) ||
+		strcmp(strVal(linitial(ref->fields)), "outcomes") != 0 ||
+		strcmp(row->p_names->aliasname, "outcomes") == 0)
+		return -1;
+	return label_index(parse, strVal(lsecond(ref->fields)));
+}
+
+static Node *
+make_label(AgentpayExpressionParse *parse, int label, int location)
+{
+	return make_param(AGENTPAY_PARAM_LABEL(parse->scope) + label,
+					  agentpay_scope_label_type(label), location);
 }
 
 /* Index of a feature in the scope, or -1. */
@@ -247,6 +306,12 @@ refuse_name(AgentpayExpressionParse *parse, const char *name, int location)
 		appendStringInfoString(&known, "; features are ");
 		for (int i = 0; i < scope->n_features; i++)
 			consider_name(&search, scope->features[i], &known);
+	}
+	if (scope->labels)
+	{
+		appendStringInfoString(&known, "; of the label there are ");
+		for (int i = 0; i < AGENTPAY_LABEL_PARAMS; i++)
+			consider_name(&search, label_names[i], &known);
 	}
 	if (scope->usage == AGENTPAY_USAGE_INVOKE)
 	{

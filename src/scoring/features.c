@@ -36,6 +36,7 @@
 #include "base/compat.h"
 #include "scoring/aggregate.h"
 #include "scoring/features.h"
+#include "scoring/labels.h"
 #include "scoring/velocity.h"
 
 /* A feature's expressions over one leaf's rows. */
@@ -55,6 +56,7 @@ struct AgentpayFeature
 	LeafExpressions row; /* over the row itself */
 	AgentpayVelocity *velocity;
 	AgentpayAggregator *aggregator; /* of a window */
+	AgentpayLabels *labels;			/* of the rows; or NULL */
 	Bitmapset *columns;
 	/* while it reads */
 	ExprContext *econtext;
@@ -85,6 +87,8 @@ static bool passes(AgentpayFeature *feature, const LeafExpressions *expressions,
 				   TupleTableSlot *slot);
 static void add_row(AgentpayFeature *feature,
 					const LeafExpressions *expressions, TupleTableSlot *slot);
+static Datum evaluate(AgentpayFeature *feature, AgentpayExpression *expression,
+					  TupleTableSlot *slot, bool *isnull);
 static TimestampTz earlier(TimestampTz at, int64 by);
 static double seconds_between(TimestampTz from, TimestampTz to);
 static double result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull);
@@ -113,6 +117,8 @@ agentpay_feature_compile(const AgentpayPointConfig *point,
 							 config->include_current && config->delay_us == 0 &&
 							 !config->elsewhere;
 	feature->velocity = agentpay_velocity_make(config, leaf);
+	if (config->labelled)
+		feature->labels = agentpay_labels_make(point);
 	compile_leaf(feature, scope.relation, &feature->row);
 	if (config->kind == AGENTPAY_FEATURE_WINDOW)
 		feature->aggregator = make_aggregator(feature);
@@ -130,6 +136,7 @@ agentpay_feature_scope(const AgentpayPointConfig *point,
 										   ? leaf
 										   : config->from_table,
 						   .usage = AGENTPAY_USAGE_FEATURE,
+						   .labels = config->labelled,
 						   .time_zone = point->time_zone,
 						   .owner = owner_of(config)};
 }
@@ -184,10 +191,14 @@ agentpay_feature_read(AgentpayFeature *feature, TupleTableSlot *row,
 	feature->latest = DT_NOBEGIN;
 	ResetExprContext(feature->econtext);
 
+	if (feature->labels != NULL)
+		agentpay_labels_begin(feature->labels, at);
 	if (is_foreign(feature->row.value) || is_foreign(feature->row.filter))
 		read_as_owner(feature, row, at);
 	else
 		read_rows(feature, row, at);
+	if (feature->labels != NULL)
+		agentpay_labels_end(feature->labels);
 
 	ResetExprContext(feature->econtext);
 	old = MemoryContextSwitchTo(feature->econtext->ecxt_per_tuple_memory);
@@ -239,6 +250,7 @@ compile_leaf(AgentpayFeature *feature, Oid leaf, LeafExpressions *expressions)
 {
 	AgentpayScope scope = {.relation = leaf,
 						   .usage = AGENTPAY_USAGE_FEATURE,
+						   .labels = feature->config.labelled,
 						   .time_zone = feature->time_zone,
 						   .owner = feature->owner};
 	ParamListInfo params = agentpay_expression_params(&scope);
@@ -374,6 +386,8 @@ see_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
 		MemoryContextSwitchTo(old);
 	}
 	ResetExprContext(feature->econtext);
+	if (feature->labels != NULL)
+		agentpay_labels_next(feature->labels, slot);
 	if (!passes(feature, source->extra, slot))
 		return true;
 	if (feature->config.kind == AGENTPAY_FEATURE_WINDOW)
@@ -393,6 +407,8 @@ see_itself(AgentpayVelocityScan *scan, TupleTableSlot *row)
 	AgentpayFeature *feature = scan->arg;
 
 	ResetExprContext(feature->econtext);
+	if (feature->labels != NULL)
+		agentpay_labels_next(feature->labels, NULL);
 	if (passes(feature, &feature->row, row))
 		add_row(feature, &feature->row, row);
 }
@@ -416,9 +432,7 @@ passes(AgentpayFeature *feature, const LeafExpressions *expressions,
 
 	if (expressions->filter == NULL)
 		return true;
-	feature->econtext->ecxt_scantuple = slot;
-	result = agentpay_expression_eval(expressions->filter, feature->econtext,
-									  &isnull);
+	result = evaluate(feature, expressions->filter, slot, &isnull);
 	return !isnull && DatumGetBool(result);
 }
 
@@ -430,13 +444,24 @@ add_row(AgentpayFeature *feature, const LeafExpressions *expressions,
 	Datum value = (Datum) 0;
 	bool isnull = true;
 
-	feature->econtext->ecxt_scantuple = slot;
 	if (expressions->value != NULL)
-		value = agentpay_expression_eval(expressions->value, feature->econtext,
-										 &isnull);
+		value = evaluate(feature, expressions->value, slot, &isnull);
 	old = MemoryContextSwitchTo(feature->econtext->ecxt_per_tuple_memory);
 	agentpay_aggregator_add(feature->aggregator, value, isnull);
 	MemoryContextSwitchTo(old);
+}
+
+static Datum
+evaluate(AgentpayFeature *feature, AgentpayExpression *expression,
+		 TupleTableSlot *slot, bool *isnull)
+{
+	ExprContext *econtext = feature->econtext;
+
+	econtext->ecxt_scantuple = slot;
+	if (feature->labels != NULL)
+		agentpay_labels_fill(feature->labels, expression,
+							 econtext->ecxt_per_tuple_memory);
+	return agentpay_expression_eval(expression, econtext, isnull);
 }
 
 /* Before the beginning of time: -infinity. */

@@ -332,6 +332,15 @@ feature_policy(Collector *collector, AgentpayInput *input)
 		if (policy != NULL)
 			tighten(input, policy);
 	}
+	if (bms_is_member(AGENTPAY_PARAM_AMOUNT_LOST(&scope), value->params) &&
+		point->config->amount_column != NULL)
+	{
+		const AgentpayPolicyConfig *policy =
+			agentpay_config_policy(point->config, point->config->amount_column);
+
+		if (policy != NULL)
+			tighten(input, policy);
+	}
 	agentpay_expression_free(value);
 }
 

@@ -166,7 +166,7 @@ SELECT row_id, inputs->'rate' AS rate, inputs->'good' AS good,
 	   abs((inputs->>'model(t_lookup_ok)')::float8 - 1 / (1 + exp(-(CASE row_id WHEN '2001' THEN 1.12 WHEN '2002' THEN 0.12 ELSE 1 END)))) < 1e-15 AS right
   FROM agentpay.decisions WHERE point = 't_lookup_latest' AND row_id::bigint > 2000 ORDER BY row_id;
 -- a field needs the policy of the column that it comes from, in that table
-INSERT INTO agentpay.allowed_endpoints (origin) VALUES ('http://127.0.0.1:9');
+INSERT INTO agentpay.allowed_endpoints (origin) VALUES ('http://127.0.0.1:9') ON CONFLICT DO NOTHING;
 INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, invoke_when, fields, price_input_per_million, price_output_per_million) VALUES
 	('t_lookup_llm', 't_lookup_latest', 'openai', 'http://127.0.0.1:9', 'm', 'good AND word = ''Z'' AND rate > 5', '{rate,word}', 1, 1);
 INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES ('rates', 'rate', 'financial', 'pass'), ('rates', 'ccy', 'pii', 'mask');
