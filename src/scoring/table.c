@@ -38,6 +38,7 @@ static bool is_fresh(AgentpayTable *table, AgentpayConfig *config);
 static bool any_stale(const AgentpayPoint *point);
 static AgentpayTable *compile(Relation leaf, AgentpayConfig *config);
 static void collect_used(AgentpayTable *table, Relation leaf);
+static void await_tables(AgentpayTable *table, const AgentpayPoint *point);
 static void free_table(AgentpayTable *table);
 
 AgentpayTable *
@@ -111,11 +112,12 @@ mark_stale(Datum arg, Oid relid)
 		entry = hash_search(cache, &relid, HASH_FIND, NULL);
 		if (entry != NULL && entry->table != NULL)
 			entry->table->stale = true;
-		return;
 	}
 	hash_seq_init(&scan, cache);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (entry->table != NULL)
+		if (entry->table != NULL &&
+			(!OidIsValid(relid) ||
+			 list_member_oid(entry->table->awaited, relid)))
 			entry->table->stale = true;
 }
 
@@ -191,6 +193,8 @@ compile(Relation leaf, AgentpayConfig *config)
 									   point, config);
 		}
 		collect_used(table, leaf);
+		for (int i = 0; i < table->n_points; i++)
+			await_tables(table, &table->points[i]);
 	}
 	PG_CATCH();
 	{
@@ -232,6 +236,17 @@ collect_used(AgentpayTable *table, Relation leaf)
 			table->unpacked = MakeSingleTupleTableSlot(
 				CreateTupleDescCopy(RelationGetDescr(leaf)), &TTSOpsVirtual);
 	}
+}
+
+/* Nothing of a broken feature watches the table that it would read. */
+static void
+await_tables(AgentpayTable *table, const AgentpayPoint *point)
+{
+	for (int i = 0; i < point->config->n_features; i++)
+		if (point->features[i].broken != NULL)
+			table->awaited =
+				list_append_unique_oid(table->awaited,
+									   point->config->features[i].from_table);
 }
 
 static void

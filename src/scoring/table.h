@@ -18,6 +18,7 @@
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
 #include "nodes/params.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 
@@ -157,7 +158,8 @@ typedef struct AgentpayTable
 	Oid leaf;
 	MemoryContext context;
 	int pins;
-	bool stale; /* marked by invalidations */
+	bool stale;	   /* marked by invalidations */
+	List *awaited; /* tables of broken features: a change may mend them */
 	AgentpayConfig *config;
 	int n_points;
 	AgentpayPoint *points;

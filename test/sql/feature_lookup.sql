@@ -197,6 +197,13 @@ SELECT verdict, detail->'errors' ? 'auth_amount' AS failed FROM seen WHERE id = 
 CREATE UNIQUE INDEX ON auths (auth_id) INCLUDE (amount);
 INSERT INTO settlements VALUES (43, 1, '2026-01-02', 10, 'EUR');
 SELECT verdict, detail FROM seen WHERE id = 43;
+-- a column goes, and comes back
+ALTER TABLE auths RENAME holder TO gone_holder;
+INSERT INTO settlements VALUES (46, 1, '2026-01-02', 10, 'EUR');
+SELECT verdict, detail->'errors' AS errors FROM seen WHERE id = 46;
+ALTER TABLE auths RENAME gone_holder TO holder;
+INSERT INTO settlements VALUES (47, 1, '2026-01-02', 10, 'EUR');
+SELECT verdict, detail FROM seen WHERE id = 47;
 -- another type of the column: rules that still fit go on, others are in error
 DROP INDEX auths_auth_id_idx;
 ALTER TABLE auths ALTER made TYPE timestamp USING made AT TIME ZONE 'UTC', ALTER captured TYPE text;
