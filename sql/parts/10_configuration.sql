@@ -96,6 +96,13 @@ COMMENT ON COLUMN agentpay.decision_points.decide_within_ms IS 'pre_auth: decide
 COMMENT ON COLUMN agentpay.decision_points.enabled IS 'false (also after detach): rows pass through, nothing is logged';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.decision_points', '');
 
+-- Dumped: after a restore the same row is drawn again.
+CREATE TABLE agentpay._draw_salts (
+	point text PRIMARY KEY,
+	salt bytea NOT NULL CHECK (octet_length(salt) = 32));
+COMMENT ON TABLE agentpay._draw_salts IS 'keys of the hash that draws rows for explore_percent and audit_sample_percent: who knows one can tell which row ids are drawn';
+SELECT pg_catalog.pg_extension_config_dump('agentpay._draw_salts', '');
+
 CREATE TABLE agentpay.verdicts (
 	point text NOT NULL REFERENCES agentpay.decision_points ON DELETE CASCADE,
 	verdict text NOT NULL CHECK (verdict ~ '^[a-z][a-z0-9_]{0,47}$'),

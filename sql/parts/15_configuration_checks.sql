@@ -600,12 +600,19 @@ BEGIN
 			AS i (what, value, example)
 	  WHERE NOT isfinite(i.value)
 		 OR i.value NOT BETWEEN interval '0' AND interval '3660 days';
-	IF p.explore_percent <> 0 OR p.explore_max_amount IS NOT NULL THEN
-		PERFORM agentpay._refuse_later('exploring declines',
-			format(mend, 'explore_percent = 0, explore_max_amount = NULL'));
-	ELSIF p.audit_sample_percent <> 0 THEN
-		PERFORM agentpay._refuse_later('the audit sample',
-			format(mend, 'audit_sample_percent = 0'));
+	PERFORM agentpay._check_range('explore_max_amount', p.explore_max_amount, 0,
+		1000000000000000, format(mend, 'explore_max_amount = NULL'));
+	IF p.explore_percent > 0 AND p.role <> 'fraud' THEN
+		PERFORM agentpay._refuse('23514', format(
+				'point "%s" has role %s, which stops nothing', p.point, p.role),
+			'Exploring lets declined payments through, to learn whether they were fraud.',
+			format(mend, 'explore_percent = 0'));
+	ELSIF p.explore_max_amount IS NOT NULL AND p.amount_column IS NULL THEN
+		PERFORM agentpay._refuse('23514', format(
+				'point "%s" has no amount to hold against explore_max_amount',
+				p.point),
+			'Its amount_column is NULL.',
+			format(mend, 'explore_max_amount = NULL'));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION
@@ -639,6 +646,13 @@ BEGIN
 			'Its decisions were made about them.',
 			format('Attach another point: SELECT agentpay.attach(%L, point => %L, …);',
 				   NEW.table_name::text, NEW.point || '_2'));
+	END IF;
+	IF NEW.explore_percent > 0 OR NEW.audit_sample_percent > 0 THEN
+		-- from PostgreSQL's strong random numbers: 2 × 122 bits
+		INSERT INTO agentpay._draw_salts
+		VALUES (NEW.point, uuid_send(gen_random_uuid())
+						   || uuid_send(gen_random_uuid()))
+			ON CONFLICT DO NOTHING;
 	END IF;
 	-- a detached point may outlive its table
 	IF NEW.enabled THEN

@@ -507,7 +507,7 @@ AS $$
 	SELECT count(agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
 				r.point, r.row_id, r.occurred_at, r.amount, r.currency,
 				r.base_amount, 'fallback', 'shadow', r.verdict, NULL,
-				'treatment', 0, r.propensity, r.score, r.reasons,
+				r.assignment, 0, r.propensity, r.score, r.reasons,
 				r.ruleset_version, t.agent, t.agent_version, NULL, 'skipped',
 				NULL, 0, NULL, NULL,
 				jsonb_build_object('task_id', t.task_id), NULL, NULL,

@@ -148,9 +148,11 @@ BEGIN
 			SELECT DISTINCT ON (row_id) row_id, label FROM agentpay.outcomes
 			WHERE point = $1 ORDER BY row_id, observed_at DESC, outcome_id DESC),
 		withheld AS (
-			SELECT DISTINCT row_id FROM agentpay.decisions
-			WHERE NOT %6$L AND point = $1 AND kind = 'rules'
-				AND propensity = 0),
+			SELECT DISTINCT d.row_id FROM agentpay.decisions d
+			LEFT JOIN agentpay.verdicts v USING (point, verdict)
+			WHERE NOT %6$L AND d.point = $1 AND d.kind = 'rules'
+				AND d.assignment <> 'explore' AND (d.propensity < 1
+					OR (d.assignment = 'audit' AND v.positive))),
 		rows AS (
 			SELECT p.*, coalesce(l.label = 'fraud', false) AS fraud,
 				%6$L OR (p.occurred_at <= agentpay._now() - $5

@@ -80,16 +80,21 @@ AS $$
 			WHEN 'explore' THEN 'let through to learn its label; the rules said '
 				|| coalesce(d.answer, '?')
 			WHEN 'holdout' THEN 'control group: stays under the rules'
-			WHEN 'audit' THEN 'drawn for audit' END),
-		(9, 'repeats', d.detail ->> 'repeats',
+			WHEN 'audit' THEN 'drawn for somebody to look at and to label, source audit' END),
+		(9, 'propensity', CASE WHEN d.propensity < 1
+				OR d.assignment <> 'treatment' THEN d.propensity::text END,
+			CASE WHEN d.propensity > 0
+			THEN 'probability that its label can be observed'
+			ELSE 'stopped: no label comes by itself' END),
+		(10, 'repeats', d.detail ->> 'repeats',
 			'same idempotency key as that row: its verdict was taken over'),
-		(10, 'changed after scoring',
+		(11, 'changed after scoring',
 			(SELECT string_agg(c, ', ') FROM jsonb_array_elements_text(
 				CASE jsonb_typeof(d.detail -> 'changed_after_scoring')
 				WHEN 'array' THEN d.detail -> 'changed_after_scoring' END)
 				AS c),
 			'these columns were not what the rules had seen'),
-		(11, 'decision', d.decision_id::text, NULL))
+		(12, 'decision', d.decision_id::text, NULL))
 		AS i (ord, item, value, note)
 	 WHERE i.value IS NOT NULL
 	 ORDER BY i.ord

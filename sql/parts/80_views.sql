@@ -125,11 +125,12 @@ COMMENT ON VIEW agentpay._task_decisions IS 'the decision that ended each task';
 -- One row per unit of METRICS: (point, row_id, agent_version), first task only.
 CREATE VIEW agentpay._answers AS
 SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
-	   r.propensity,
+	   r.propensity, r.assignment, r.verdict AS given,
 	   -- of an explored row, verdict is what the column got
 	   coalesce(r.answer, r.verdict) AS rules_verdict,
 	   d.valid_answer AS answer,
-	   d.verdict,
+	   CASE WHEN d.kind = 'fallback' THEN coalesce(r.answer, r.verdict)
+			ELSE d.verdict END AS verdict,
 	   CASE WHEN d.decision_id IS NULL THEN 'open'
 			WHEN d.valid_answer IS NULL THEN coalesce(d.failure, 'no_answer')
 			END AS missing
@@ -147,6 +148,7 @@ SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
 	   AND e.task_id < t.task_id);
 REVOKE ALL ON agentpay._answers FROM PUBLIC;
 COMMENT ON VIEW agentpay._answers IS 'each row that an agent was asked about, once per agent version: what the rules said, what the agent said';
+COMMENT ON COLUMN agentpay._answers.given IS 'the verdict that the payment got';
 COMMENT ON COLUMN agentpay._answers.answer IS 'the raw answer, when it was a valid one';
 COMMENT ON COLUMN agentpay._answers.verdict IS 'the effective verdict: a failure counts as the fallback';
 COMMENT ON COLUMN agentpay._answers.missing IS 'why there is no valid answer: the failure, or open';
@@ -250,37 +252,99 @@ COMMENT ON COLUMN agentpay.shadow_vs_rules.loosened IS 'pairs where the agent wa
 COMMENT ON COLUMN agentpay.shadow_vs_rules.failed IS 'rows whose task ended without a valid answer';
 COMMENT ON COLUMN agentpay.shadow_vs_rules.by_reason IS 'invoked − pairs, by failure; open: not answered yet';
 
+-- ── whose label counts ──────────────────────────────────────────────────────
+-- Nature labels what was let through, an auditor what was drawn for audit
+-- (decisions.assignment); each such row stands for 1 / propensity rows of its
+-- stratum, those of which the rules said the same with the same propensity.
+-- H. Lakkaraju et al., The selective labels problem, KDD 2017; D. G. Horvitz
+-- and D. J. Thompson, JASA 47 (1952) 663-685.
+--   A stopped row that was not drawn counts only where nobody else speaks for
+-- it: its propensity is 0, or each such row of its stratum has a label, as
+-- reviews have that people resolve; every row of that stratum weighs 1 then.
+--   A row that should count and has no label is unobservable: it makes the
+-- figures unidentifiable, and only bounds are left (C. F. Manski,
+-- Nonparametric bounds on treatment effects, American Economic Review 80
+-- (1990) 319-323).
+
+-- positive: the verdict that the payment got is marked so.
+CREATE FUNCTION agentpay._is_stopped(role text, labels_complete boolean,
+	positive boolean, assignment text, propensity real) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT role = 'fraud' AND NOT labels_complete AND assignment <> 'explore'
+		   -- audit_sample_percent = 100: it is stopped, with propensity 1
+		   AND (propensity < 1
+				OR (assignment = 'audit' AND coalesce(positive, false)))
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_stopped(text, boolean, boolean, text, real)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._is_stopped(text, boolean, boolean, text, real) IS 'no label comes by itself';
+
+CREATE TYPE agentpay._label_use AS (label text, unobservable boolean,
+	weight numeric);
+
+-- known: every stopped row of the stratum that was not drawn has a label;
+-- NULL: there is no such row.
+CREATE FUNCTION agentpay._use_label(stopped boolean, assignment text,
+	propensity real, label text, known boolean) RETURNS agentpay._label_use
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN u.counts THEN label END,
+		   u.counts AND stopped AND label IS NULL,
+		   CASE WHEN propensity > 0 AND known IS NOT TRUE
+				THEN 1 / propensity::numeric ELSE 1 END
+	  FROM (SELECT NOT stopped OR assignment = 'audit' OR propensity <= 0
+				   OR known IS TRUE AS counts) AS u
+$$;
+REVOKE ALL ON FUNCTION agentpay._use_label(boolean, text, real, text, boolean)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._use_label(boolean, text, real, text, boolean) IS 'the label that counts, whether one is missing, and the weight';
+
 -- ── agent_accuracy ──────────────────────────────────────────────────────────
--- Rows whose label counts now.  A row that was stopped and could never get a
--- label (propensity 0) is kept, as unobservable: it makes the figures
--- unidentifiable, and only bounds are left (C. F. Manski, Nonparametric bounds
--- on treatment effects, American Economic Review 80 (1990) 319-323).
 CREATE VIEW agentpay._labelled_answers AS
-SELECT a.point, a.agent, a.agent_version, a.rules_verdict, a.answer,
-	   a.verdict, p.role,
-	   CASE WHEN p.labels_complete OR a.propensity > 0
-			THEN coalesce(l.label, CASE WHEN p.role = 'fraud' AND m.mature
-										THEN 'legit' END) END AS label,
-	   NOT p.labels_complete AND a.propensity <= 0 AS unobservable,
-	   CASE WHEN p.labels_complete OR a.propensity <= 0 THEN 1
-			ELSE 1 / a.propensity::numeric END AS weight,
-	   count(*)::numeric AS n
-  FROM agentpay._answers a
-  JOIN agentpay.decision_points p ON p.point = a.point
- CROSS JOIN LATERAL (SELECT a.occurred_at <= (SELECT agentpay._now())
-								- p.label_maturity AS mature) AS m
-  LEFT JOIN agentpay._labels l
-	ON l.row_id = a.row_id AND l.point IS NOT DISTINCT FROM a.point
- WHERE a.missing IS DISTINCT FROM 'open'
-   AND (m.mature OR p.labels_complete)
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+SELECT s.point, s.agent, s.agent_version, s.rules_verdict, s.answer, s.verdict,
+	   s.role, (s.use).label, (s.use).unobservable, (s.use).weight, s.n
+  FROM (
+	SELECT k.*, agentpay._use_label(k.stopped, k.assignment,
+			CASE WHEN k.labels_complete THEN 1 ELSE k.propensity END, k.truth,
+			bool_and(k.truth IS NOT NULL)
+				FILTER (WHERE k.stopped AND k.assignment <> 'audit')
+				OVER (PARTITION BY k.point, k.agent, k.agent_version,
+					  k.rules_verdict, k.propensity)) AS use
+	  FROM (
+		SELECT c.*, t.stopped,
+			   coalesce(c.label, CASE WHEN c.role = 'fraud' AND c.mature
+									   AND NOT t.stopped THEN 'legit' END)
+				   AS truth
+		  FROM (
+			SELECT a.point, a.agent, a.agent_version, a.rules_verdict,
+				   a.answer, a.verdict, a.given, a.assignment, a.propensity,
+				   p.role, p.labels_complete, m.mature, l.label,
+				   count(*)::numeric AS n
+			  FROM agentpay._answers a
+			  JOIN agentpay.decision_points p ON p.point = a.point
+			 CROSS JOIN LATERAL (
+				SELECT a.occurred_at <= (SELECT agentpay._now())
+						   - p.label_maturity AS mature) AS m
+			  LEFT JOIN agentpay._labels l
+				ON l.row_id = a.row_id AND l.point IS NOT DISTINCT FROM a.point
+			 WHERE a.missing IS DISTINCT FROM 'open'
+			   AND (m.mature OR p.labels_complete)
+			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13) AS c
+		  LEFT JOIN agentpay.verdicts v
+			ON v.point = c.point AND v.verdict = c.given
+		 CROSS JOIN LATERAL (SELECT agentpay._is_stopped(c.role,
+				c.labels_complete, v.positive, c.assignment, c.propensity)
+			AS stopped) AS t) AS k) AS s;
 REVOKE ALL ON agentpay._labelled_answers FROM PUBLIC;
 COMMENT ON VIEW agentpay._labelled_answers IS 'answers counted by verdicts and label, where labels are due';
-COMMENT ON COLUMN agentpay._labelled_answers.label IS 'legit: no fraud label at maturity; NULL: not known';
-COMMENT ON COLUMN agentpay._labelled_answers.unobservable IS 'stopped by the rules, so that no label can come';
+COMMENT ON COLUMN agentpay._labelled_answers.label IS 'legit: no fraud label at maturity; NULL: not known, or other rows speak for it';
+COMMENT ON COLUMN agentpay._labelled_answers.unobservable IS 'stopped, and nobody has labelled it';
 
--- Σw of each cell of the confusion matrix, and u1, u0: unobservable rows that
--- were called positive or not.
+-- Σw of each cell of the confusion matrix, and u1, u0: of unobservable rows
+-- that were called positive or not.
 CREATE VIEW agentpay._confusion AS
 SELECT c.point, c.agent, c.agent_version, who.decided_by, said.positive,
 	   pop.population,
@@ -298,10 +362,11 @@ SELECT c.point, c.agent, c.agent_version, who.decided_by, said.positive,
 				FILTER (WHERE NOT said.is_positive AND NOT t.truth), 0) AS tn,
 	   coalesce(sum(c.n * c.weight)
 				FILTER (WHERE NOT said.is_positive AND t.truth), 0) AS fn,
-	   coalesce(sum(c.n) FILTER (WHERE c.unobservable AND said.is_positive), 0)
-		   AS u1,
-	   coalesce(sum(c.n) FILTER (WHERE c.unobservable
-								   AND NOT said.is_positive), 0) AS u0
+	   coalesce(sum(c.n * c.weight)
+				FILTER (WHERE c.unobservable AND said.is_positive), 0) AS u1,
+	   coalesce(sum(c.n * c.weight)
+				FILTER (WHERE c.unobservable AND NOT said.is_positive), 0)
+		   AS u0
   FROM agentpay._labelled_answers c
  CROSS JOIN LATERAL (VALUES ('answered', c.answer), ('operated', c.verdict))
 	AS pop (population, agent_verdict)
@@ -377,8 +442,8 @@ COMMENT ON VIEW agentpay.agent_accuracy IS 'how right each agent was, beside the
 COMMENT ON COLUMN agentpay.agent_accuracy.decided_by IS 'agent, or rules: the rules verdicts of the same rows';
 COMMENT ON COLUMN agentpay.agent_accuracy.positive IS 'positive: every verdict marked positive counts as a flag; tightest: only the verdict of the highest rank';
 COMMENT ON COLUMN agentpay.agent_accuracy.population IS 'answered: rows with a valid answer, by that answer; operated: every finished task, by its effective verdict (a failure counts as its fallback)';
-COMMENT ON COLUMN agentpay.agent_accuracy.identifiable IS 'false: some rows were stopped, so that their label can never come; figures are NULL, and low and high are worst-case bounds (Manski 1990)';
-COMMENT ON COLUMN agentpay.agent_accuracy.labelled IS 'rows whose label is known';
+COMMENT ON COLUMN agentpay.agent_accuracy.identifiable IS 'false: rows that should count were stopped, and nobody has labelled them; figures are NULL, and low and high are worst-case bounds (Manski 1990)';
+COMMENT ON COLUMN agentpay.agent_accuracy.labelled IS 'rows whose label is known and counts';
 COMMENT ON COLUMN agentpay.agent_accuracy.positives IS 'of these, rows that should have been flagged: fraud, or a label that is a positive verdict';
 COMMENT ON COLUMN agentpay.agent_accuracy.effective_n IS '(Σw)² / Σw² with weights w = 1 / propensity; labelled when nothing is weighted';
 COMMENT ON COLUMN agentpay.agent_accuracy.tp IS 'Σw of flagged positives, rounded';
@@ -433,34 +498,57 @@ COMMENT ON COLUMN agentpay.label_coverage.sources IS 'labelled, by the source of
 -- Rows are counted by the set of rules that matched or failed, of which there
 -- are few, before those sets are taken apart and weighed.
 CREATE VIEW agentpay._rule_cells AS
-SELECT c.point, c.version, c.reasons, c.failed,
-	   CASE WHEN NOT c.due THEN NULL
-			WHEN c.role <> 'fraud' THEN v.is_positive
-			WHEN c.label IS NOT NULL THEN c.label = 'fraud'
-			WHEN c.observable THEN false END AS truth,
-	   -- no label can come, and none did
-	   c.due AND NOT c.observable AND c.label IS NULL AS unobservable,
-	   CASE WHEN c.labels_complete OR NOT c.observable THEN 1
-			ELSE 1 / c.propensity::numeric END AS weight,
-	   c.n, c.last_at
-  FROM (SELECT d.point, d.ruleset_version AS version, d.reasons,
-			   CASE WHEN d.detail ? 'errors'
-					THEN ARRAY(SELECT jsonb_object_keys(d.detail -> 'errors'))
-					END AS failed,
-			   p.role, p.labels_complete, d.propensity, l.label,
-			   p.labels_complete OR d.propensity > 0 AS observable,
-			   p.labels_complete OR d.occurred_at
-				   <= (SELECT agentpay._now()) - p.label_maturity AS due,
-			   count(*) AS n, max(d.decided_at) AS last_at
-		  FROM agentpay.decisions d
-		  JOIN agentpay.decision_points p ON p.point = d.point
-		  LEFT JOIN agentpay._labels l
-			ON l.row_id = d.row_id AND l.point IS NOT DISTINCT FROM d.point
-		 WHERE d.kind IN ('rules', 'shadow_rules')
-		   AND d.ruleset_version IS NOT NULL
-		 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10) AS c
+SELECT s.point, s.version, s.reasons, s.failed,
+	   CASE WHEN NOT s.due THEN NULL
+			WHEN s.role <> 'fraud' THEN v.is_positive
+			ELSE (s.use).label = 'fraud' END AS truth,
+	   s.due AND (s.use).unobservable AS unobservable,
+	   (s.use).weight, s.n, s.last_at
+  FROM (
+	SELECT k.*, agentpay._use_label(k.stopped, k.assignment,
+			CASE WHEN k.labels_complete THEN 1 ELSE k.propensity END, k.truth,
+			bool_and(k.truth IS NOT NULL)
+				FILTER (WHERE k.due AND k.stopped AND k.assignment <> 'audit')
+				OVER (PARTITION BY k.point, k.version, k.said, k.propensity))
+				AS use
+	  FROM (
+		SELECT c.*, t.stopped,
+			   coalesce(c.label, CASE WHEN c.role = 'fraud' AND NOT t.stopped
+									  THEN 'legit' END) AS truth
+		  FROM (
+			SELECT d.point, d.ruleset_version AS version, d.reasons,
+				   CASE WHEN d.detail ? 'errors'
+						THEN ARRAY(SELECT jsonb_object_keys(
+										d.detail -> 'errors'))
+						END AS failed,
+				   p.role, p.labels_complete, d.propensity, d.assignment,
+				   -- what the payment got; where a version in shadow cannot know
+				   CASE WHEN d.kind = 'shadow_rules'
+						 AND d.assignment = 'audit' AND d.propensity >= 1
+						THEN (SELECT r.verdict FROM agentpay.decisions r
+							   WHERE r.point = d.point AND r.row_id = d.row_id
+								 AND r.kind = 'rules' LIMIT 1)
+						ELSE d.verdict END AS given,
+				   coalesce(d.answer, d.verdict) AS said,
+				   l.label,
+				   p.labels_complete OR d.occurred_at
+					   <= (SELECT agentpay._now()) - p.label_maturity AS due,
+				   count(*) AS n, max(d.decided_at) AS last_at
+			  FROM agentpay.decisions d
+			  JOIN agentpay.decision_points p ON p.point = d.point
+			  LEFT JOIN agentpay._labels l
+				ON l.row_id = d.row_id AND l.point IS NOT DISTINCT FROM d.point
+			 WHERE d.kind IN ('rules', 'shadow_rules')
+			   AND d.ruleset_version IS NOT NULL
+			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) AS c
+		  LEFT JOIN agentpay.verdicts g
+			ON g.point = c.point AND g.verdict = c.given
+		 CROSS JOIN LATERAL (SELECT agentpay._is_stopped(c.role,
+				c.labels_complete, g.positive, c.assignment, c.propensity)
+			AS stopped) AS t) AS k) AS s
   LEFT JOIN agentpay._readings v
-	ON v.point = c.point AND v.verdict = c.label AND v.positive = 'positive';
+	ON v.point = s.point AND v.verdict = (s.use).label
+	   AND v.positive = 'positive';
 REVOKE ALL ON agentpay._rule_cells FROM PUBLIC;
 COMMENT ON VIEW agentpay._rule_cells IS 'decisions of rules, counted by what matched, what failed and what turned out';
 
@@ -514,8 +602,8 @@ COMMENT ON COLUMN agentpay.rule_stats.evaluated IS 'decisions of that version in
 COMMENT ON COLUMN agentpay.rule_stats.hits IS 'rows that it matched';
 COMMENT ON COLUMN agentpay.rule_stats.share IS 'hits / evaluated';
 COMMENT ON COLUMN agentpay.rule_stats.errors IS 'rows for which it failed';
-COMMENT ON COLUMN agentpay.rule_stats.labelled_hits IS 'hits whose label is known, of rows older than the point''s label_maturity, unless its labels are complete';
-COMMENT ON COLUMN agentpay.rule_stats.precision IS 'of the labelled hits, those that turned out fraud (other roles: whose label is a positive verdict), weighted by 1 / propensity; NULL where a hit that is due was stopped, so that its label cannot come';
+COMMENT ON COLUMN agentpay.rule_stats.labelled_hits IS 'hits whose label is known and counts, of rows older than the point''s label_maturity, unless its labels are complete';
+COMMENT ON COLUMN agentpay.rule_stats.precision IS 'of the labelled hits, those that turned out fraud (other roles: whose label is a positive verdict), weighted by 1 / propensity; NULL where a hit that should count was stopped, and nobody has labelled it';
 COMMENT ON COLUMN agentpay.rule_stats.last_hit IS 'when it last matched';
 COMMENT ON COLUMN agentpay.rule_stats.snoozed_until IS 'as in rules';
 

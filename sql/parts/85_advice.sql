@@ -299,6 +299,54 @@ SELECT 'warning', 'point', p.point,
 	   AND a.attname = p.idempotency_column);
 REVOKE ALL ON agentpay._advice_points FROM PUBLIC;
 
+-- ── labels of what is stopped ───────────────────────────────────────────────
+CREATE VIEW agentpay._advice_labels AS
+WITH p AS (
+	SELECT d.* FROM agentpay.decision_points d WHERE d.enabled)
+SELECT 'warning' AS level, 'point' AS object_kind, p.point AS object,
+	   'explore_percent lets declined payments of any amount through'
+		   AS problem,
+	   format('UPDATE agentpay.decision_points SET %s WHERE point = %L;',
+			  CASE WHEN p.amount_column IS NULL THEN 'explore_percent = 0'
+				   ELSE 'explore_max_amount = 100' END, p.point) AS fix
+  FROM p WHERE p.explore_percent > 0 AND p.explore_max_amount IS NULL
+UNION ALL
+SELECT 'warning', 'point', p.point,
+	   'explore_percent does nothing: in mode first_match every verdict is a rule''s own, and those are never let through',
+	   format('UPDATE agentpay.decision_points SET explore_percent = 0 WHERE point = %L; -- or a draft of mode score',
+			  p.point)
+  FROM p
+  JOIN agentpay.rulesets s ON s.point = p.point AND s.state = 'active'
+   AND s.mode = 'first_match'
+ WHERE p.explore_percent > 0
+   -- a tightest verdict that is the default needs no rule
+   AND NOT EXISTS (SELECT FROM agentpay.verdicts v
+					WHERE v.point = p.point AND v.is_default
+					  AND v.rank = (SELECT max(x.rank) FROM agentpay.verdicts x
+									 WHERE x.point = p.point))
+UNION ALL
+-- the logs are read only where a point draws
+SELECT 'warning', 'point', a.point,
+	   format('%s stopped payments were drawn for audit more than %s ago, and nobody has labelled them: accuracy is not identifiable until then',
+			  a.rows, a.case_due),
+	   format('SELECT row_id FROM agentpay.decisions d WHERE point = %1$L AND kind = ''rules'' AND assignment = ''audit'' AND NOT EXISTS (SELECT FROM agentpay.outcomes o WHERE o.point = d.point AND o.row_id = d.row_id); -- look at them, then record_outcome(%1$L, row_id => …, label => …, source => ''audit'')',
+			  a.point)
+  FROM (SELECT p.point, p.case_due, count(*) AS rows
+		  FROM p
+		  JOIN agentpay.verdicts v ON v.point = p.point AND v.positive
+		  JOIN agentpay.decisions d ON d.point = p.point
+		   AND d.verdict = v.verdict AND d.kind = 'rules'
+		   AND d.assignment = 'audit'
+		   AND d.decided_at < (SELECT agentpay._now()) - p.case_due
+		 WHERE p.role = 'fraud' AND p.audit_sample_percent > 0
+		   AND NOT p.labels_complete
+		   AND NOT EXISTS (
+			SELECT FROM agentpay.outcomes o
+			 WHERE o.row_id = d.row_id
+			   AND o.point IS NOT DISTINCT FROM d.point)
+		 GROUP BY 1, 2) AS a;
+REVOKE ALL ON agentpay._advice_labels FROM PUBLIC;
+
 -- ── agents, budgets, switches ───────────────────────────────────────────────
 CREATE VIEW agentpay._advice_agents AS
 WITH q AS (
@@ -482,6 +530,7 @@ SELECT a.level, a.object_kind, a.object, a.problem, a.fix
   FROM (SELECT * FROM agentpay._advice_database
 		UNION ALL SELECT * FROM agentpay._advice_triggers
 		UNION ALL SELECT * FROM agentpay._advice_points
+		UNION ALL SELECT * FROM agentpay._advice_labels
 		UNION ALL SELECT * FROM agentpay._advice_agents
 		UNION ALL SELECT * FROM agentpay._advice_control
 		UNION ALL SELECT * FROM agentpay._advice_logs

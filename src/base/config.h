@@ -142,6 +142,10 @@ typedef struct AgentpayPointConfig
 	char *time_zone;
 	char *base_currency;
 	bool labels_complete;
+	double explore_percent;		/* 0 to 10 */
+	Numeric explore_max_amount; /* NULL: no limit */
+	double audit_percent;		/* 0 to 100 */
+	struct varlena *salt; /* bytea, of the draws; NULL: nothing is drawn */
 	int decide_within_ms;
 	int n_verdicts; /* by rank, then name */
 	AgentpayVerdict *verdicts;

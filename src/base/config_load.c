@@ -40,6 +40,7 @@ typedef struct Rows
 } Rows;
 
 static void load_points(Rows *rows);
+static void load_draws(Rows *rows, AgentpayPointConfig *point, int column);
 static void load_verdicts(Rows *rows);
 static void load_features(Rows *rows);
 static AgentpayFeatureKind feature_kind(const char *kind);
@@ -107,8 +108,11 @@ load_points(Rows *rows)
 		  " p.currency_column::text, p.currency, p.outcome_column::text,"
 		  " p.score_column::text, p.reasons_column::text,"
 		  " p.idempotency_column::text, p.time_zone, p.base_currency,"
-		  " p.labels_complete, p.decide_within_ms::int8"
+		  " p.labels_complete, p.decide_within_ms::int8,"
+		  " p.explore_percent::float8, p.explore_max_amount,"
+		  " p.audit_sample_percent::float8, s.salt"
 		  "  FROM agentpay.decision_points p"
+		  "  LEFT JOIN agentpay._draw_salts s USING (point)"
 		  " WHERE p.enabled AND EXISTS (SELECT FROM pg_catalog.pg_class c"
 		  "							     WHERE c.oid = p.table_name)"
 		  "	AND EXISTS (SELECT FROM agentpay.verdicts v"
@@ -138,7 +142,29 @@ load_points(Rows *rows)
 		point->base_currency = text_at(rows, column++);
 		point->labels_complete = bool_at(rows, column++);
 		point->decide_within_ms = (int) int_at(rows, column++);
+		load_draws(rows, point, column);
 	}
+}
+
+/* Without a salt, as a restore has it for a while, nothing is drawn. */
+static void
+load_draws(Rows *rows, AgentpayPointConfig *point, int column)
+{
+	bool unlimited;
+	bool unsalted;
+	Datum salt = value_at(rows, column + 3, &unsalted);
+	MemoryContext old;
+
+	if (unsalted)
+		return;
+	point->explore_percent = float_at(rows, column);
+	(void) value_at(rows, column + 1, &unlimited);
+	if (!unlimited)
+		point->explore_max_amount = numeric_at(rows, column + 1);
+	point->audit_percent = float_at(rows, column + 2);
+	old = MemoryContextSwitchTo(rows->config->context);
+	point->salt = (struct varlena *) DatumGetByteaPCopy(salt);
+	MemoryContextSwitchTo(old);
 }
 
 static void

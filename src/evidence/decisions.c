@@ -29,45 +29,48 @@
 #include "base/compat.h"
 #include "evidence/decisions.h"
 
-static char *verdict_in_leaf(Oid leaf_oid, Datum point, Datum row_id);
+static bool
+find_in_leaf(Oid leaf_oid, Datum point, Datum row_id, AgentpayDecided *decided);
+static char *text_or_null(TupleTableSlot *slot, AttrNumber attno);
 static Oid row_index(Relation leaf);
 static AttrNumber column(Relation leaf, const char *name);
 
-char *
-agentpay_decisions_verdict(const char *point, const char *row_id)
+bool
+agentpay_decisions_find(const char *point, const char *row_id,
+						AgentpayDecided *decided)
 {
 	Datum point_text = CStringGetTextDatum(point);
 	Datum row_id_text = CStringGetTextDatum(row_id);
 	List *leaves =
 		find_inheritance_children(agentpay_log_relation(AGENTPAY_LOG_DECISIONS),
 								  AccessShareLock);
-	char *verdict = NULL;
+	bool found = false;
 
 	/* by oid, so that the newest come last */
-	for (int i = list_length(leaves) - 1; i >= 0 && verdict == NULL; i--)
-		verdict = verdict_in_leaf(list_nth_oid(leaves, i), point_text,
-								  row_id_text);
-	return verdict;
+	for (int i = list_length(leaves) - 1; i >= 0 && !found; i--)
+		found = find_in_leaf(list_nth_oid(leaves, i), point_text, row_id_text,
+							 decided);
+	return found;
 }
 
-/* The verdict of a rules decision, palloc'd; NULL: the leaf has none. */
-static char *
-verdict_in_leaf(Oid leaf_oid, Datum point, Datum row_id)
+/* Whether the leaf has a rules decision; what it says. */
+static bool
+find_in_leaf(Oid leaf_oid, Datum point, Datum row_id, AgentpayDecided *decided)
 {
 	Relation leaf = table_open(leaf_oid, NoLock);
 	Oid index_oid = row_index(leaf);
 	AttrNumber kind = column(leaf, "kind");
-	AttrNumber verdict = column(leaf, "verdict");
+	AttrNumber propensity = column(leaf, "propensity");
 	Relation index;
 	IndexScanDesc scan;
 	ScanKeyData keys[2];
 	TupleTableSlot *slot;
-	char *found = NULL;
+	bool found = false;
 
 	if (!OidIsValid(index_oid))
 	{
 		table_close(leaf, NoLock);
-		return NULL;
+		return false;
 	}
 	index = index_open(index_oid, AccessShareLock);
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, TEXTOID,
@@ -77,22 +80,33 @@ verdict_in_leaf(Oid leaf_oid, Datum point, Datum row_id)
 	slot = table_slot_create(leaf, NULL);
 	scan = AGENTPAY_INDEX_BEGINSCAN(leaf, index, SnapshotSelf, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
-	while (found == NULL &&
-		   index_getnext_slot(scan, ForwardScanDirection, slot))
+	while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		bool isnull;
-		Datum value = slot_getattr(slot, kind, &isnull);
 
-		if (strcmp(TextDatumGetCString(value), "rules") != 0)
+		if (strcmp(text_or_null(slot, kind), "rules") != 0)
 			continue;
-		value = slot_getattr(slot, verdict, &isnull);
-		found = TextDatumGetCString(value);
+		decided->verdict = text_or_null(slot, column(leaf, "verdict"));
+		decided->answer = text_or_null(slot, column(leaf, "answer"));
+		decided->assignment = text_or_null(slot, column(leaf, "assignment"));
+		decided->propensity = DatumGetFloat4(
+			slot_getattr(slot, propensity, &isnull));
+		found = true;
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);
 	table_close(leaf, NoLock);
 	return found;
+}
+
+static char *
+text_or_null(TupleTableSlot *slot, AttrNumber attno)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, attno, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 /* The leaf's index on (point, row_id). */

@@ -60,10 +60,20 @@ typedef enum AgentpayTaskColumn
 	AGENTPAY_TASK_COLUMNS
 } AgentpayTaskColumn;
 
+/* What is on record about a row; in the memory context that was current. */
+typedef struct AgentpayDecided
+{
+	char *verdict;
+	char *answer; /* or NULL */
+	char *assignment;
+	float4 propensity;
+} AgentpayDecided;
+
 /*
- * The rules verdict on record about a row, in the current memory context, or
- * NULL: what is committed or was written by this transaction.
+ * The rules decision on record about a row: what is committed or was written
+ * by this transaction.  False: there is none.
  */
-extern char *agentpay_decisions_verdict(const char *point, const char *row_id);
+extern bool agentpay_decisions_find(const char *point, const char *row_id,
+									AgentpayDecided *decided);
 
 #endif /* AGENTPAY_DECISIONS_H */

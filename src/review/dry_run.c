@@ -23,6 +23,7 @@
 #include "utils/tuplestore.h"
 
 #include "base/clock.h"
+#include "scoring/assignment.h"
 #include "scoring/evaluate.h"
 #include "scoring/row.h"
 
@@ -55,6 +56,8 @@ put_verdict(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
 static void
 put_shadows(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
 static char *join_reasons(const AgentpayRuling *ruling);
+static void
+put_label(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
 static bool is_of_item(const AgentpayPoint *point, const char *name);
 static void
 put_agents(ReturnSetInfo *result, const AgentpayEvaluation *evaluation);
@@ -90,6 +93,7 @@ agentpay_sql_evaluate(PG_FUNCTION_ARGS)
 		put_rules(result, &evaluation);
 		put_verdict(result, &evaluation);
 		put_shadows(result, &evaluation);
+		put_label(result, &evaluation);
 		put_agents(result, &evaluation);
 	}
 	PG_FINALLY();
@@ -319,6 +323,33 @@ join_reasons(const AgentpayRuling *ruling)
 		appendStringInfo(&codes, "%s%s", i > 0 ? ", " : "",
 						 TextDatumGetCString(ruling->reasons[i]));
 	return codes.data;
+}
+
+/*
+ * Where the point draws rows to learn their labels: whether this one could be
+ * let through, and how probable a label is.  Not what the draw says, or who
+ * may ask could choose an id that is drawn.
+ */
+static void
+put_label(ReturnSetInfo *result, const AgentpayEvaluation *evaluation)
+{
+	const AgentpayPointConfig *config = evaluation->point->config;
+	Line explore = {.item = "explore", .name = config->name};
+	Line propensity = {.item = "propensity", .name = config->name};
+	const char *obstacle = agentpay_assignment_obstacle(evaluation);
+
+	if (config->explore_percent > 0)
+	{
+		explore.has_matched = true;
+		explore.matched = obstacle == NULL;
+		explore.value = obstacle == NULL ? NULL : pstrdup(obstacle);
+		put(result, &explore);
+	}
+	if (config->explore_percent <= 0 && config->audit_percent <= 0)
+		return;
+	propensity.value = DatumGetCString(DirectFunctionCall1(
+		float4out, Float4GetDatum(agentpay_assignment_propensity(evaluation))));
+	put(result, &propensity);
 }
 
 /* Whether the name, as a pointer, is one that has a row of its own. */

@@ -255,6 +255,7 @@ build(AgentpayExpression *expression, AgentpayExpressionParse *parse)
 	MemoryContextSwitchTo(expression->context);
 	expression->type = exprType(node);
 	expression->foreign_functions = parse->foreign_functions;
+	expression->reads_lists = parse->reads_lists;
 	expression->columns = bms_copy(parse->columns);
 	expression->params = bms_copy(parse->params);
 	expression->first_label = AGENTPAY_PARAM_LABEL(parse->scope);

@@ -64,6 +64,7 @@ typedef struct AgentpayExpression
 	ExprState *state;
 	Oid type;
 	bool foreign_functions; /* calls into agentpay.expression_schemas */
+	bool reads_lists;		/* calls in_list() */
 	Bitmapset *columns;		/* attribute numbers of the relation read */
 	Bitmapset *params;		/* indexes of the parameters read */
 	int first_label;		/* of these, if its scope has labels */

@@ -383,6 +383,7 @@ allow_own(AgentpayExpressionParse *parse, FuncExpr *call)
 		refuse(parse, (Node *) call, "in_list() needs the name of a list",
 			   "Write the name, for example in_list('blocked_cards', "
 			   "card_id).");
+	parse->reads_lists = true;
 	list = TextDatumGetCString(name->constvalue);
 	for (int i = 0; i < scope->n_lists; i++)
 	{

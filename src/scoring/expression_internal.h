@@ -36,6 +36,7 @@ typedef struct AgentpayExpressionParse
 
 	/* what agentpay_expression_allow() finds */
 	bool foreign_functions;
+	bool reads_lists;
 	Bitmapset *columns;
 	Bitmapset *params;
 } AgentpayExpressionParse;

@@ -72,7 +72,7 @@ struct AgentpayFrame
 typedef struct KeyEntry
 {
 	uint64 row; /* hash of the point and the row id */
-	int verdict;
+	AgentpayAssigned assigned;
 } KeyEntry;
 
 static Level *levels = NULL;
@@ -324,21 +324,21 @@ row_hash(int point, const char *row_id)
 							   point);
 }
 
-int
-agentpay_frame_key_verdict(AgentpayFrame *frame, int point, const char *row_id)
+const AgentpayAssigned *
+agentpay_frame_key_find(AgentpayFrame *frame, int point, const char *row_id)
 {
 	uint64 row = row_hash(point, row_id);
 	KeyEntry *entry;
 
 	if (frame->keys == NULL)
-		return -1;
+		return NULL;
 	entry = hash_search(frame->keys, &row, HASH_FIND, NULL);
-	return entry ? entry->verdict : -1;
+	return entry ? &entry->assigned : NULL;
 }
 
 void
 agentpay_frame_key_note(AgentpayFrame *frame, int point, const char *row_id,
-						int verdict)
+						const AgentpayAssigned *assigned)
 {
 	uint64 row = row_hash(point, row_id);
 	KeyEntry *entry;
@@ -353,7 +353,7 @@ agentpay_frame_key_note(AgentpayFrame *frame, int point, const char *row_id,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	entry = hash_search(frame->keys, &row, HASH_ENTER, NULL);
-	entry->verdict = verdict;
+	entry->assigned = *assigned;
 }
 
 /*

@@ -20,6 +20,7 @@
 #include "base/appender.h"
 #include "base/config.h"
 #include "base/shmem.h"
+#include "scoring/draw.h"
 #include "scoring/table.h"
 
 /* What BEFORE found about one row at one point. */
@@ -41,8 +42,7 @@ typedef struct AgentpayEntry
 	Datum detail;  /* jsonb */
 	Datum asked;   /* bytea: a byte for each agent, or NULL */
 	Datum digest;  /* bytea: four bytes for each column of table->used */
-	int verdict;
-	float4 propensity; /* of the row, by the verdict that counts */
+	AgentpayAssigned assigned;
 } AgentpayEntry;
 
 typedef struct AgentpayFrame AgentpayFrame;
@@ -90,13 +90,14 @@ extern void agentpay_frame_append(AgentpayFrame *frame, AgentpayLog log,
 								  TimestampTz at, Datum *values, bool *nulls);
 
 /*
- * The verdict that this statement gave to the row that has the point's key,
- * or -1; and noting one.
+ * What this statement gave to the row that has the point's key, or NULL; and
+ * noting it.
  */
-extern int
-agentpay_frame_key_verdict(AgentpayFrame *frame, int point, const char *row_id);
-extern void agentpay_frame_key_note(AgentpayFrame *frame, int point,
-									const char *row_id, int verdict);
+extern const AgentpayAssigned *
+agentpay_frame_key_find(AgentpayFrame *frame, int point, const char *row_id);
+extern void
+agentpay_frame_key_note(AgentpayFrame *frame, int point, const char *row_id,
+						const AgentpayAssigned *assigned);
 
 /*
  * Takes a lock, exclusively, that unlock() releases: when the row that it is

@@ -39,6 +39,8 @@ enum
 	COL_OCCURRED_AT,
 	COL_DECIDED_AT,
 	COL_VERDICT,
+	COL_ANSWER,
+	COL_ASSIGNMENT,
 	COL_PROPENSITY,
 	COL_AMOUNT,
 	COL_CURRENCY,
@@ -106,8 +108,10 @@ agentpay_queue_push(AgentpayQueue *queue, const AgentpayEntry *entry)
 	values[COL_ROW_ID] = CStringGetDatum(entry->row_id);
 	values[COL_OCCURRED_AT] = TimestampTzGetDatum(entry->occurred_at);
 	values[COL_DECIDED_AT] = TimestampTzGetDatum(entry->decided_at);
-	values[COL_VERDICT] = Int32GetDatum(entry->verdict);
-	values[COL_PROPENSITY] = Float4GetDatum(entry->propensity);
+	values[COL_VERDICT] = Int32GetDatum(entry->assigned.verdict);
+	values[COL_ANSWER] = Int32GetDatum(entry->assigned.answer);
+	values[COL_ASSIGNMENT] = Int32GetDatum(entry->assigned.assignment);
+	values[COL_PROPENSITY] = Float4GetDatum(entry->assigned.propensity);
 	values[COL_AMOUNT] = entry->amount;
 	values[COL_CURRENCY] = entry->currency;
 	values[COL_SCORE] = entry->score;
@@ -214,6 +218,8 @@ description(void)
 		[COL_OCCURRED_AT] = TIMESTAMPTZOID,
 		[COL_DECIDED_AT] = TIMESTAMPTZOID,
 		[COL_VERDICT] = INT4OID,
+		[COL_ANSWER] = INT4OID,
+		[COL_ASSIGNMENT] = INT4OID,
 		[COL_PROPENSITY] = FLOAT4OID,
 		[COL_AMOUNT] = NUMERICOID,
 		[COL_CURRENCY] = TEXTOID,
@@ -300,8 +306,11 @@ read_entry(AgentpayQueue *queue)
 	head->row_id = DatumGetCString(slot->tts_values[COL_ROW_ID]);
 	head->occurred_at = DatumGetTimestampTz(slot->tts_values[COL_OCCURRED_AT]);
 	head->decided_at = DatumGetTimestampTz(slot->tts_values[COL_DECIDED_AT]);
-	head->verdict = DatumGetInt32(slot->tts_values[COL_VERDICT]);
-	head->propensity = DatumGetFloat4(slot->tts_values[COL_PROPENSITY]);
+	head->assigned.verdict = DatumGetInt32(slot->tts_values[COL_VERDICT]);
+	head->assigned.answer = DatumGetInt32(slot->tts_values[COL_ANSWER]);
+	head->assigned.assignment = DatumGetInt32(slot->tts_values[COL_ASSIGNMENT]);
+	head->assigned.propensity = DatumGetFloat4(
+		slot->tts_values[COL_PROPENSITY]);
 	head->amount = value_or_null(slot, COL_AMOUNT);
 	head->currency = value_or_null(slot, COL_CURRENCY);
 	head->score = value_or_null(slot, COL_SCORE);

@@ -26,6 +26,7 @@
 #include "base/errors.h"
 #include "base/settings.h"
 #include "evidence/decisions.h"
+#include "scoring/assignment.h"
 #include "scoring/row.h"
 
 /* The same for every rules decision; made once per session. */
@@ -36,7 +37,7 @@ typedef struct Constants
 	Datum shadow_rules;
 	Datum live;
 	Datum shadow;
-	Datum treatment;
+	Datum assignments[AGENTPAY_AUDIT + 1];
 	Datum no_reasons;
 	Datum no_cost;
 } Constants;
@@ -116,8 +117,8 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 							CStringGetTextDatum(agentpay_row_id(point, row)),
 							entry->ruleset > 0
 								? NIL
-								: with_outcome(changed, point, entry->verdict,
-											   row));
+								: with_outcome(changed, point,
+											   entry->assigned.verdict, row));
 		}
 		entry = agentpay_frame_take_next(frame);
 	}
@@ -254,6 +255,7 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 	const AgentpayRulesetConfig *ruleset =
 		point->rulesets[entry->ruleset].config;
 	bool in_shadow = entry->ruleset > 0;
+	const AgentpayAssigned *assigned = &entry->assigned;
 	Datum values[AGENTPAY_DECISION_COLUMNS];
 	bool nulls[AGENTPAY_DECISION_COLUMNS];
 	pg_uuid_t id;
@@ -274,8 +276,12 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 											   : constants.rules;
 	values[AGENTPAY_DECISION_AUTHORITY] = in_shadow ? constants.shadow
 													: constants.live;
-	values[AGENTPAY_DECISION_VERDICT] = point->verdict_texts[entry->verdict];
-	values[AGENTPAY_DECISION_ASSIGNMENT] = constants.treatment;
+	values[AGENTPAY_DECISION_VERDICT] = point->verdict_texts[assigned->verdict];
+	if (assigned->answer >= 0)
+		values[AGENTPAY_DECISION_ANSWER] =
+			point->verdict_texts[assigned->answer];
+	values[AGENTPAY_DECISION_ASSIGNMENT] =
+		constants.assignments[assigned->assignment];
 	values[AGENTPAY_DECISION_SCORE] = entry->score;
 	values[AGENTPAY_DECISION_REASONS] = entry->reasons != (Datum) 0
 											? entry->reasons
@@ -295,7 +301,7 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 		entry->occurred_at);
 	nulls[AGENTPAY_DECISION_OCCURRED_AT] = false;
 	nulls[AGENTPAY_DECISION_REPEAT_NO] = false;
-	values[AGENTPAY_DECISION_PROPENSITY] = Float4GetDatum(entry->propensity);
+	values[AGENTPAY_DECISION_PROPENSITY] = Float4GetDatum(assigned->propensity);
 	nulls[AGENTPAY_DECISION_PROPENSITY] = false;
 	if (ruleset != NULL)
 	{
@@ -360,7 +366,9 @@ prepare_constants(void)
 	constants.shadow_rules = CStringGetTextDatum("shadow_rules");
 	constants.live = CStringGetTextDatum("live");
 	constants.shadow = CStringGetTextDatum("shadow");
-	constants.treatment = CStringGetTextDatum("treatment");
+	for (int i = 0; i <= AGENTPAY_AUDIT; i++)
+		constants.assignments[i] = CStringGetTextDatum(
+			agentpay_assignment_name(i));
 	constants.no_reasons = PointerGetDatum(construct_empty_array(TEXTOID));
 	constants.no_cost = NumericGetDatum(int64_to_numeric(0));
 	constants.ready = true;

@@ -20,13 +20,16 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "evidence/decisions.h"
+#include "scoring/assignment.h"
 #include "scoring/idempotency.h"
 #include "scoring/row.h"
 
 static uint32 column_hash(const AgentpayColumn *column, TupleTableSlot *row);
-static int
-repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
-				 int point, char **first, ErrorData **error);
+static bool
+repeated(AgentpayFrame *frame, AgentpayEvaluation *evaluation, int point,
+		 char **first, AgentpayAssigned *assigned, ErrorData **error);
+static bool on_record(const AgentpayPointConfig *config, const char *row_id,
+					  AgentpayAssigned *assigned);
 static Datum asked_bytes(const AgentpayEvaluation *evaluation);
 static Datum reasons_array(int count, Datum *reasons);
 static Datum
@@ -123,8 +126,9 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 				   AgentpayEntry *entry)
 {
 	char *repeats = NULL;
+	AgentpayAssigned assigned;
 	ErrorData *error;
-	int verdict;
+	bool repeats_one;
 
 	memset(evaluation, 0, sizeof(*evaluation));
 	evaluation->table = table;
@@ -132,18 +136,19 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	evaluation->row = row;
 	evaluation->row_id = agentpay_row_id(evaluation->point, row);
 	evaluation->decided_at = agentpay_clock_now();
-	verdict = repeated_verdict(frame, evaluation, point, &repeats, &error);
+	repeats_one = repeated(frame, evaluation, point, &repeats, &assigned,
+						   &error);
 	agentpay_evaluate(evaluation);
 	if (error != NULL)
 		agentpay_evaluate_fault(evaluation, evaluation->point->idempotency.name,
 								error);
-	if (verdict >= 0)
-	{
-		evaluation->verdict = verdict;
+	if (repeats_one)
 		evaluation->n_shadows = 0; /* no rules have decided */
-	}
+	else
+		assigned = agentpay_assignment_draw(evaluation, error == NULL);
+	evaluation->verdict = assigned.verdict;
 	/* nobody is asked twice, also where it is not known whether they were */
-	if (verdict >= 0 || error != NULL)
+	if (repeats_one || error != NULL)
 		evaluation->asked = NULL;
 
 	memset(entry, 0, sizeof(*entry));
@@ -154,15 +159,14 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	entry->decided_at = evaluation->decided_at;
 	entry->amount = evaluation->amount;
 	entry->currency = evaluation->currency;
-	entry->verdict = evaluation->verdict;
+	entry->assigned = assigned;
 	entry->score = PointerGetDatum(evaluation->score);
-	entry->propensity = evaluation->point->propensities[evaluation->verdict];
 	entry->reasons = reasons_array(evaluation->n_reasons, evaluation->reasons);
 	entry->inputs = PointerGetDatum(evaluation->inputs);
 	entry->asked = asked_bytes(evaluation);
 	entry->detail = detail_of(evaluation->point, evaluation->faults, repeats);
 	if (evaluation->point->idempotency.attno != 0)
-		agentpay_frame_key_note(frame, point, entry->row_id, entry->verdict);
+		agentpay_frame_key_note(frame, point, entry->row_id, &entry->assigned);
 }
 
 void
@@ -173,7 +177,9 @@ agentpay_row_shadow(const AgentpayEvaluation *evaluation, int shadow,
 
 	*entry = *rules;
 	entry->ruleset = shadow + 1;
-	entry->verdict = ruling->verdict;
+	/* the draw is the payment's */
+	entry->assigned.verdict = ruling->verdict;
+	entry->assigned.answer = -1;
 	entry->score = PointerGetDatum(ruling->score);
 	entry->reasons = reasons_array(ruling->n_reasons, ruling->reasons);
 	entry->inputs = (Datum) 0;
@@ -193,12 +199,12 @@ reasons_array(int count, Datum *reasons)
 }
 
 /*
- * The verdict of the row whose key this one repeats, or -1.  An earlier row
- * without a decision, from before attach(), is not repeated.
+ * Whether the row repeats another one's key, and what that one got.  An
+ * earlier row without a decision, from before attach(), is not repeated.
  */
-static int
-repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
-				 int point, char **first, ErrorData **error)
+static bool
+repeated(AgentpayFrame *frame, AgentpayEvaluation *evaluation, int point,
+		 char **first, AgentpayAssigned *assigned, ErrorData **error)
 {
 	AgentpayPoint *compiled = evaluation->point;
 	ListCell *lc;
@@ -207,22 +213,35 @@ repeated_verdict(AgentpayFrame *frame, AgentpayEvaluation *evaluation,
 											 error))
 	{
 		char *row_id = lfirst(lc);
-		int verdict = agentpay_frame_key_verdict(frame, point, row_id);
-		char *text;
+		const AgentpayAssigned *noted = agentpay_frame_key_find(frame, point,
+																row_id);
 
-		if (verdict < 0)
-		{
-			text = agentpay_decisions_verdict(compiled->config->name, row_id);
-			if (text != NULL)
-				verdict = agentpay_config_verdict(compiled->config, text);
-		}
-		if (verdict >= 0)
-		{
-			*first = row_id;
-			return verdict;
-		}
+		*first = row_id;
+		if (noted != NULL)
+			*assigned = *noted;
+		if (noted != NULL || on_record(compiled->config, row_id, assigned))
+			return true;
 	}
-	return -1;
+	*first = NULL;
+	return false;
+}
+
+/* What an earlier statement decided about a row; false: nothing. */
+static bool
+on_record(const AgentpayPointConfig *config, const char *row_id,
+		  AgentpayAssigned *assigned)
+{
+	AgentpayDecided decided;
+
+	if (!agentpay_decisions_find(config->name, row_id, &decided))
+		return false;
+	assigned->verdict = agentpay_config_verdict(config, decided.verdict);
+	assigned->answer = decided.answer == NULL
+						   ? -1
+						   : agentpay_config_verdict(config, decided.answer);
+	assigned->assignment = agentpay_assignment_named(decided.assignment);
+	assigned->propensity = decided.propensity;
+	return assigned->verdict >= 0;
 }
 
 /* A byte for each of the point's agents; no datum when none is asked. */

@@ -135,7 +135,7 @@ typedef struct AgentpayPoint
 	AgentpayTarget reasons;
 	Datum *verdict_texts;	   /* by verdict */
 	Datum *outcomes;		   /* by verdict, in the outcome's type */
-	float4 *propensities;	   /* by verdict */
+	bool *stops;			   /* by verdict: no label comes by itself */
 	ErrorData *outcome_broken; /* a verdict that the column does not take */
 	ErrorData *zone_broken;	   /* the point's time zone is not known here */
 	bool lost_columns;		   /* the table has not all that config names */

@@ -275,7 +275,7 @@ compile_target(AgentpayTarget *target, Relation leaf, const char *name)
 	target->typmod = attribute->atttypmod;
 }
 
-/* What each verdict writes into the outcome, and its propensity. */
+/* What each verdict writes into the outcome, and whether it stops the row. */
 static void
 compile_outcomes(AgentpayPoint *point)
 {
@@ -284,15 +284,13 @@ compile_outcomes(AgentpayPoint *point)
 
 	point->verdict_texts = palloc0(sizeof(Datum) * config->n_verdicts);
 	point->outcomes = palloc0(sizeof(Datum) * config->n_verdicts);
-	point->propensities = palloc0(sizeof(float4) * config->n_verdicts);
+	point->stops = palloc0(sizeof(bool) * config->n_verdicts);
 	for (int i = 0; i < config->n_verdicts; i++)
 	{
-		/* a payment that was stopped cannot turn out to be fraud */
-		bool stopped = strcmp(config->role, "fraud") == 0 &&
-					   config->verdicts[i].positive;
-
 		point->verdict_texts[i] = CStringGetTextDatum(config->verdicts[i].name);
-		point->propensities[i] = stopped && !config->labels_complete ? 0 : 1;
+		/* a payment that was stopped cannot turn out to be fraud */
+		point->stops[i] = strcmp(config->role, "fraud") == 0 &&
+						  config->verdicts[i].positive;
 	}
 	if (point->outcome.column.attno != 0)
 		(void) agentpay_contain(outcomes_body, &attempt,

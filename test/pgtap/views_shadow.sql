@@ -7,7 +7,7 @@ SET client_min_messages = warning;
 \o /dev/null
 \ir views_fixture.psql
 \o
-SELECT plan(33);
+SELECT plan(34);
 
 -- ── shadow_vs_rules ─────────────────────────────────────────────────────────
 -- 21 asked: 10 + 3 + 2 + 1 + 1 (low confidence) answered, 3 failed, 1 open
@@ -49,42 +49,7 @@ SELECT results_eq($$ SELECT agreed, tightened, loosened
 	$$ VALUES (2::bigint, 1::bigint, 0::bigint) $$,
 	'an explored row counts by what the rules said, not by what it got');
 
--- ── agent_accuracy, every label known ───────────────────────────────────────
-UPDATE agentpay.decision_points SET labels_complete = true
- WHERE point = 't_views';
-CREATE FUNCTION pg_temp.counts(by_whom text, reading text, of_whom text)
-	RETURNS text LANGUAGE sql AS $$
-	SELECT concat_ws(' ', identifiable, labelled, positives, tp, fp, tn, fn)
-	  FROM agentpay.agent_accuracy
-	 WHERE agent = 't_a' AND decided_by = by_whom AND positive = reading
-	   AND population = of_whom $$;
-CREATE FUNCTION pg_temp.rates(by_whom text, reading text, of_whom text)
-	RETURNS text LANGUAGE sql AS $$
-	SELECT concat_ws(' ', accuracy, accuracy_low, accuracy_high, fpr, fpr_low,
-		fpr_high, fnr, fnr_low, fnr_high, precision, recall, f1)
-	  FROM agentpay.agent_accuracy
-	 WHERE agent = 't_a' AND decided_by = by_whom AND positive = reading
-	   AND population = of_whom $$;
-SELECT is(pg_temp.counts('agent', 'positive', 'answered'), 't 17 6 4 2 9 2',
-	'flagged by the agent: B, C, E');
-SELECT is(pg_temp.rates('agent', 'positive', 'answered'),
-	'0.764706 0.527382 0.904450 0.181818 0.051368 0.476981 0.333333 0.096771 0.700007 0.666667 0.666667 0.666667', 'its rates');
-SELECT is(pg_temp.counts('agent', 'tightest', 'answered'), 't 17 6 3 1 10 3',
-	'declined by the agent: B, E');
-SELECT is(pg_temp.rates('agent', 'tightest', 'answered'),
-	'0.764706 0.527382 0.904450 0.090909 0.016232 0.377358 0.500000 0.187616 0.812384 0.750000 0.500000 0.600000', 'its rates');
-SELECT is(pg_temp.counts('rules', 'positive', 'answered'), 't 17 6 2 1 10 4',
-	'flagged by the rules on the same rows: C, D');
-SELECT is(pg_temp.rates('rules', 'positive', 'answered'),
-	'0.705882 0.468669 0.867200 0.090909 0.016232 0.377358 0.666667 0.299993 0.903229 0.666667 0.333333 0.444444', 'their rates');
-SELECT is(pg_temp.counts('agent', 'positive', 'operated'), 't 20 7 4 2 11 3',
-	'a failure counts as its fallback: F2 flagged, E1 not; the open one is out');
-SELECT is(pg_temp.rates('agent', 'positive', 'operated'),
-	'0.750000 0.531299 0.888138 0.153846 0.043258 0.422346 0.428571 0.158220 0.749542 0.666667 0.571429 0.615385', 'its rates');
-
 -- ── agent_accuracy, labels by nature ────────────────────────────────────────
-UPDATE agentpay.decision_points SET labels_complete = false
- WHERE point = 't_views';
 SELECT results_eq($$ SELECT identifiable, labelled, positives, accuracy, tp,
 	fpr, fnr, precision, recall, f1 FROM agentpay.agent_accuracy
 	WHERE agent = 't_a' AND decided_by = 'agent' AND positive = 'positive'
@@ -125,6 +90,45 @@ SELECT results_eq($$ SELECT labelled, effective_n, tp, fp, tn, fn, accuracy,
 SELECT is_empty($$ SELECT FROM agentpay.agent_accuracy WHERE agent = 't_d'
 	AND population = 'answered' $$, 'who never answered is not rated');
 
+-- ── agent_accuracy, every label known ───────────────────────────────────────
+CREATE FUNCTION pg_temp.counts(by_whom text, reading text, of_whom text)
+	RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(' ', identifiable, labelled, positives, tp, fp, tn, fn)
+	  FROM agentpay.agent_accuracy
+	 WHERE agent = 't_a' AND decided_by = by_whom AND positive = reading
+	   AND population = of_whom $$;
+CREATE FUNCTION pg_temp.rates(by_whom text, reading text, of_whom text)
+	RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(' ', accuracy, accuracy_low, accuracy_high, fpr, fpr_low,
+		fpr_high, fnr, fnr_low, fnr_high, precision, recall, f1)
+	  FROM agentpay.agent_accuracy
+	 WHERE agent = 't_a' AND decided_by = by_whom AND positive = reading
+	   AND population = of_whom $$;
+DO $$ BEGIN
+	PERFORM agentpay.record_outcome('t_views', row_id, 'fraud')
+	   FROM unnest('{D1,F2}'::text[]) AS row_id;
+END $$;
+SELECT is(pg_temp.counts('rules', 'positive', 'operated'), 't 20 7 3 1 12 4',
+	'people labelled what was stopped: C, D1, F2 flagged');
+UPDATE agentpay.decision_points SET labels_complete = true
+ WHERE point = 't_views';
+SELECT is(pg_temp.counts('agent', 'positive', 'answered'), 't 17 6 4 2 9 2',
+	'flagged by the agent: B, C, E');
+SELECT is(pg_temp.rates('agent', 'positive', 'answered'),
+	'0.764706 0.527382 0.904450 0.181818 0.051368 0.476981 0.333333 0.096771 0.700007 0.666667 0.666667 0.666667', 'its rates');
+SELECT is(pg_temp.counts('agent', 'tightest', 'answered'), 't 17 6 3 1 10 3',
+	'declined by the agent: B, E');
+SELECT is(pg_temp.rates('agent', 'tightest', 'answered'),
+	'0.764706 0.527382 0.904450 0.090909 0.016232 0.377358 0.500000 0.187616 0.812384 0.750000 0.500000 0.600000', 'its rates');
+SELECT is(pg_temp.counts('rules', 'positive', 'answered'), 't 17 6 2 1 10 4',
+	'flagged by the rules on the same rows: C, D');
+SELECT is(pg_temp.rates('rules', 'positive', 'answered'),
+	'0.705882 0.468669 0.867200 0.090909 0.016232 0.377358 0.666667 0.299993 0.903229 0.666667 0.333333 0.444444', 'their rates');
+SELECT is(pg_temp.counts('agent', 'positive', 'operated'), 't 20 7 4 2 11 3',
+	'a failure counts as its fallback: F2 flagged, E1 not; the open one is out');
+SELECT is(pg_temp.rates('agent', 'positive', 'operated'),
+	'0.750000 0.531299 0.888138 0.153846 0.043258 0.422346 0.428571 0.158220 0.749542 0.666667 0.571429 0.615385', 'its rates');
+
 -- ── label_coverage ──────────────────────────────────────────────────────────
 -- approve: A 10, B 3, E 1, F1, G1, H1, K 2, L1, M1 = 21, one of them young;
 -- labelled A1 B1 B2 E1 K1 K2, and the young L1
@@ -132,7 +136,7 @@ SELECT results_eq($$ SELECT verdict, payments, labelled, mature, share, sources
 	FROM agentpay.label_coverage WHERE point = 't_views' ORDER BY 1 $$,
 	$$ VALUES
 	('approve', 21::bigint, 7::bigint, 20::bigint, 0.300000, '{"chargeback": 7}'::jsonb),
-	('decline', 2::bigint, 2::bigint, 2::bigint, 1.000000, '{"chargeback": 2}'),
+	('decline', 2::bigint, 2::bigint, 2::bigint, 1.000000, '{"analyst": 2}'),
 	('review', 2::bigint, 1::bigint, 2::bigint, 0.500000, '{"chargeback": 1}') $$,
 	'labels by what the rules did');
 

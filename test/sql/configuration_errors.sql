@@ -118,8 +118,8 @@ SELECT pg_temp.try($$DELETE FROM agentpay.decision_points WHERE point = 't_error
 SELECT pg_temp.try($$TRUNCATE agentpay.decision_points CASCADE$$);
 SELECT pg_temp.try(format('UPDATE agentpay.decision_points SET %s WHERE point = ''t_errors''', change))
   FROM unnest(ARRAY['point = ''other''', 'id_column = ''card''', 'time_zone = ''Mars/Olympus''', 'currency = ''euro'', currency_column = NULL',
-	'base_currency = ''$''', 'environment = ''test''', 'explore_percent = 50', 'explore_percent = 5', 'audit_sample_percent = -1',
-	'audit_sample_percent = ''NaN''', 'audit_sample_percent = 1', 'decide_within_ms = 0', 'label_maturity = ''-1 day''',
+	'base_currency = ''$''', 'environment = ''test''', 'explore_percent = 50', 'explore_max_amount = -1', 'audit_sample_percent = -1',
+	'audit_sample_percent = ''NaN''', 'decide_within_ms = 0', 'label_maturity = ''-1 day''',
 	'case_due = ''400 years''', 'labels_complete = NULL', 'time_zone = NULL']) AS change;
 
 -- ── verdicts ────────────────────────────────────────────────────────────────

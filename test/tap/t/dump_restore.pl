@@ -33,6 +33,7 @@ my $logs_and_configuration = join ' UNION ALL ', map {
 	  . " FROM agentpay.$_ x"
 } qw(decision_points verdicts features rulesets rules lists list_entries models
   allowed_endpoints agents data_policies budgets outcome_mappings agent_versions decisions
+  _draw_salts
   agent_calls outcomes governance_log _tasks);
 
 # Seed rows that nobody changed are the new cluster's own: without the times.
@@ -81,6 +82,7 @@ INSERT INTO agentpay.rules (point, code, condition, score) VALUES
 	('fraud', 'LARGE', 'amount > 1000', 60), ('fraud', 'BUSY', 'card_hour > 5', 60);
 SELECT agentpay.activate('fraud');
 SELECT agentpay.draft('fraud');
+UPDATE agentpay.decision_points SET explore_percent = 10, audit_sample_percent = 20 WHERE point = 'parts';
 INSERT INTO agentpay.models (name, kind, features, definition)
 	SELECT 'm', 'logistic', '{amount}', '{"intercept":0,"coefficients":[1],"mean":[0],"scale":[1]}'
 	  FROM generate_series(1, 2);

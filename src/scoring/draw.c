@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ * draw.c
+ *		Whose label is to be learned: the draw, and its probability.
+ *
+ * Pure: no PostgreSQL, no state, no locks.
+ *-------------------------------------------------------------------------
+ */
+#include "scoring/draw.h"
+
+#include <string.h>
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#define NUMBERS 18446744073709551616.0 /* 2^64 */
+
+static uint64_t big_endian(const unsigned char *bytes);
+
+bool
+agentpay_draw(const void *salt, size_t salt_size, const char *row_id,
+			  AgentpayDraw *draw)
+{
+	unsigned char code[EVP_MAX_MD_SIZE];
+	unsigned int size = 0;
+
+	if (HMAC(EVP_sha256(), salt, (int) salt_size,
+			 (const unsigned char *) row_id, strlen(row_id), code,
+			 &size) == NULL ||
+		size < 16)
+		return false;
+	draw->explore = big_endian(code);
+	draw->audit = big_endian(code + 8);
+	return true;
+}
+
+static uint64_t
+big_endian(const unsigned char *bytes)
+{
+	uint64_t number = 0;
+
+	for (int i = 0; i < 8; i++)
+		number = number << 8 | bytes[i];
+	return number;
+}
+
+bool
+agentpay_draw_below(uint64_t number, double percent)
+{
+	/* 2^64 itself is no uint64_t */
+	if (percent >= 100)
+		return true;
+	return percent > 0 && number < (uint64_t) (percent / 100 * NUMBERS);
+}
+
+/* 1 - (1 - e)(1 - a), without what cancels out. */
+double
+agentpay_draw_propensity(double explore_percent, double audit_percent)
+{
+	double explore = explore_percent / 100;
+	double audit = audit_percent / 100;
+
+	return explore + audit - explore * audit;
+}

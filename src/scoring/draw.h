@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ * draw.h
+ *		Whose label is to be learned: the draw, and its probability.
+ *
+ * Pure: libc and libcrypto only, no state, so it is unit-tested outside a
+ * server.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_DRAW_H
+#define AGENTPAY_DRAW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* As in decisions.assignment; holdouts are drawn per agent. */
+typedef enum AgentpayAssignment
+{
+	AGENTPAY_TREATMENT,
+	AGENTPAY_EXPLORE,
+	AGENTPAY_AUDIT
+} AgentpayAssignment;
+
+/* What a row gets, and why. */
+typedef struct AgentpayAssigned
+{
+	int verdict; /* index into the point's verdicts, as the next */
+	int answer;	 /* explore: what the rules said; otherwise -1 */
+	AgentpayAssignment assignment;
+	float propensity; /* that the row's label can be observed */
+} AgentpayAssigned;
+
+/* Two independent numbers of a row, each uniform over 64 bits. */
+typedef struct AgentpayDraw
+{
+	uint64_t explore;
+	uint64_t audit;
+} AgentpayDraw;
+
+/*
+ * The numbers of a row id under a salt: the first and the second eight bytes,
+ * big-endian, of HMAC-SHA-256 (RFC 2104).  The same whenever it is asked, and
+ * unpredictable without the salt.  False: libcrypto failed.
+ */
+extern bool agentpay_draw(const void *salt, size_t salt_size,
+						  const char *row_id, AgentpayDraw *draw);
+
+/* Whether a number is among the lowest percent of all; 100: always. */
+extern bool agentpay_draw_below(uint64_t number, double percent);
+
+/* The probability that at least one of the two draws takes a row. */
+extern double
+agentpay_draw_propensity(double explore_percent, double audit_percent);
+
+#endif /* AGENTPAY_DRAW_H */
