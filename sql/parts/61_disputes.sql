@@ -169,7 +169,7 @@ DECLARE
 BEGIN
 	PERFORM agentpay._check_dispute_args(TG_ARGV);
 	SELECT * INTO c FROM agentpay._dispute_claim(NEW, TG_ARGV);
-	IF NOT c.mapped THEN
+	IF NOT c.mapped AND c.network <> '' AND c.reason_code <> '' THEN
 		PERFORM agentpay._note_unmapped(TG_RELID, c.network, c.reason_code);
 	END IF;
 	IF TG_OP = 'UPDATE' THEN

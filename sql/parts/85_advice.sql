@@ -504,7 +504,7 @@ CREATE VIEW agentpay._advice_disputes AS
 SELECT 'error' AS level, 'table' AS object_kind, g.object,
 	   format('%s disputes of the last week gave no label: %s', count(*),
 			  min(g.reason)) AS problem,
-	   format('UPDATE %s SET reason_code = reason_code WHERE …; -- once it is mended, tells them again',
+	   format('SELECT logged_at, reason FROM agentpay.governance_log WHERE object_kind = ''dispute'' AND object = %L AND action = ''failed''; -- once mended, an UPDATE of these disputes tells them again',
 			  g.object) AS fix
   FROM agentpay.governance_log g
  WHERE g.object_kind = 'dispute' AND g.action = 'failed'
@@ -513,8 +513,7 @@ SELECT 'error' AS level, 'table' AS object_kind, g.object,
 UNION ALL
 SELECT 'warning', 'table', g.object,
 	   format('disputes have code %s of %s, which no mapping knows: they give no label',
-			  coalesce(g.after ->> 'reason_code', 'NULL'),
-			  coalesce(g.after ->> 'network', 'NULL')),
+			  g.after ->> 'reason_code', g.after ->> 'network'),
 	   format('INSERT INTO agentpay.outcome_mappings (network, reason_code, label) VALUES (%L, %L, …); -- ''fraud'', or NULL: no fraud',
 			  g.after ->> 'network', g.after ->> 'reason_code')
   FROM agentpay.governance_log g

@@ -16,7 +16,7 @@ EXCEPTION WHEN OTHERS THEN
 		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 	RETURN concat_ws(' | ', SQLSTATE, message, detail, hint);
 END$$;
-SELECT plan(75);
+SELECT plan(76);
 
 -- ── refused ─────────────────────────────────────────────────────────────────
 CREATE SCHEMA t_full;
@@ -234,6 +234,8 @@ CREATE TRIGGER label AFTER INSERT OR UPDATE ON t_full.claims FOR EACH ROW
 	EXECUTE FUNCTION agentpay.record_dispute('fraud', 'payment', 'network=scheme', 'reason_code=code', 'amount=claimed');
 INSERT INTO t_full.claims VALUES (pg_temp.payment('p10')::text, ' Visa ', '10.4', 3);
 SELECT matches(pg_temp.labels('p10'), '^fraud chargeback 3 \d\d-\d\d$', 'other names, other types, by output functions alone');
+INSERT INTO t_full.claims VALUES (pg_temp.payment('p11')::text, NULL, NULL, NULL), (NULL, 'visa', '10.4', 3), (pg_temp.payment('p11')::text, 'visa', '10.4', 'NaN');
+SELECT is(pg_temp.labels('p11'), NULL, 'without a code, a payment or a real amount: no label');
 CREATE OR REPLACE TRIGGER label AFTER INSERT OR UPDATE ON t_full.claims FOR EACH ROW
 	EXECUTE FUNCTION agentpay.record_dispute('fraud', 'payment', 'network=scheme', 'code=code');
 INSERT INTO t_full.claims VALUES (pg_temp.payment('p11')::text, 'visa', '10.4', 3);
@@ -244,10 +246,10 @@ CREATE OR REPLACE TRIGGER label AFTER INSERT OR UPDATE ON t_full.claims FOR EACH
 	EXECUTE FUNCTION agentpay.record_dispute('routing', 'payment', 'network=scheme', 'reason_code=code');
 INSERT INTO t_full.claims VALUES (pg_temp.payment('p11')::text, 'visa', '10.4', 3);
 SELECT results_eq($$ SELECT reason, after ->> 'sqlstate' FROM agentpay.governance_log WHERE object = 't_full.claims'
-	ORDER BY logged_at, event_id $$, $$ VALUES ('unknown argument of the trigger: ''code=code''', '22023'),
+	ORDER BY logged_at, event_id $$, $$ VALUES ('amount_lost is out of range: NaN', '23514'), ('unknown argument of the trigger: ''code=code''', '22023'),
 	('the table has no column "nosuch"', '42703'), ('point "routing" has role routing', '22023') $$,
 	'a trigger that is wrong loses no row');
-SELECT is((SELECT count(*) FROM t_full.claims), 4::bigint, 'all are there');
+SELECT is((SELECT count(*) FROM t_full.claims), 7::bigint, 'all are there');
 
 -- ── who may ─────────────────────────────────────────────────────────────────
 SET ROLE t_ledger_app;
