@@ -269,8 +269,10 @@ BEGIN
 	FOR index_columns IN
 		SELECT c FROM (VALUES
 			('decisions', 'point, row_id'), ('decisions', 'decision_id'),
+			('decisions', 'xid'),
 			('agent_calls', 'decision_id'), ('agent_calls', 'task_id'),
 			('outcomes', 'point, row_id'), ('outcomes', 'outcome_id'),
+			('outcomes', 'xid'),
 			('governance_log', 'object_kind, object'),
 			('governance_log', 'event_id'),
 			('_tasks', 'task_id'), ('_tasks', 'xid, task_id')) AS i (l, c)
@@ -333,6 +335,10 @@ AS $$
 BEGIN
 	IF TG_OP = 'INSERT'
 	   AND (agentpay._restoring() OR agentpay._is_apply_worker()) THEN
+		-- another node's xid says nothing about what the rollup has seen
+		IF EXISTS (SELECT FROM agentpay._rule_rollup_state) THEN
+			DELETE FROM agentpay._rule_rollup_state;
+		END IF;
 		RETURN NEW;
 	END IF;
 	PERFORM agentpay._refuse('AP001',

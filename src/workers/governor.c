@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  * governor.c
  *		Looks after one database: partitions ahead, statistics of the logs,
- *		calls whose dispatcher is gone.
+ *		the rollup behind rule_stats, calls whose dispatcher is gone.
  *
  * It is also the one who finds out whether the database has agentpay at all:
  * without it, it says "absent" and leaves.
@@ -24,6 +24,7 @@
 #define TICK_MS 2000
 #define PARTITIONS_EVERY_MS (60 * 60 * 1000)
 #define ANALYZE_EVERY_MS (10 * 1000)
+#define ROLL_EVERY_MS (10 * 1000)
 
 PGDLLEXPORT void agentpay_governor_main(Datum arg);
 
@@ -31,6 +32,7 @@ static void wait_for_work(long timeout_ms);
 static bool due(TimestampTz *last, int every_ms);
 static void make_partitions(void *arg);
 static void analyze_log(void *arg);
+static void roll_rules(void *arg);
 static void heal(void *arg);
 
 /* Entry point: runs until the extension is dropped or the server stops. */
@@ -39,6 +41,7 @@ agentpay_governor_main(Datum arg)
 {
 	TimestampTz partitions_at = 0;
 	TimestampTz analyzed_at = 0;
+	TimestampTz rolled_at = 0;
 
 	agentpay_worker_start("agentpay governor", arg);
 	for (;;)
@@ -76,6 +79,11 @@ agentpay_governor_main(Datum arg)
 			for (int i = 0; i < AGENTPAY_LOG_COUNT && more; i++)
 				if (!agentpay_worker_run(analyze_log, &more))
 					break;
+		}
+		if (due(&rolled_at, ROLL_EVERY_MS))
+		{
+			agentpay_worker_report("working", "counting decisions");
+			(void) agentpay_worker_run(roll_rules, NULL);
 		}
 		agentpay_worker_report("working", "healing leases");
 		(void) agentpay_worker_run(heal, NULL);
@@ -122,6 +130,13 @@ analyze_log(void *arg)
 	*(bool *) arg = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 											   SPI_tuptable->tupdesc, 1,
 											   &isnull));
+}
+
+/* What was decided since the last time; a report counts the rest itself. */
+static void
+roll_rules(void *arg)
+{
+	SPI_execute("SELECT agentpay._roll_rules()", false, 0);
 }
 
 /* What a dispatcher that is gone had sent; one that lives looks after it. */

@@ -556,7 +556,7 @@ SELECT is_empty($$ SELECT p.oid::regprocedure, p.proconfig FROM pg_proc p
 SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p
 	JOIN pg_language l ON l.oid = p.prolang
 	WHERE p.pronamespace = 'agentpay'::regnamespace
-	AND l.lanname NOT IN ('sql', 'plpgsql', 'c') $$,
+	AND l.lanname NOT IN ('sql', 'plpgsql', 'c') AND p.prokind <> 'a' $$,
 	'no other language is used');
 
 -- ── comments ────────────────────────────────────────────────────────────────
