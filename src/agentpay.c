@@ -15,6 +15,7 @@
 #include "base/shmem.h"
 #include "evidence/guard.h"
 #include "scoring/frame.h"
+#include "scoring/velocity_stream.h"
 #include "workers/launcher.h"
 
 PG_MODULE_MAGIC;
@@ -36,6 +37,7 @@ _PG_init(void)
 	agentpay_settings_define();
 	agentpay_shmem_set_guard(&agentpay_guard);
 	agentpay_shmem_set_frames(&agentpay_frames);
+	agentpay_streams_install();
 	agentpay_shmem_install();
 	agentpay_launcher_register();
 }

@@ -48,27 +48,26 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._refuse_held() FROM PUBLIC;
 
 -- One pair per table, whatever the number of its points.  The names sort last,
--- so that other triggers have changed the row before it is scored.  On a
--- partitioned table an UPDATE of the key moves a row: UPDATE, DELETE, INSERT.
+-- so that other triggers have changed the row before it is scored.  UPDATE and
+-- DELETE change what windows count; on a partitioned table an UPDATE of the key
+-- moves a row, too: UPDATE, DELETE, INSERT.
 CREATE FUNCTION agentpay._install_triggers(relation regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	events text := (SELECT CASE relkind WHEN 'p'
-		THEN 'INSERT OR UPDATE OR DELETE' ELSE 'INSERT' END
-		FROM pg_class WHERE oid = relation);
 BEGIN
 	IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation
 				  AND tgname = '~agentpay_score') THEN
 		RETURN;
 	END IF;
-	EXECUTE format('CREATE TRIGGER "~agentpay_score" BEFORE %2$s ON %1$s'
+	EXECUTE format('CREATE TRIGGER "~agentpay_score"'
+		' BEFORE INSERT OR UPDATE OR DELETE ON %1$s'
 		' FOR EACH ROW EXECUTE FUNCTION agentpay._score_row();'
-		' CREATE TRIGGER "~agentpay_record" AFTER INSERT ON %1$s'
+		' CREATE TRIGGER "~agentpay_record"'
+		' AFTER INSERT OR UPDATE OR DELETE ON %1$s'
 		' FOR EACH ROW EXECUTE FUNCTION agentpay._record_row();'
 		' ALTER TABLE %1$s ENABLE ALWAYS TRIGGER "~agentpay_score",'
-		' ENABLE ALWAYS TRIGGER "~agentpay_record"', relation, events);
+		' ENABLE ALWAYS TRIGGER "~agentpay_record"', relation);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._install_triggers(regclass) FROM PUBLIC;
 

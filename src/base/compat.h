@@ -43,6 +43,13 @@
 #define AGENTPAY_MY_LXID (MyProc->lxid)
 #endif
 
+/* PostgreSQL 17 renamed what transactions share; below it fates are gone. */
+#if PG_VERSION_NUM >= 170000
+#define AGENTPAY_OLDEST_KNOWN_XID (TransamVariables->oldestClogXid)
+#else
+#define AGENTPAY_OLDEST_KNOWN_XID (ShmemVariableCache->oldestClogXid)
+#endif
+
 /* PostgreSQL 18 has pg_noreturn in its place, which goes in front. */
 #if PG_VERSION_NUM >= 180000
 #define pg_attribute_noreturn() __attribute__((noreturn))

@@ -26,6 +26,8 @@
 
 static AgentpayGuard guard = {0};
 static AgentpayFrames frames = {0};
+static void (*watch)(ObjectAccessType access, Oid class_id, Oid object_id,
+					 void *arg) = NULL;
 
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_access = NULL;
@@ -56,6 +58,13 @@ void
 agentpay_shmem_set_frames(const AgentpayFrames *given)
 {
 	frames = *given;
+}
+
+void
+agentpay_shmem_set_watch(void (*changed)(ObjectAccessType access, Oid class_id,
+										 Oid object_id, void *arg))
+{
+	watch = changed;
 }
 
 void
@@ -145,6 +154,8 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 {
 	if (guard.check_access)
 		guard.check_access(access, class_id, object_id, sub_id, arg);
+	if (watch)
+		watch(access, class_id, object_id, arg);
 	if (next_access)
 		next_access(access, class_id, object_id, sub_id, arg);
 }

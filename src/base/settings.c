@@ -19,6 +19,7 @@ int agentpay_connect_timeout_ms = 1000;
 int agentpay_response_limit_kb = 1024;
 int agentpay_clock_offset_s = 0;
 int agentpay_changed_after_scoring = AGENTPAY_CHANGED_RECORD;
+int agentpay_velocity_memory_kb = 65536;
 char *agentpay_expression_schemas = NULL;
 
 static const struct config_enum_entry changed_actions[] = {
@@ -84,6 +85,12 @@ define_scoring_settings(void)
 		"record: the decision says so; error: the statement fails.",
 		&agentpay_changed_after_scoring, AGENTPAY_CHANGED_RECORD,
 		changed_actions, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"agentpay.velocity_memory",
+		"Shared memory for the rows that features count.",
+		"Features of keys that do not fit are read from the table by index; 0 reads all of them so.",
+		&agentpay_velocity_memory_kb, 65536, 0, INT_MAX, PGC_POSTMASTER,
+		GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"agentpay.expression_schemas",
 		"Schemas whose functions rules may call, beside the built-in list.",

@@ -37,6 +37,7 @@ const char *const agentpay_worker_kind_names[] = {
 
 AgentpayShared *agentpay_shared = NULL;
 
+static AgentpayShmemPart part = {0};
 static shmem_request_hook_type previous_request = NULL;
 static shmem_startup_hook_type previous_startup = NULL;
 
@@ -64,6 +65,12 @@ agentpay_shmem_install(void)
 	agentpay_hooks_install();
 }
 
+void
+agentpay_shmem_set_part(const AgentpayShmemPart *given)
+{
+	part = *given;
+}
+
 static void
 request_memory(void)
 {
@@ -71,6 +78,8 @@ request_memory(void)
 		previous_request();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(AgentpayShared)));
 	RequestNamedLWLockTranche("agentpay", 1);
+	if (part.request)
+		part.request();
 }
 
 static void
@@ -95,6 +104,8 @@ start_memory(void)
 			pg_atomic_init_u32(&agentpay_shared->slots[i].wakes, 0);
 		}
 	}
+	if (part.start)
+		part.start();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -103,11 +103,28 @@ typedef struct AgentpayFrames
 	void (*end)(QueryDesc *query); /* before ExecutorEnd */
 } AgentpayFrames;
 
+/*
+ * A room with shared memory of its own: request() asks for it, start() makes
+ * it or finds it, under AddinShmemInitLock.
+ */
+typedef struct AgentpayShmemPart
+{
+	void (*request)(void);
+	void (*start)(void);
+} AgentpayShmemPart;
+
 extern AgentpayShared *agentpay_shared;
 
-/* From _PG_init, before agentpay_shmem_install().  Any member may be NULL. */
+/*
+ * From _PG_init, before agentpay_shmem_install().  Any member may be NULL.  What
+ * is given to watch is called for each object that changes, after the guard.
+ */
 extern void agentpay_shmem_set_guard(const AgentpayGuard *guard);
 extern void agentpay_shmem_set_frames(const AgentpayFrames *frames);
+extern void agentpay_shmem_set_part(const AgentpayShmemPart *part);
+extern void
+agentpay_shmem_set_watch(void (*changed)(ObjectAccessType access, Oid class_id,
+										 Oid object_id, void *arg));
 
 /* Called once from _PG_init: requests memory, installs every hook. */
 extern void agentpay_shmem_install(void);

@@ -138,6 +138,7 @@ evaluate_row(AgentpayEvaluation *evaluation, Relation relation,
 	evaluation->row_id = slot_attisnull(slot, id)
 							 ? ""
 							 : agentpay_row_id(evaluation->point, slot);
+	agentpay_streams_stop(evaluation->table->streams);
 	agentpay_evaluate(evaluation);
 	ExecDropSingleTupleTableSlot(slot);
 }

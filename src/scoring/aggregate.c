@@ -87,6 +87,10 @@ static void add_extreme(AgentpayAggregator *aggregator, Datum value);
 static void add_distinct(AgentpayAggregator *aggregator, Datum value);
 static void throw_out_repeats(AgentpayAggregator *aggregator);
 static int compare_distinct(const void *a, const void *b, void *arg);
+static double
+float_sum_result(AgentpayAggregate aggregate, const AgentpayEventSum *sum);
+static double decimal_result(int128 value, int scale);
+static Numeric decimal_to_numeric(int128 value, int scale);
 static double integer_result(AgentpayAggregator *aggregator);
 static double numeric_result(AgentpayAggregator *aggregator);
 static double numeric_deviation(int64 count, Numeric sum, Numeric squares);
@@ -401,6 +405,91 @@ agentpay_aggregator_result(AgentpayAggregator *aggregator, bool *isnull)
 				return numeric_result(aggregator);
 			return float_result(aggregator);
 	}
+}
+
+double
+agentpay_aggregate_of(AgentpayAggregate aggregate, Oid type, int scale,
+					  const AgentpayEventSum *sum, bool *isnull)
+{
+	*isnull = false;
+	if (aggregate == AGENTPAY_AGGREGATE_COUNT)
+		return (double) sum->count;
+	*isnull = sum->count == 0 ||
+			  (aggregate == AGENTPAY_AGGREGATE_STDDEV && sum->count == 1);
+	if (*isnull)
+		return 0;
+	if (type == FLOAT4OID || type == FLOAT8OID)
+		return float_sum_result(aggregate, sum);
+	switch (aggregate)
+	{
+		case AGENTPAY_AGGREGATE_RATE:
+			return (double) sum->of.integer.sum / (double) sum->count;
+		case AGENTPAY_AGGREGATE_MIN:
+			return decimal_result(sum->of.integer.min, scale);
+		case AGENTPAY_AGGREGATE_MAX:
+			return decimal_result(sum->of.integer.max, scale);
+		case AGENTPAY_AGGREGATE_SUM:
+			return decimal_result(sum->of.integer.sum, scale);
+		case AGENTPAY_AGGREGATE_AVG:
+			return to_float(NUMERICOID,
+							NumericGetDatum(call_numeric(
+								numeric_div,
+								decimal_to_numeric(sum->of.integer.sum, scale),
+								int64_to_numeric(sum->count))));
+		default:
+			return numeric_deviation(
+				sum->count, decimal_to_numeric(sum->of.integer.sum, scale),
+				decimal_to_numeric(sum->of.integer.squares, 2 * scale));
+	}
+}
+
+/* As float_result(), min and max. */
+static double
+float_sum_result(AgentpayAggregate aggregate, const AgentpayEventSum *sum)
+{
+	double result = sum->of.real.sum;
+
+	if (aggregate == AGENTPAY_AGGREGATE_MIN)
+		return sum->of.real.min;
+	if (aggregate == AGENTPAY_AGGREGATE_MAX)
+		return sum->of.real.max;
+	if (!isinf(result) && !isnan(result))
+		result += sum->of.real.compensation;
+	if (aggregate == AGENTPAY_AGGREGATE_AVG)
+		result /= (double) sum->count;
+	else if (aggregate == AGENTPAY_AGGREGATE_STDDEV)
+		result = sum->of.real.special > 0
+					 ? get_float8_nan()
+					 : sqrt(sum->of.real.deviation / (double) (sum->count - 1));
+	if ((isinf(result) || isnan(result)) && sum->of.real.special == 0)
+		float_overflow_error();
+	return result;
+}
+
+/* The nearest double to value / 10^scale. */
+static double
+decimal_result(int128 value, int scale)
+{
+	static const double powers[] = {1e0, 1e1, 1e2, 1e3,	 1e4,  1e5, 1e6,
+									1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+	const int64 exact = INT64CONST(1) << 53;
+
+	if (scale == 0)
+		return (double) value;
+	/* both are exact, so that the quotient is rounded once */
+	if (value <= exact && value >= -exact)
+		return (double) value / powers[scale];
+	return to_float(NUMERICOID,
+					NumericGetDatum(decimal_to_numeric(value, scale)));
+}
+
+static Numeric
+decimal_to_numeric(int128 value, int scale)
+{
+	if (value >= PG_INT64_MIN && value <= PG_INT64_MAX)
+		return int64_div_fast_to_numeric((int64) value, scale);
+	return call_numeric(numeric_mul, integer_to_numeric(value),
+						int64_div_fast_to_numeric(1, scale));
 }
 
 static double

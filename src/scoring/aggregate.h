@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "base/config.h"
+#include "scoring/event_sum.h"
 
 typedef struct AgentpayAggregator AgentpayAggregator;
 
@@ -30,5 +31,13 @@ extern void agentpay_aggregator_add(AgentpayAggregator *aggregator, Datum value,
 									bool isnull);
 extern double
 agentpay_aggregator_result(AgentpayAggregator *aggregator, bool *isnull);
+
+/*
+ * The same from a sum of events whose values are of that type; numeric ones
+ * are integers that have scale digits behind the point.  Not count_distinct.
+ */
+extern double
+agentpay_aggregate_of(AgentpayAggregate aggregate, Oid type, int scale,
+					  const AgentpayEventSum *sum, bool *isnull);
 
 #endif /* AGENTPAY_AGGREGATE_H */

@@ -28,70 +28,48 @@
 #include "common/int.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
-#include "scoring/aggregate.h"
-#include "scoring/features.h"
+#include "scoring/features_internal.h"
 #include "scoring/labels.h"
-#include "scoring/velocity.h"
-
-/* A feature's expressions over one leaf's rows. */
-typedef struct LeafExpressions
-{
-	AgentpayExpression *value;	/* NULL for count and since_last */
-	AgentpayExpression *filter; /* or NULL */
-} LeafExpressions;
-
-struct AgentpayFeature
-{
-	MemoryContext context;
-	AgentpayFeatureConfig config; /* a copy */
-	char *time_zone;
-	Oid owner;			 /* of the table that is read */
-	bool counts_itself;	 /* the row is in its own window */
-	LeafExpressions row; /* over the row itself */
-	AgentpayVelocity *velocity;
-	AgentpayAggregator *aggregator; /* of a window */
-	AgentpayLabels *labels;			/* of the rows; or NULL */
-	Bitmapset *columns;
-	/* while it reads */
-	ExprContext *econtext;
-	TimestampTz latest; /* since_last; DT_NOBEGIN: none yet */
-};
+#include "scoring/velocity_stream.h"
 
 static void
 copy_config(AgentpayFeature *feature, const AgentpayFeatureConfig *config);
 static Oid owner_of(const AgentpayFeatureConfig *config);
-static void
-compile_leaf(AgentpayFeature *feature, Oid leaf, LeafExpressions *expressions);
+static void compile_leaf(AgentpayFeature *feature, Oid leaf,
+						 AgentpayLeafExpressions *expressions);
 static AgentpayExpression *
 compile_value(AgentpayFeature *feature, AgentpayScope *scope,
 			  ParamListInfo params);
 static AgentpayAggregator *make_aggregator(AgentpayFeature *feature);
 static Bitmapset *columns_of(AgentpayFeature *feature);
+static Bitmapset *
+event_columns_of(AgentpayFeature *feature, const AgentpayFeatureConfig *config,
+				 Oid leaf);
 static bool is_foreign(const AgentpayExpression *expression);
 static void
 read_as_owner(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at);
-static bool leaf_stale(const LeafExpressions *expressions);
+static bool leaf_stale(const AgentpayLeafExpressions *expressions);
 static void
 read_rows(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at);
 static bool see_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
 					TupleTableSlot *slot, TimestampTz at);
 static void see_itself(AgentpayVelocityScan *scan, TupleTableSlot *row);
 static void forget_rows(AgentpayVelocityScan *scan);
-static bool passes(AgentpayFeature *feature, const LeafExpressions *expressions,
-				   TupleTableSlot *slot);
-static void add_row(AgentpayFeature *feature,
-					const LeafExpressions *expressions, TupleTableSlot *slot);
+static void
+add_row(AgentpayFeature *feature, const AgentpayLeafExpressions *expressions,
+		TupleTableSlot *slot);
 static Datum evaluate(AgentpayFeature *feature, AgentpayExpression *expression,
 					  TupleTableSlot *slot, bool *isnull);
-static TimestampTz earlier(TimestampTz at, int64 by);
-static double seconds_between(TimestampTz from, TimestampTz to);
 static double result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull);
+static double
+with_default(const AgentpayFeature *feature, double result, bool *isnull);
 
 /*
  * The feature's memory is a child of the current context; with that it goes,
@@ -113,6 +91,7 @@ agentpay_feature_compile(const AgentpayPointConfig *point,
 	feature->time_zone = pstrdup(point->time_zone);
 	scope = agentpay_feature_scope(point, config, leaf);
 	feature->owner = scope.owner;
+	feature->of_own_table = config->from_table == point->table;
 	feature->counts_itself = config->kind == AGENTPAY_FEATURE_WINDOW &&
 							 config->include_current && config->delay_us == 0 &&
 							 !config->elsewhere;
@@ -123,6 +102,7 @@ agentpay_feature_compile(const AgentpayPointConfig *point,
 	if (config->kind == AGENTPAY_FEATURE_WINDOW)
 		feature->aggregator = make_aggregator(feature);
 	feature->columns = columns_of(feature);
+	feature->event_columns = event_columns_of(feature, config, scope.relation);
 	feature->econtext = CreateStandaloneExprContext();
 	MemoryContextSwitchTo(old);
 	return feature;
@@ -162,7 +142,8 @@ agentpay_feature_stale(const AgentpayFeature *feature)
 		return true;
 	for (int i = 0; i < velocity->n_sources; i++)
 	{
-		const LeafExpressions *expressions = velocity->sources[i]->extra;
+		const AgentpayLeafExpressions *expressions =
+			velocity->sources[i]->extra;
 
 		if (expressions != NULL && leaf_stale(expressions))
 			return true;
@@ -186,6 +167,10 @@ agentpay_feature_read(AgentpayFeature *feature, TupleTableSlot *row,
 				 errdetail("A function in its expressions inserts into the "
 						   "table whose rows it computes from."),
 				 errhint("Use functions that change nothing.")));
+	if (feature->stream != NULL &&
+		agentpay_stream_read(feature->stream, feature->window, row, at, &result,
+							 isnull))
+		return with_default(feature, result, isnull);
 	if (feature->aggregator != NULL)
 		agentpay_aggregator_reset(feature->aggregator);
 	feature->latest = DT_NOBEGIN;
@@ -246,7 +231,8 @@ owner_of(const AgentpayFeatureConfig *config)
 
 /* In the current memory context. */
 static void
-compile_leaf(AgentpayFeature *feature, Oid leaf, LeafExpressions *expressions)
+compile_leaf(AgentpayFeature *feature, Oid leaf,
+			 AgentpayLeafExpressions *expressions)
 {
 	AgentpayScope scope = {.relation = leaf,
 						   .usage = AGENTPAY_USAGE_FEATURE,
@@ -313,8 +299,26 @@ columns_of(AgentpayFeature *feature)
 	return columns;
 }
 
+/* Of a row of the point's own table, when it is one of the window's rows. */
+static Bitmapset *
+event_columns_of(AgentpayFeature *feature, const AgentpayFeatureConfig *config,
+				 Oid leaf)
+{
+	Bitmapset *columns = NULL;
+
+	for (int i = 0; i < config->n_keys; i++)
+		columns = bms_add_member(columns,
+								 get_attnum(leaf, config->from_keys[i]));
+	columns = bms_add_member(columns, get_attnum(leaf, config->from_time));
+	if (feature->row.value != NULL)
+		columns = bms_add_members(columns, feature->row.value->columns);
+	if (feature->row.filter != NULL)
+		columns = bms_add_members(columns, feature->row.filter->columns);
+	return columns;
+}
+
 static bool
-leaf_stale(const LeafExpressions *expressions)
+leaf_stale(const AgentpayLeafExpressions *expressions)
 {
 	return (expressions->value != NULL &&
 			agentpay_expression_stale(expressions->value)) ||
@@ -358,10 +362,11 @@ read_rows(AgentpayFeature *feature, TupleTableSlot *row, TimestampTz at)
 								 .forget = forget_rows,
 								 .arg = feature};
 
-	scan.until = earlier(at, feature->config.delay_us);
+	scan.until = agentpay_feature_earlier(at, feature->config.delay_us);
 	scan.after = DT_NOBEGIN;
 	if (feature->config.kind == AGENTPAY_FEATURE_WINDOW)
-		scan.after = earlier(scan.until, feature->config.over_us);
+		scan.after = agentpay_feature_earlier(scan.until,
+											  feature->config.over_us);
 	else
 		scan.newest_first = true;
 	if (feature->counts_itself)
@@ -375,24 +380,17 @@ see_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
 		TupleTableSlot *slot, TimestampTz at)
 {
 	AgentpayFeature *feature = scan->arg;
+	AgentpayLeafExpressions *expressions = agentpay_feature_expressions(feature,
+																		source);
 
-	if (source->extra == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(source->context);
-		LeafExpressions *expressions = palloc0(sizeof(LeafExpressions));
-
-		compile_leaf(feature, source->relation, expressions);
-		source->extra = expressions;
-		MemoryContextSwitchTo(old);
-	}
 	ResetExprContext(feature->econtext);
 	if (feature->labels != NULL)
 		agentpay_labels_next(feature->labels, slot);
-	if (!passes(feature, source->extra, slot))
+	if (!agentpay_feature_passes(feature, expressions, slot))
 		return true;
 	if (feature->config.kind == AGENTPAY_FEATURE_WINDOW)
 	{
-		add_row(feature, source->extra, slot);
+		add_row(feature, expressions, slot);
 		return true;
 	}
 	/* in what other leaves have, only a later row is of interest */
@@ -409,7 +407,7 @@ see_itself(AgentpayVelocityScan *scan, TupleTableSlot *row)
 	ResetExprContext(feature->econtext);
 	if (feature->labels != NULL)
 		agentpay_labels_next(feature->labels, NULL);
-	if (passes(feature, &feature->row, row))
+	if (agentpay_feature_passes(feature, &feature->row, row))
 		add_row(feature, &feature->row, row);
 }
 
@@ -423,9 +421,10 @@ forget_rows(AgentpayVelocityScan *scan)
 	feature->latest = DT_NOBEGIN;
 }
 
-static bool
-passes(AgentpayFeature *feature, const LeafExpressions *expressions,
-	   TupleTableSlot *slot)
+bool
+agentpay_feature_passes(AgentpayFeature *feature,
+						const AgentpayLeafExpressions *expressions,
+						TupleTableSlot *slot)
 {
 	Datum result;
 	bool isnull;
@@ -436,16 +435,25 @@ passes(AgentpayFeature *feature, const LeafExpressions *expressions,
 	return !isnull && DatumGetBool(result);
 }
 
+Datum
+agentpay_feature_value(AgentpayFeature *feature,
+					   const AgentpayLeafExpressions *expressions,
+					   TupleTableSlot *slot, bool *isnull)
+{
+	*isnull = true;
+	if (expressions->value == NULL)
+		return (Datum) 0;
+	return evaluate(feature, expressions->value, slot, isnull);
+}
+
 static void
-add_row(AgentpayFeature *feature, const LeafExpressions *expressions,
+add_row(AgentpayFeature *feature, const AgentpayLeafExpressions *expressions,
 		TupleTableSlot *slot)
 {
 	MemoryContext old;
-	Datum value = (Datum) 0;
-	bool isnull = true;
+	bool isnull;
+	Datum value = agentpay_feature_value(feature, expressions, slot, &isnull);
 
-	if (expressions->value != NULL)
-		value = evaluate(feature, expressions->value, slot, &isnull);
 	old = MemoryContextSwitchTo(feature->econtext->ecxt_per_tuple_memory);
 	agentpay_aggregator_add(feature->aggregator, value, isnull);
 	MemoryContextSwitchTo(old);
@@ -464,9 +472,26 @@ evaluate(AgentpayFeature *feature, AgentpayExpression *expression,
 	return agentpay_expression_eval(expression, econtext, isnull);
 }
 
+AgentpayLeafExpressions *
+agentpay_feature_expressions(AgentpayFeature *feature,
+							 AgentpayVelocitySource *source)
+{
+	if (source->extra == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(source->context);
+		AgentpayLeafExpressions *expressions = palloc0(
+			sizeof(AgentpayLeafExpressions));
+
+		compile_leaf(feature, source->relation, expressions);
+		source->extra = expressions;
+		MemoryContextSwitchTo(old);
+	}
+	return source->extra;
+}
+
 /* Before the beginning of time: -infinity. */
-static TimestampTz
-earlier(TimestampTz at, int64 by)
+TimestampTz
+agentpay_feature_earlier(TimestampTz at, int64 by)
 {
 	TimestampTz result;
 
@@ -477,8 +502,8 @@ earlier(TimestampTz at, int64 by)
 }
 
 /* All of time is longer than an int64 has microseconds. */
-static double
-seconds_between(TimestampTz from, TimestampTz to)
+double
+agentpay_feature_seconds(TimestampTz from, TimestampTz to)
 {
 	int64 difference;
 
@@ -498,12 +523,16 @@ result_of(AgentpayFeature *feature, TimestampTz at, bool *isnull)
 	{
 		*isnull = TIMESTAMP_NOT_FINITE(feature->latest);
 		if (!*isnull)
-			result = seconds_between(feature->latest, at);
+			result = agentpay_feature_seconds(feature->latest, at);
 	}
-	if (*isnull && feature->config.has_default)
-	{
-		*isnull = false;
-		result = feature->config.default_value;
-	}
-	return result;
+	return with_default(feature, result, isnull);
+}
+
+static double
+with_default(const AgentpayFeature *feature, double result, bool *isnull)
+{
+	if (!*isnull || !feature->config.has_default)
+		return result;
+	*isnull = false;
+	return feature->config.default_value;
 }

@@ -66,6 +66,12 @@ struct AgentpayFrame
 	AgentpayAppender *appenders[AGENTPAY_LOG_COUNT];
 	HTAB *keys;
 	List *locks; /* of LOCKTAG */
+	bool has_on_conflict;
+	/* the last row, when it may be skipped: what streams know of it */
+	bytea *added;
+	int64 added_number;
+	AgentpayTable *added_table;
+	TupleTableSlot *added_row;
 };
 
 /* A row that has an idempotency key. */
@@ -85,6 +91,11 @@ static void enter(QueryDesc *query);
 static void leave(AgentpayFramePhase phase, QueryDesc *query, bool failed);
 static void end(QueryDesc *query);
 static void forget_moving(AgentpayFrame *frame);
+static bool
+seek(AgentpayQueue *queue, Oid leaf, const char *row_id, const bytea *digest);
+static void forget_added(AgentpayFrame *frame);
+static bool has_on_conflict(QueryDesc *query);
+static void skip_rest(AgentpayFrame *frame);
 static AgentpayFrame *find_frame(QueryDesc *query);
 static AgentpayFrame *base_frame(void);
 static AgentpayFrame *make_frame(QueryDesc *query, bool is_base);
@@ -261,7 +272,7 @@ agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
 	{
 		if (agentpay_queue_matches(entry, leaf, row_id, digest))
 			return entry;
-		if (agentpay_queue_seek(queue, leaf, row_id, digest))
+		if (seek(queue, leaf, row_id, digest))
 			return agentpay_queue_peek(queue);
 		frame->changed = true;
 	}
@@ -269,7 +280,7 @@ agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
 		return entry;
 	if (!frame->renamed)
 	{
-		if (agentpay_queue_seek(queue, leaf, row_id, NULL))
+		if (seek(queue, leaf, row_id, NULL))
 			return agentpay_queue_peek(queue);
 		frame->renamed = true;
 	}
@@ -277,6 +288,20 @@ agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
 		return NULL;
 	*renamed = true;
 	return entry;
+}
+
+/* The rows before that one were skipped. */
+static bool
+seek(AgentpayQueue *queue, Oid leaf, const char *row_id, const bytea *digest)
+{
+	List *skipped = NIL;
+	bool found = agentpay_queue_seek(queue, leaf, row_id, digest, &skipped);
+	ListCell *lc;
+
+	foreach(lc, skipped)
+		agentpay_streams_skipped(PointerGetDatum(lfirst(lc)));
+	list_free_deep(skipped);
+	return found;
 }
 
 const AgentpayEntry *
@@ -288,6 +313,58 @@ agentpay_frame_take_next(AgentpayFrame *frame)
 	agentpay_queue_drop(frame->queue);
 	entry = agentpay_queue_peek(frame->queue);
 	return entry != NULL && entry->row == row ? entry : NULL;
+}
+
+bool
+agentpay_frame_may_skip(const AgentpayFrame *frame, const AgentpayTable *table)
+{
+	return frame->has_on_conflict || table->may_skip;
+}
+
+void
+agentpay_frame_keep_added(AgentpayFrame *frame, AgentpayTable *table,
+						  int64 number, TupleTableSlot *row, Datum added)
+{
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+
+	frame->added = DatumGetByteaPCopy(added);
+	frame->added_number = number;
+	frame->added_table = table;
+	frame->added_row = MakeSingleTupleTableSlot(row->tts_tupleDescriptor,
+												&TTSOpsHeapTuple);
+	ExecStoreHeapTuple(ExecCopySlotHeapTuple(row), frame->added_row, true);
+	MemoryContextSwitchTo(old);
+}
+
+void
+agentpay_frame_settle(AgentpayFrame *frame)
+{
+	if (frame->added == NULL)
+		return;
+	agentpay_streams_settle(frame->added_table->streams,
+							PointerGetDatum(frame->added), frame->added_row);
+	forget_added(frame);
+}
+
+Datum
+agentpay_frame_added(AgentpayFrame *frame, int64 number)
+{
+	Datum added;
+
+	if (frame->added == NULL || frame->added_number != number)
+		return (Datum) 0;
+	added = PointerGetDatum(DatumGetByteaPCopy(PointerGetDatum(frame->added)));
+	forget_added(frame);
+	return added;
+}
+
+static void
+forget_added(AgentpayFrame *frame)
+{
+	pfree(frame->added);
+	frame->added = NULL;
+	ExecDropSingleTupleTableSlot(frame->added_row);
+	frame->added_row = NULL;
 }
 
 void
@@ -454,10 +531,55 @@ make_frame(QueryDesc *query, bool is_base)
 	frame->is_base = is_base;
 	frame->subid = is_base ? TopSubTransactionId : GetCurrentSubTransactionId();
 	frame->config = config;
+	frame->has_on_conflict = has_on_conflict(query);
 	agentpay_config_pin(config);
 	frame->next = newest;
 	newest = frame;
 	return frame;
+}
+
+/* Whether one of the query's parts inserts with ON CONFLICT. */
+static bool
+has_on_conflict(QueryDesc *query)
+{
+	const PlannedStmt *statement = query ? query->plannedstmt : NULL;
+	List *plans;
+	ListCell *lc;
+	bool found = false;
+
+	if (statement == NULL)
+		return false;
+	plans = lcons(statement->planTree, list_copy(statement->subplans));
+	foreach(lc, plans)
+	{
+		Plan *plan = lfirst(lc);
+
+		if (plan != NULL && IsA(plan, ModifyTable))
+			found |= ((ModifyTable *) plan)->onConflictAction !=
+					 ONCONFLICT_NONE;
+	}
+	list_free(plans);
+	return found;
+}
+
+/* What was scored and did not land. */
+static void
+skip_rest(AgentpayFrame *frame)
+{
+	const AgentpayEntry *entry;
+
+	if (frame->added != NULL)
+	{
+		agentpay_streams_skipped(PointerGetDatum(frame->added));
+		forget_added(frame);
+	}
+	if (frame->queue == NULL)
+		return;
+	while ((entry = agentpay_queue_peek(frame->queue)) != NULL)
+	{
+		agentpay_streams_skipped(entry->added);
+		agentpay_queue_drop(frame->queue);
+	}
 }
 
 /* The statement succeeded: what is still buffered goes to the logs. */
@@ -478,6 +600,7 @@ close_frame(AgentpayFrame *frame)
 		frame->appenders[log] = NULL;
 	}
 	agentpay_frame_unlock(frame);
+	skip_rest(frame);
 	drop_frame(frame);
 }
 
@@ -491,6 +614,8 @@ drop_frame(AgentpayFrame *frame)
 	while (*link != frame)
 		link = &(*link)->next;
 	*link = frame->next;
+	if (frame->added != NULL)
+		forget_added(frame);
 	if (frame->queue != NULL)
 		agentpay_queue_close(frame->queue);
 	foreach(lc, frame->tables)

@@ -42,6 +42,7 @@ typedef struct AgentpayEntry
 	Datum detail;  /* jsonb */
 	Datum asked;   /* bytea: a byte for each agent, or NULL */
 	Datum digest;  /* bytea: four bytes for each column of table->used */
+	Datum added;   /* bytea: what agentpay_streams_end() said of the row */
 	AgentpayAssigned assigned;
 } AgentpayEntry;
 
@@ -84,6 +85,19 @@ agentpay_frame_take(AgentpayFrame *frame, Oid leaf, const char *row_id,
 
 /* Drops that entry; the next one if it is of the same row, or NULL. */
 extern const AgentpayEntry *agentpay_frame_take_next(AgentpayFrame *frame);
+
+/*
+ * Of a row that may be skipped, what streams_end() said waits here instead:
+ * whether it has landed is known when the next row comes (settle), or when it
+ * is taken (landed; no datum if it is another row).
+ */
+extern bool
+agentpay_frame_may_skip(const AgentpayFrame *frame, const AgentpayTable *table);
+extern void
+agentpay_frame_keep_added(AgentpayFrame *frame, AgentpayTable *table,
+						  int64 number, TupleTableSlot *row, Datum added);
+extern void agentpay_frame_settle(AgentpayFrame *frame);
+extern Datum agentpay_frame_added(AgentpayFrame *frame, int64 number);
 
 /* Appends a row to a log, at the latest when the statement ends. */
 extern void agentpay_frame_append(AgentpayFrame *frame, AgentpayLog log,

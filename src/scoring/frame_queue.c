@@ -50,6 +50,7 @@ enum
 	COL_DETAIL,
 	COL_ASKED,
 	COL_DIGEST,
+	COL_ADDED,
 	N_COLS
 };
 
@@ -120,6 +121,7 @@ agentpay_queue_push(AgentpayQueue *queue, const AgentpayEntry *entry)
 	values[COL_DETAIL] = entry->detail;
 	values[COL_ASKED] = entry->asked;
 	values[COL_DIGEST] = entry->digest;
+	values[COL_ADDED] = entry->added;
 	for (int i = COL_AMOUNT; i < N_COLS; i++)
 		nulls[i] = values[i] == (Datum) 0;
 
@@ -150,10 +152,11 @@ agentpay_queue_drop(AgentpayQueue *queue)
 
 bool
 agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id,
-					const bytea *digest)
+					const bytea *digest, List **skipped)
 {
 	MinimalTuple kept;
 	MemoryContext old;
+	List *passed = NIL;
 	int64 read = 0;
 	bool found = false;
 
@@ -165,14 +168,20 @@ agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id,
 	MemoryContextSwitchTo(old);
 	tuplestore_copy_read_pointer(queue->store, READ_HEAD, READ_AHEAD);
 	tuplestore_select_read_pointer(queue->store, READ_AHEAD);
-	while (!found && read_next(queue))
+	do
 	{
+		/* what comes before the row that is found was skipped */
+		if (queue->head.added != (Datum) 0)
+			passed = lappend(passed, DatumGetByteaPCopy(queue->head.added));
+		if (!read_next(queue))
+			break;
 		read++;
 		read_entry(queue);
 		found = agentpay_queue_matches(&queue->head, leaf, row_id, digest);
-	}
+	} while (!found);
 	if (found)
 	{
+		*skipped = passed;
 		tuplestore_copy_read_pointer(queue->store, READ_AHEAD, READ_HEAD);
 		queue->stored -= read;
 		pfree(kept);
@@ -229,6 +238,7 @@ description(void)
 		[COL_DETAIL] = JSONBOID,
 		[COL_ASKED] = BYTEAOID,
 		[COL_DIGEST] = BYTEAOID,
+		[COL_ADDED] = BYTEAOID,
 	};
 	MemoryContext old;
 
@@ -319,6 +329,7 @@ read_entry(AgentpayQueue *queue)
 	head->detail = value_or_null(slot, COL_DETAIL);
 	head->asked = value_or_null(slot, COL_ASKED);
 	head->digest = value_or_null(slot, COL_DIGEST);
+	head->added = value_or_null(slot, COL_ADDED);
 }
 
 static Datum

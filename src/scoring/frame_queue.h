@@ -24,10 +24,12 @@ extern void agentpay_queue_drop(AgentpayQueue *queue);
 
 /*
  * Drops everything before the first entry of that row.  False, and nothing
- * dropped, when there is none.
+ * dropped, when there is none.  *skipped: copies of what streams had of those
+ * that are dropped (bytea).
  */
-extern bool agentpay_queue_seek(AgentpayQueue *queue, Oid leaf,
-								const char *row_id, const bytea *digest);
+extern bool
+agentpay_queue_seek(AgentpayQueue *queue, Oid leaf, const char *row_id,
+					const bytea *digest, List **skipped);
 
 /* Whether the entry is of that row; a digest of NULL fits every one. */
 extern bool agentpay_queue_matches(const AgentpayEntry *entry, Oid leaf,

@@ -44,7 +44,12 @@ typedef struct Constants
 
 static Constants constants;
 
+static void note_change(AgentpayFrame *frame, TriggerData *trigger);
+static void note_replicated(AgentpayFrame *frame, TriggerData *trigger);
 static void record_insert(AgentpayFrame *frame, TriggerData *trigger);
+static void
+land(AgentpayFrame *frame, AgentpayTable *table, const AgentpayEntry *entry,
+	 TupleTableSlot *row, const bytea *digest);
 static void
 score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row);
 static List *
@@ -71,16 +76,41 @@ agentpay_record_row(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("agentpay._record_row() was not called as an AFTER "
-						"INSERT ROW trigger"),
+						"ROW trigger"),
 				 errhint("SELECT agentpay.attach(...) makes the trigger.")));
-	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		note_change(agentpay_frame_current(), trigger);
+	else if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
 		record_insert(agentpay_frame_current(), trigger);
+	else
+		note_replicated(agentpay_frame_current(), trigger);
 	return PointerGetDatum(NULL);
+}
+
+/* Windows count the row as it is now. */
+static void
+note_change(AgentpayFrame *frame, TriggerData *trigger)
+{
+	AgentpayTable *table = agentpay_frame_table(frame, trigger->tg_relation);
+
+	agentpay_streams_changed(table->streams, trigger->tg_trigslot,
+							 TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)
+								 ? trigger->tg_newslot
+								 : NULL);
+}
+
+/* A row that was scored where it comes from counts in windows all the same. */
+static void
+note_replicated(AgentpayFrame *frame, TriggerData *trigger)
+{
+	AgentpayTable *table = agentpay_frame_table(frame, trigger->tg_relation);
+
+	agentpay_streams_landed(table->streams, (Datum) 0, trigger->tg_trigslot,
+							true);
 }
 
 /* Takes the row's entries out of the queue and appends a decision for each. */
@@ -95,7 +125,10 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 	bool renamed;
 
 	if (table->n_points == 0)
+	{
+		agentpay_streams_landed(table->streams, (Datum) 0, row, true);
 		return;
+	}
 	digest = agentpay_row_digest(table, row);
 	entry = agentpay_frame_take(frame, table->leaf,
 								agentpay_row_id(&table->points[0], row), digest,
@@ -105,6 +138,7 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 		score_late(frame, table, row);
 		return;
 	}
+	land(frame, table, entry, row, digest);
 	while (entry != NULL)
 	{
 		AgentpayPoint *point = &table->points[entry->point];
@@ -124,6 +158,30 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 	}
 }
 
+/* Tells streams what became of the row that BEFORE scored. */
+static void
+land(AgentpayFrame *frame, AgentpayTable *table, const AgentpayEntry *entry,
+	 TupleTableSlot *row, const bytea *digest)
+{
+	Datum added = entry->added;
+	bytea *before;
+
+	if (entry->moved)
+	{
+		agentpay_streams_changed(table->streams, row, NULL);
+		return;
+	}
+	if (added == (Datum) 0)
+		added = agentpay_frame_added(frame, entry->row);
+	/* others of a statement that may skip rows were settled */
+	if (added == (Datum) 0)
+		return;
+	before = DatumGetByteaPP(entry->digest);
+	agentpay_streams_landed(table->streams, added, row,
+							memcmp(VARDATA_ANY(before), VARDATA_ANY(digest),
+								   VARSIZE_ANY_EXHDR(before)) != 0);
+}
+
 /*
  * A row that BEFORE did not see, because somebody disabled that trigger: its
  * decision is recorded all the same.
@@ -131,6 +189,7 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 static void
 score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
 {
+	agentpay_streams_stop(table->streams);
 	for (int i = 0; i < table->n_points; i++)
 	{
 		AgentpayEvaluation evaluation;
@@ -149,6 +208,7 @@ score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
 		}
 	}
 	agentpay_frame_unlock(frame);
+	agentpay_streams_landed(table->streams, (Datum) 0, row, true);
 }
 
 /* Names of columns that were scored with another value than the row has. */

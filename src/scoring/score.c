@@ -67,6 +67,13 @@ agentpay_score_row(PG_FUNCTION_ARGS)
 	frame = agentpay_frame_current();
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		return PointerGetDatum(score_insert(frame, trigger));
+	agentpay_streams_changing(
+		agentpay_frame_table(frame, trigger->tg_relation)->streams,
+		trigger->tg_trigslot,
+		TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newslot
+												   : NULL);
+	if (!trigger->tg_relation->rd_rel->relispartition)
+		return PointerGetDatum(tuple);
 	agentpay_frame_mark(frame, RelationGetRelid(trigger->tg_relation),
 						&trigger->tg_trigtuple->t_self,
 						TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? tuple
@@ -95,6 +102,7 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 	if (table->n_points == 0)
 		return trigger->tg_trigtuple;
 	agentpay_frame_unlock(frame);
+	agentpay_frame_settle(frame);
 	if (moved != NULL && is_same_row(&table->points[0], row, from, moved))
 	{
 		push_moved(frame, table, row);
@@ -103,12 +111,19 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 
 	evaluations = palloc(sizeof(AgentpayEvaluation) * table->n_points);
 	entries = palloc(sizeof(AgentpayEntry) * table->n_points);
+	agentpay_streams_begin(table->streams);
 	for (int i = 0; i < table->n_points; i++)
 	{
 		agentpay_row_score(frame, table, i, row, &evaluations[i], &entries[i]);
 		receive(&replacement, &evaluations[i], &entries[i]);
 	}
 	number = agentpay_frame_next_row(frame);
+	entries[0].added = agentpay_streams_end(table->streams);
+	if (entries[0].added != (Datum) 0 && agentpay_frame_may_skip(frame, table))
+	{
+		agentpay_frame_keep_added(frame, table, number, row, entries[0].added);
+		entries[0].added = (Datum) 0;
+	}
 	entries[0].digest = PointerGetDatum(agentpay_row_digest(table, row));
 	for (int i = 0; i < table->n_points; i++)
 	{

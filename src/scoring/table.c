@@ -14,7 +14,9 @@
 
 #include "access/htup_details.h"
 #include "catalog/partition.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -37,6 +39,8 @@ static void mark_stale(Datum arg, Oid relid);
 static bool is_fresh(AgentpayTable *table, AgentpayConfig *config);
 static bool any_stale(const AgentpayPoint *point);
 static AgentpayTable *compile(Relation leaf, AgentpayConfig *config);
+static void add_streams(AgentpayTable *table, AgentpayPoint *point);
+static bool has_later_trigger(Relation leaf);
 static void collect_used(AgentpayTable *table, Relation leaf);
 static void await_tables(AgentpayTable *table, const AgentpayPoint *point);
 static void free_table(AgentpayTable *table);
@@ -193,8 +197,13 @@ compile(Relation leaf, AgentpayConfig *config)
 									   point, config);
 		}
 		collect_used(table, leaf);
+		table->may_skip = has_later_trigger(leaf);
+		table->streams = agentpay_streams_make(leaf);
 		for (int i = 0; i < table->n_points; i++)
+		{
 			await_tables(table, &table->points[i]);
+			add_streams(table, &table->points[i]);
+		}
 	}
 	PG_CATCH();
 	{
@@ -204,6 +213,34 @@ compile(Relation leaf, AgentpayConfig *config)
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	return table;
+}
+
+/* Its features share what shared memory remembers of the table's rows. */
+static void
+add_streams(AgentpayTable *table, AgentpayPoint *point)
+{
+	for (int i = 0; i < point->config->n_features; i++)
+		if (point->features[i].reader != NULL)
+			agentpay_streams_add(table->streams, point->features[i].reader);
+}
+
+static bool
+has_later_trigger(Relation leaf)
+{
+	TriggerDesc *triggers = leaf->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_FOR_INSERT(trigger->tgtype) &&
+			TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			TRIGGER_FOR_ROW(trigger->tgtype) &&
+			trigger->tgenabled != TRIGGER_DISABLED &&
+			strcmp(trigger->tgname, "~agentpay_score") > 0)
+			return true;
+	}
+	return false;
 }
 
 /* The columns that decide what was scored, for the digest. */

@@ -28,6 +28,7 @@
 #include "scoring/features.h"
 #include "scoring/lookup.h"
 #include "scoring/models.h"
+#include "scoring/velocity_stream.h"
 
 /* A column of the leaf, by its base type. attno 0: there is none. */
 typedef struct AgentpayColumn
@@ -166,6 +167,8 @@ typedef struct AgentpayTable
 	int n_used; /* columns that were read, for the digest */
 	AgentpayColumn *used;
 	TupleTableSlot *unpacked; /* room for a row; NULL: no column gains */
+	AgentpayStreams *streams;
+	bool may_skip; /* a trigger that sorts after ours may skip the row */
 	ExprContext *econtext;
 	bool evaluating; /* a row of it */
 } AgentpayTable;

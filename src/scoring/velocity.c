@@ -83,7 +83,6 @@ static void scan_rows(Reading *reading, AgentpayVelocitySource *source,
 static Range range_of(AgentpayVelocity *velocity, AgentpayVelocityScan *scan);
 static Timestamp local_time(TimestampTz at);
 static bool clocks_change_near(TimestampTz at);
-static TimestampTz time_of(AgentpayVelocity *velocity, Datum value);
 
 AgentpayVelocity *
 agentpay_velocity_make(const AgentpayFeatureConfig *config, Oid leaf)
@@ -407,12 +406,13 @@ scan_rows(Reading *reading, AgentpayVelocitySource *source, IndexScanDesc scan,
 		TimestampTz at = DT_NOEND;
 		Datum time;
 		bool isnull;
+		bool counts;
 
 		CHECK_FOR_INTERRUPTS();
 		if (source->time != InvalidAttrNumber)
 		{
 			time = slot_getattr(slot, source->time, &isnull);
-			at = time_of(reading->velocity, time);
+			at = agentpay_velocity_time(reading->velocity, time);
 		}
 		if (range->recheck && (at <= visitor->after || at > visitor->until))
 			continue;
@@ -421,8 +421,13 @@ scan_rows(Reading *reading, AgentpayVelocitySource *source, IndexScanDesc scan,
 			agentpay_velocity_judge_list(reading->judge, slot);
 			continue;
 		}
-		if (!agentpay_velocity_judge(reading->judge, slot))
+		counts = agentpay_velocity_judge(reading->judge, slot);
+		if (visitor->changing != NULL &&
+			TransactionIdIsValid(reading->judge->changer))
+			visitor->changing(visitor, reading->judge->changer);
+		if (!counts)
 			continue;
+		visitor->writer = reading->judge->writer;
 		if (!visitor->row(visitor, source, slot, at))
 			break;
 	}
@@ -495,8 +500,8 @@ clocks_change_near(TimestampTz at)
 }
 
 /* A value of the time column as an instant. */
-static TimestampTz
-time_of(AgentpayVelocity *velocity, Datum value)
+TimestampTz
+agentpay_velocity_time(const AgentpayVelocity *velocity, Datum value)
 {
 	int overflow;
 

@@ -77,11 +77,17 @@ typedef struct AgentpayVelocityScan
 	TimestampTz until; /* inclusive */
 	bool newest_first; /* otherwise in no order */
 	bool settled_only; /* what others have in flight does not count */
+	/* while row() runs: the transaction, top-level, that inserted the row, if
+	 * it had not committed; also this one */
+	TransactionId writer;
 	bool (*row)(struct AgentpayVelocityScan *scan,
 				AgentpayVelocitySource *source, TupleTableSlot *slot,
 				TimestampTz at);
 	void (*forget)(struct AgentpayVelocityScan *scan);
 	void (*itself)(struct AgentpayVelocityScan *scan, TupleTableSlot *row);
+	/* gets each transaction that changes or deletes a row with the key, and
+	 * had not committed, unless it is NULL; maybe several times */
+	void (*changing)(struct AgentpayVelocityScan *scan, TransactionId xid);
 	void *arg;
 } AgentpayVelocityScan;
 
@@ -97,6 +103,10 @@ extern void
 agentpay_velocity_scan(AgentpayVelocity *velocity, TupleTableSlot *row,
 					   AgentpayVelocityScan *scan);
 
+/* A value of the time column as an instant, by the session's time zone. */
+extern TimestampTz
+agentpay_velocity_time(const AgentpayVelocity *velocity, Datum value);
+
 /* velocity_judge.c: which row versions count, as of one instant. */
 typedef struct AgentpayVelocityJudge
 {
@@ -108,7 +118,10 @@ typedef struct AgentpayVelocityJudge
 	int n_in_flight; /* transactions */
 	int max_in_flight;
 	struct AgentpayVelocityInFlight *in_flight;
-	bool listed; /* rows not listed are too late */
+	/* of the version that was judged last; Invalid: it had committed */
+	TransactionId writer;  /* that inserted it; by its top-level one */
+	TransactionId changer; /* that changes a row; also not top-level */
+	bool listed;		   /* rows not listed are too late */
 	int n_rows;
 	int max_rows;
 	struct AgentpayVelocityListed *rows;

@@ -66,6 +66,8 @@ typedef struct AgentpayVelocityListed
 	ItemPointerData tid;
 } Listed;
 
+static void note_changer(AgentpayVelocityJudge *judge, HeapTupleHeader header,
+						 TransactionId updater);
 static void read_header(TupleTableSlot *slot, HeapTupleHeader header);
 static bool is_own(HeapTupleHeader header);
 static bool is_inserted(HeapTupleHeader header);
@@ -169,14 +171,41 @@ agentpay_velocity_judge(AgentpayVelocityJudge *judge, TupleTableSlot *slot)
 										   in_buffer->buffer);
 	LockBuffer(in_buffer->buffer, BUFFER_LOCK_UNLOCK);
 
+	judge->writer = judge->changer = InvalidTransactionId;
 	if (own)
+	{
+		judge->writer = GetTopTransactionId();
+		if (header.t_infomask & HEAP_UPDATED)
+			judge->changer = judge->writer;
 		return visible;
+	}
 	if (!(header.t_infomask & HEAP_XMAX_INVALID) &&
 		!HEAP_XMAX_IS_LOCKED_ONLY(header.t_infomask))
 		updater = HeapTupleHeaderGetUpdateXid(&header);
+	note_changer(judge, &header, updater);
 	if (visible)
 		return visible_row_counts(judge, &header, updater);
 	return hidden_row_counts(judge, slot, &header, updater);
+}
+
+/* A version whose end is in flight, or whose beginning is that of a change. */
+static void
+note_changer(AgentpayVelocityJudge *judge, HeapTupleHeader header,
+			 TransactionId updater)
+{
+	TransactionId inserter = HeapTupleHeaderGetRawXmin(header);
+
+	if (TransactionIdIsValid(updater))
+	{
+		if (XidInMVCCSnapshot(updater, judge->snapshot))
+			judge->changer = updater;
+	}
+	else if ((header->t_infomask & HEAP_UPDATED) &&
+			 !HeapTupleHeaderXminInvalid(header) &&
+			 !HeapTupleHeaderXminFrozen(header) &&
+			 TransactionIdIsNormal(inserter) &&
+			 XidInMVCCSnapshot(inserter, judge->snapshot))
+		judge->changer = inserter;
 }
 
 static void
@@ -264,6 +293,7 @@ hidden_row_counts(AgentpayVelocityJudge *judge, TupleTableSlot *slot,
 		(judge->listed && !is_listed(judge, slot)) ||
 		has_aborted(judge, inserter))
 		return false;
+	judge->writer = SubTransGetTopmostTransaction(inserter);
 	return !TransactionIdIsValid(updater) ||
 		   !is_same_transaction(inserter, updater) ||
 		   !(ItemPointerEquals(&header->t_ctid, &slot->tts_tid) ||
