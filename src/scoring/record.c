@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
@@ -96,11 +98,16 @@ static void
 note_change(AgentpayFrame *frame, TriggerData *trigger)
 {
 	AgentpayTable *table = agentpay_frame_table(frame, trigger->tg_relation);
+	HeapTupleHeader before = trigger->tg_trigtuple->t_data;
 
-	agentpay_streams_changed(table->streams, trigger->tg_trigslot,
-							 TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)
-								 ? trigger->tg_newslot
-								 : NULL);
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(before)))
+		agentpay_streams_deleted(table->streams, trigger->tg_trigslot);
+	else
+		agentpay_streams_changed(table->streams, trigger->tg_trigslot,
+								 TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)
+									 ? trigger->tg_newslot
+									 : NULL);
 }
 
 /* A row that was scored where it comes from counts in windows all the same. */

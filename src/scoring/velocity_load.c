@@ -20,6 +20,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -342,7 +343,12 @@ note_writers(Loading *loading, AgentpayCacheEntry *entry)
 		if (!TransactionIdIsValid(loaded->writer))
 			continue;
 		if (!TransactionIdEquals(loaded->writer, last))
+		{
 			xid = full_xid(loaded->writer);
+			/* prepared, also before a restart; or it ended a moment ago */
+			if (BackendXidGetPid(loaded->writer) == 0)
+				agentpay_cache_note_prepare();
+		}
 		last = loaded->writer;
 		loaded->event.tag = agentpay_cache_writer_tag(entry, xid,
 													  loaded->event.time);

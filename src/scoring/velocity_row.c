@@ -508,6 +508,20 @@ agentpay_streams_changed(AgentpayStreams *streams, TupleTableSlot *before,
 	agentpay_streams_changing(streams, before, after);
 }
 
+/* It counts for nobody; but it may come back with a savepoint. */
+void
+agentpay_streams_deleted(AgentpayStreams *streams, TupleTableSlot *row)
+{
+	ListCell *lc;
+
+	if (!agentpay_cache_enabled())
+		return;
+	agentpay_streams_cover(streams);
+	foreach(lc, streams->streams)
+		drop_key_of(lfirst(lc), row);
+	agentpay_streams_changing(streams, row, NULL);
+}
+
 /* Whether the row is another event, or none, after the change. */
 static bool
 differs(const AgentpayStream *stream, TupleTableSlot *before,

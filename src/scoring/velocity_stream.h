@@ -70,6 +70,10 @@ extern void
 agentpay_streams_changed(AgentpayStreams *streams, TupleTableSlot *before,
 						 TupleTableSlot *after);
 
+/* The same of a row that this transaction inserted and has deleted. */
+extern void
+agentpay_streams_deleted(AgentpayStreams *streams, TupleTableSlot *row);
+
 /* From _PG_init, once. */
 extern void agentpay_streams_install(void);
 
