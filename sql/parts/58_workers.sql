@@ -161,3 +161,19 @@ CREATE VIEW agentpay.stat_workers AS
 	  FROM agentpay._stat_workers() AS s;
 REVOKE ALL ON agentpay.stat_workers FROM PUBLIC;
 COMMENT ON VIEW agentpay.stat_workers IS 'the launcher, and this database''s dispatcher and governor; without a pid it does not run';
+
+-- ── what features remember ──────────────────────────────────────────────────
+CREATE FUNCTION agentpay._stat_velocity(OUT source regclass,
+	OUT entries bigint, OUT bytes bigint, OUT hits bigint, OUT loads bigint,
+	OUT evictions bigint, OUT bypasses bigint) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_stat_velocity';
+REVOKE ALL ON FUNCTION agentpay._stat_velocity() FROM PUBLIC;
+
+CREATE VIEW agentpay.stat_velocity AS
+	SELECT s.source, s.entries, s.bytes, s.hits, s.loads, s.evictions,
+		   s.bypasses
+	  FROM agentpay._stat_velocity() AS s
+	 WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.source);
+REVOKE ALL ON agentpay.stat_velocity FROM PUBLIC;
+COMMENT ON VIEW agentpay.stat_velocity IS 'what shared memory remembers of the rows that features count, by table; counts are since the server started';
