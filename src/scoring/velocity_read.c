@@ -30,7 +30,8 @@ typedef struct Reading
 	AgentpayStream *stream;
 	TupleTableSlot *row;
 	TimestampTz at;
-	AgentpayPresence presence;
+	AgentpayPresence presence; /* of the row in its own windows */
+	bool has_time;			   /* without it, it is in no other row's */
 	AgentpayEvent event;
 	bool together; /* it reads the key that it is added to */
 } Reading;
@@ -112,13 +113,12 @@ static void
 find_event(Reading *reading)
 {
 	AgentpayStream *stream = reading->stream;
-	TimestampTz time;
+	TimestampTz time = reading->at;
 
-	reading->presence = AGENTPAY_EVENT_ABSENT;
-	if (agentpay_stream_time(stream, reading->row, &time))
-		reading->presence = agentpay_stream_event(stream, &stream->feature->row,
-												  reading->row, time,
-												  &reading->event);
+	reading->has_time = agentpay_stream_time(stream, reading->row, &time);
+	reading->presence = agentpay_stream_event(stream, &stream->feature->row,
+											  reading->row, time,
+											  &reading->event);
 }
 
 /* False: by index.  The event may have been added all the same. */
@@ -140,8 +140,8 @@ read_and_add(Reading *reading)
 	if (!stream->same_key)
 		has_event_key = agentpay_stream_key(stream, reading->row, true,
 											event_key, &event_too_long);
-	/* a row without a key is in no other row's window */
-	stream->added.expected = has_event_key &&
+	/* a row without a key or a time is in no other row's window */
+	stream->added.expected = has_event_key && reading->has_time &&
 							 reading->presence != AGENTPAY_EVENT_ABSENT;
 	stream->added.source = stream->source;
 	if (has_event_key && !event_too_long)
@@ -193,7 +193,7 @@ add_event(Reading *reading, const AgentpayCacheKey *key)
 {
 	AgentpayCacheEntry *entry;
 
-	if (reading->presence != AGENTPAY_EVENT_PRESENT)
+	if (!reading->stream->added.expected)
 		return;
 	entry = agentpay_cache_lock(key);
 	if (entry != NULL && entry->state == AGENTPAY_CACHE_LIVE &&
@@ -234,7 +234,7 @@ try_reading(Reading *reading)
 		return STEP_AGAIN;
 	if (!late)
 		read_windows(reading, entry);
-	if (reading->together && reading->presence == AGENTPAY_EVENT_PRESENT)
+	if (reading->together && stream->added.expected)
 		full = !add_locked(reading, entry);
 	if (!full)
 	{
