@@ -9,7 +9,7 @@ CREATE FUNCTION agentpay._fit_logistic(x double precision[], y boolean[],
 	OUT intercept double precision, OUT coefficients double precision[],
 	OUT mean double precision[], OUT scale double precision[],
 	OUT auc double precision, OUT average_precision double precision,
-	OUT precision_at_100 double precision)
+	OUT precision_at_100 double precision, OUT scores double precision[])
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'agentpay_fit_logistic';
 REVOKE ALL ON FUNCTION agentpay._fit_logistic(double precision[], boolean[], int, double precision) FROM PUBLIC;
@@ -109,14 +109,15 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_training(text, text, text[], interval, double precision, double precision) FROM PUBLIC;
 
--- The rows to train on, in the order of their time: inputs as a matrix, and
--- whether each was fraud. A row's label counts where it is known: the point's
+-- The rows to train on, in the order of their time: inputs as a matrix,
+-- whether each was fraud, its subject (NULL: the point names none), its day. A row's label counts where it is known: the point's
 -- labels are complete, or it is old enough and nothing kept its label from
 -- coming. That holds for both classes, or recent rows would be frauds only.
 CREATE FUNCTION agentpay._training_rows(point text, features text[],
 	since timestamptz, until timestamptz, label_delay interval,
 	OUT x double precision[], OUT y boolean[], OUT immature bigint,
-	OUT latest timestamptz, OUT present bigint[])
+	OUT latest timestamptz, OUT present bigint[], OUT subjects text[],
+	OUT days date[])
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -137,7 +138,8 @@ BEGIN
 		INTO inputs FROM unnest(features) WITH ORDINALITY AS u(f, o);
 	EXECUTE format($q$
 		WITH payments AS (
-			SELECT p.%1$I::text AS row_id, %2$s AS occurred_at, %3$s AS inputs
+			SELECT p.%1$I::text AS row_id, %2$s AS occurred_at, %3$s AS inputs,
+				%8$s AS subject
 			FROM %4$s p
 			LEFT JOIN (
 				SELECT DISTINCT ON (row_id) row_id, inputs
@@ -167,18 +169,64 @@ BEGIN
 			array_agg(fraud ORDER BY occurred_at, row_id) FILTER (WHERE known),
 			count(*) FILTER (WHERE NOT known),
 			(SELECT max(occurred_at) FROM payments) - $4,
-			ARRAY[%7$s]
+			ARRAY[%7$s],
+			array_agg(subject ORDER BY occurred_at, row_id) FILTER (WHERE known),
+			array_agg((occurred_at AT TIME ZONE %9$L)::date ORDER BY occurred_at, row_id) FILTER (WHERE known)
 		FROM rows$q$,
 		at_point.id_column, occurred_at, format('ARRAY[%s]::float8[]', inputs),
 		at_point.table_name, strpos(inputs, 'd.inputs') > 0,
 		at_point.labels_complete,
 		(SELECT string_agg(format('count(inputs[%s]) FILTER (WHERE known)', o),
 						   ', ' ORDER BY o)
-		   FROM generate_series(1, cardinality(features)) AS o))
-	INTO x, y, immature, latest, present
+		   FROM generate_series(1, cardinality(features)) AS o),
+		coalesce('p.' || quote_ident(at_point.subject_column), 'NULL') || '::text',
+		at_point.time_zone)
+	INTO x, y, immature, latest, present, subjects, days
 	USING point, since, until, label_delay, at_point.label_maturity;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._training_rows(text, text[], timestamptz, timestamptz, interval) FROM PUBLIC;
+
+-- Card precision@k as the Fraud Detection Handbook defines it: of each day's k
+-- subjects with the highest score of one of their rows, the share with a fraud
+-- that day, those found on an earlier day left out; and of that the mean over
+-- the days. NULL when no row has a subject.
+CREATE FUNCTION agentpay._card_precision(scores double precision[],
+	frauds boolean[], subjects text[], days date[], k int)
+	RETURNS double precision
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	card record;
+	day date;
+	n_days int := 0;
+	seen int;
+	found text[] := '{}';
+	before text[];
+BEGIN
+	FOR card IN
+		SELECT u.day, u.subject, bool_or(u.fraud) AS fraud
+		  FROM unnest(scores, frauds, subjects, days) AS u (score, fraud, subject, day)
+		 WHERE u.subject IS NOT NULL
+		 GROUP BY u.day, u.subject
+		 ORDER BY u.day, max(u.score) DESC, u.subject COLLATE "C"
+	LOOP
+		IF card.day IS DISTINCT FROM day THEN
+			day := card.day;
+			n_days := n_days + 1;
+			seen := 0;
+			before := found;
+		END IF;
+		CONTINUE WHEN seen = k OR card.subject = ANY (before);
+		seen := seen + 1;
+		IF card.fraud THEN
+			found := found || card.subject;
+		END IF;
+	END LOOP;
+	RETURN cardinality(found)::double precision / nullif(n_days, 0) / k;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._card_precision(double precision[], boolean[], text[], date[], int) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._card_precision(double precision[], boolean[], text[], date[], int) IS 'card precision@k of the Fraud Detection Handbook';
 
 -- ── train_logistic ──────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay.train_logistic(name text, point text,
@@ -256,7 +304,10 @@ BEGIN
 			'converged', fit.converged, 'iterations', fit.iterations,
 			'objective', fit.objective, 'auc', fit.auc,
 			'average_precision', fit.average_precision,
-			'precision_at_100', fit.precision_at_100))
+			'precision_at_100', fit.precision_at_100,
+			'card_precision_at_100', agentpay._card_precision(fit.scores,
+				data.y[train_rows + 1:], data.subjects[train_rows + 1:],
+				data.days[train_rows + 1:], 100)))
 	RETURNING models.version INTO train_logistic.version;
 
 	converged := fit.converged;

@@ -36,6 +36,7 @@ enum
 	COL_AUC,
 	COL_AVERAGE_PRECISION,
 	COL_PRECISION_AT_100,
+	COL_SCORES,
 	N_COLS
 };
 
@@ -83,27 +84,34 @@ store_measure(double measure, Datum *value, bool *null)
 	*value = Float8GetDatum(measure);
 }
 
-/* Measures a model on rows; NaN for what cannot be told. */
-static void
+/*
+ * Measures a model on rows; NaN for what cannot be told.  Returns the rows'
+ * scores, in their order, palloc'd.
+ */
+static double *
 measure(const AgentpayLogistic *model, const double *x, const unsigned char *y,
 		size_t n, AgentpayLogisticMetrics *metrics)
 {
 	AgentpayScored *rows = palloc_extended(Max(n, 1) * sizeof(AgentpayScored),
 										   MCXT_ALLOC_HUGE);
+	double *scores = palloc_extended(Max(n, 1) * sizeof(double),
+									 MCXT_ALLOC_HUGE);
 
 	for (size_t i = 0; i < n; i++)
 	{
-		rows[i].score = agentpay_logistic_predict(model,
-												  x + i * model->n_inputs);
+		scores[i] = rows[i].score =
+			agentpay_logistic_predict(model, x + i * model->n_inputs);
 		rows[i].label = y[i];
 	}
 	agentpay_logistic_metrics(rows, n, metrics);
 	pfree(rows);
+	return scores;
 }
 
 /*
  * _fit_logistic(x float8[][], y boolean[], train_rows int, l2 float8): fits
- * to the first train_rows rows of x, measures on the others.
+ * to the first train_rows rows of x, measures on the others, whose scores it
+ * returns, too.
  */
 Datum
 agentpay_fit_logistic(PG_FUNCTION_ARGS)
@@ -121,6 +129,7 @@ agentpay_fit_logistic(PG_FUNCTION_ARGS)
 	double *x;
 	unsigned char *y;
 	double *work;
+	double *scores;
 	int n;
 	int d;
 
@@ -152,8 +161,8 @@ agentpay_fit_logistic(PG_FUNCTION_ARGS)
 
 	agentpay_logistic_fit(x, train_rows, d, y, l2, &model, work,
 						  check_interrupts, &fit);
-	measure(&model, x + (size_t) train_rows * d, y + train_rows, n - train_rows,
-			&metrics);
+	scores = measure(&model, x + (size_t) train_rows * d, y + train_rows,
+					 n - train_rows, &metrics);
 
 	values[COL_CONVERGED] = BoolGetDatum(fit.converged);
 	values[COL_ITERATIONS] = Int32GetDatum(fit.iterations);
@@ -167,6 +176,7 @@ agentpay_fit_logistic(PG_FUNCTION_ARGS)
 				  &nulls[COL_AVERAGE_PRECISION]);
 	store_measure(metrics.precision_at_100, &values[COL_PRECISION_AT_100],
 				  &nulls[COL_PRECISION_AT_100]);
+	values[COL_SCORES] = array_from(scores, n - train_rows);
 	return HeapTupleGetDatum(
 		heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }

@@ -7,7 +7,7 @@ CREATE SCHEMA t_train;
 SET search_path = t_train;
 CREATE TABLE payments (id bigint PRIMARY KEY, at timestamptz NOT NULL, card int, amount numeric, night boolean, memo text, outcome text);
 CREATE INDEX ON payments (card, at);
-SELECT agentpay.attach('payments', 't_train', 'fraud', 'id', 'at', 'amount', 'USD', outcome => 'outcome');
+SELECT agentpay.attach('payments', 't_train', 'fraud', 'id', 'at', 'amount', 'USD', subject => 'card', outcome => 'outcome');
 SELECT agentpay.attach('payments', 't_train_route', 'routing', 'id', 'at', verdicts => '{a,b}');
 INSERT INTO agentpay.features (point, name, key, aggregate, over) VALUES ('t_train', 'card_day', '{card}', 'count', '1 day');
 
@@ -74,6 +74,18 @@ SELECT abs((m.report ->> 'auc')::float8 - (SELECT avg((f.p > l.p)::int + 0.5 * (
 	FROM fitted f, fitted l WHERE f.n > 280 AND l.n > 280 AND f.y = 1 AND l.y = 0)) < 1e-9 AS auc_is_right,
 	abs((m.report ->> 'precision_at_100')::float8 - (SELECT avg(y) FROM (SELECT y FROM fitted WHERE n > 280 ORDER BY p DESC LIMIT 100) t)) < 1e-9 AS precision_is_right
   FROM agentpay.models m WHERE m.name = 't_train';
+
+-- card precision: each day has fewer than 100 cards, so that each card is found
+-- on its first day with a fraud
+SELECT abs((m.report ->> 'card_precision_at_100')::float8
+	- (SELECT count(DISTINCT p.card) FILTER (WHERE f.y = 1) / 100.0 / count(DISTINCT (p.at AT TIME ZONE 'UTC')::date)
+		 FROM fitted f JOIN payments p USING (id) WHERE f.n > 280)) < 1e-12 AS card_precision_is_right
+  FROM agentpay.models m WHERE m.name = 't_train';
+-- by hand, two a day: b and c on the first day, of which b is a fraud; a and d
+-- on the second, since b was found: 1 of 2, and 2 of 2
+SELECT agentpay._card_precision('{0.9,0.1,0.8,0.2,0.99,0.7,0.6,0.5,1}', '{f,t,f,f,t,t,t,f,f}', '{b,b,c,a,b,a,d,c,NULL}',
+	('{2026-01-01,2026-01-01,2026-01-01,2026-01-01,2026-01-02,2026-01-02,2026-01-02,2026-01-02,2026-01-02}')::date[], 2) AS card_precision;
+SELECT agentpay._card_precision('{0.9}', '{t}', '{NULL}', '{2026-01-01}', 2) AS without_subjects;
 
 -- ── what it is good for ─────────────────────────────────────────────────────
 INSERT INTO agentpay.rules (point, code, condition, score) VALUES ('t_train', 'MODEL', 'model(''t_train'') > 0.5', 60);
