@@ -210,7 +210,7 @@ CREATE TABLE agentpay.list_entries (
 	added_by name NOT NULL DEFAULT current_user,
 	added_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (list, value));
-COMMENT ON TABLE agentpay.list_entries IS 'what is on a list; the governance log keeps what was on it before';
+COMMENT ON TABLE agentpay.list_entries IS 'what is on a list; what was on it before is kept, too, so that a decision can be tried again with the lists of its time';
 COMMENT ON COLUMN agentpay.list_entries.value IS 'in_list() compares the value''s text form';
 COMMENT ON COLUMN agentpay.list_entries.expires_at IS 'no longer on the list from then on; NULL: never';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.list_entries', '');

@@ -56,7 +56,7 @@ static int lifted = 0;
 static const char *const guarded_tables[] = {"decisions", "agent_calls",
 											 "outcomes",  "governance_log",
 											 "_tasks",	  "agent_versions",
-											 "_identity"};
+											 "_identity", "_list_history"};
 
 static bool check_utility(Node *parsetree);
 static void lift(void);

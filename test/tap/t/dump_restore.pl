@@ -34,7 +34,7 @@ my $logs_and_configuration = join ' UNION ALL ', map {
 } qw(decision_points verdicts features rulesets rules lists list_entries models
   allowed_endpoints agents data_policies budgets outcome_mappings agent_versions decisions
   _draw_salts
-  agent_calls outcomes governance_log _tasks);
+  agent_calls outcomes governance_log _tasks _list_history);
 
 # Seed rows that nobody changed are the new cluster's own: without the times.
 my $summary = "$logs_and_configuration UNION ALL SELECT 'kill_switches',"
