@@ -31,7 +31,7 @@ BEGIN
 	UPDATE pg_class SET relname = relname WHERE oid = which; -- invalidates it
 	SET LOCAL allow_system_table_mods = off;
 END $$;
-SELECT plan(42);
+SELECT plan(46);
 
 -- ── points ──────────────────────────────────────────────────────────────────
 SELECT isnt(pg_temp.advised('point', 't_views_w', 'no ruleset is active%'),
@@ -43,6 +43,11 @@ VALUES ('t_views_w', 'R', 'country = ''XX''', 10);
 SELECT pg_temp.mends('point', 't_views_w', 'no ruleset is active%');
 UPDATE agentpay.decision_points SET enabled = false WHERE point = 't_views';
 SELECT pg_temp.mends('point', 't_views', 'disabled%');
+UPDATE agentpay.decision_points SET explore_percent = 1
+ WHERE point IN ('t_views', 't_views_w');
+SELECT pg_temp.mends('point', 't_views', 'explore_percent lets declined%');
+-- it has no amount to limit
+SELECT pg_temp.mends('point', 't_views_w', 'explore_percent lets declined%');
 DROP TRIGGER "~agentpay_score" ON t_views.payments;
 SELECT pg_temp.mends('table', 't_views.payments', '%"~agentpay_score" is missing%');
 ALTER TABLE t_views.payments DISABLE TRIGGER "~agentpay_record";

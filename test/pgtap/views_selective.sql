@@ -93,7 +93,7 @@ CREATE FUNCTION pg_temp.label(row_id text, label text, source text)
 BEGIN
 	PERFORM agentpay.record_outcome('t_sel', row_id, label, source);
 END $$;
-SELECT plan(32);
+SELECT plan(36);
 
 -- w = 1 / 0.28 for e1, e2 and u1; t1 to t7 are spoken for; a1 to a6 weigh 1.
 --	TP = 2 / 0.28 (e1, u1)	FN = 1 (a1)		FP = 1 / 0.28 (e2)	TN = 5
@@ -166,6 +166,40 @@ SELECT is(pg_temp.rules('positive'), 'f 17 4 17.0 - - - -',
 SELECT lives_ok($$ SELECT pg_temp.label('r1', 'fraud', 'analyst') $$);
 SELECT is(pg_temp.rules('positive'), 't 18 5 18.0 0.800000 0.615385 0.333333 0.500000',
 	'a review that a person resolved counts once');
+
+-- audit_sample_percent = 100: propensity 1, and still no label by itself. An
+-- own version of the rules, so that nothing else is in it.
+DO $$ BEGIN
+	PERFORM agentpay.draft('t_sel');
+	PERFORM agentpay.activate('t_sel');
+END $$;
+CREATE FUNCTION pg_temp.audited(id text, given text, kind text)
+	RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	d one_decision;
+BEGIN
+	INSERT INTO one_decision (decision_id, decided_at, point, row_id,
+		occurred_at, kind, authority, verdict, assignment, propensity, reasons,
+		ruleset_version, xid)
+	VALUES (gen_random_uuid(), now() - interval '2 days', 't_sel', id,
+			now() - interval '3 days', kind, 'live', given, 'audit', 1,
+			'{LARGE}', CASE kind WHEN 'rules' THEN 1 ELSE 2 END,
+			pg_current_xact_id())
+	RETURNING * INTO d;
+	PERFORM agentpay._append(ROW(d.*)::agentpay.decisions);
+END $$;
+SELECT lives_ok($$ SELECT pg_temp.audited('w1', 'decline', 'rules'),
+	pg_temp.audited('w1', 'approve', 'shadow_rules') $$);
+SELECT is((SELECT array_agg(precision) FROM agentpay.rule_stats
+	WHERE point = 't_sel' AND code = 'LARGE'), '{NULL,NULL}'::numeric[],
+	'all are audited: not known before somebody has looked');
+SELECT lives_ok($$ SELECT pg_temp.label('w1', 'fraud', 'audit') $$);
+-- version 1 on the rows by hand: e1, u1, t1, r1, w1 of e1, e2, u1, u2, t1 to
+-- t7, r1, w1; version 2 on w1 alone
+SELECT results_eq($$ SELECT version, labelled_hits, precision
+	FROM agentpay.rule_stats WHERE point = 't_sel' AND code = 'LARGE'
+	ORDER BY 1 $$,
+	$$ VALUES (1, 13::bigint, 0.384615), (2, 1::bigint, 1.000000) $$, 'then it is');
 
 -- ── a simulation ────────────────────────────────────────────────────────────
 -- 20,000 payments; nature makes 2 % of the small ones fraud, 30 % of those
@@ -247,7 +281,8 @@ SELECT is((SELECT count(*) FROM nature n JOIN agentpay.decisions d
 -- precision of the rule that declines: 60 %, of 0.28 × 6318 labels: four sigma
 -- = 4 √(0.6 × 0.4 / 1769) = 0.0466
 SELECT cmp_ok(abs(precision - 0.6), '<', 0.0466, 'and so is its precision')
-  FROM agentpay.rule_stats WHERE point = 't_sel' AND code = 'HUGE';
+  FROM agentpay.rule_stats
+ WHERE point = 't_sel' AND version = 2 AND code = 'HUGE';
 SELECT results_eq($$ SELECT DISTINCT a.assignment, a.propensity
 	FROM agentpay.decisions a JOIN agentpay.decisions r USING (point, row_id)
 	WHERE point = 't_sel' AND a.kind = 'agent' AND r.kind = 'rules'
