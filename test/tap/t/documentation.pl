@@ -1,6 +1,7 @@
 # The documentation is complete and true: every public table, column, view,
 # function, argument, setting and SQLSTATE is in docs/reference, nothing else
-# is, every relative link resolves, and the quickstart prints what it says.
+# is, every relative link resolves, and quickstart and tutorial print what they
+# say.
 use strict;
 use warnings;
 use File::Find;
@@ -250,7 +251,7 @@ SQL
 	none('every relative link resolves', @problems);
 }
 
-# ── the quickstart ──────────────────────────────────────────────────────────
+# ── the pages that are typed into psql ──────────────────────────────────────
 # What differs from run to run.
 sub settled
 {
@@ -264,38 +265,46 @@ sub settled
 	return $text =~ s/^\n+|\n+$//gr;
 }
 
-$node->safe_psql('postgres', 'CREATE DATABASE shop');
-$node->safe_psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN')
-  if $node->safe_psql('postgres', "SELECT count(*) FROM pg_roles WHERE rolname = 'postgres'") eq '0';
-my $quickstart = slurp_file("$tree/docs/quickstart.md");
-my $block = 0;
-my $rewritten = $quickstart;
-while ($quickstart =~ /^```sql\n(.*?)^```\n```text\n(.*?)^```/gms)
+# Every block of the page in a database of its own prints what it says.
+sub prints_what_it_says
 {
-	my ($sql, $said) = ($1, $2);
-	my $printed = '';
-	$block++;
-	# a worker answers: it says "a moment later"
-	if ($block > 1)
+	my ($name, $blocks, $asks) = @_;
+	my $database = $name =~ s/\W/_/gr;
+	my $page = slurp_file("$tree/docs/$name.md");
+	my $rewritten = $page;
+	my $block = 0;
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	while ($page =~ /^```sql\n(.*?)^```\n```text\n(.*?)^```/gms)
 	{
-		$node->poll_query_until('shop', "SELECT count(*) = 0 FROM agentpay.tasks WHERE state <> 'done'")
-		  or diag('tasks stay open');
+		my ($sql, $said) = ($1, $2);
+		my $printed = '';
+		$block++;
+		# a worker answers: the page says "a moment later"
+		if ($asks && $block > 1)
+		{
+			$node->poll_query_until($database, "SELECT count(*) = 0 FROM agentpay.tasks WHERE state <> 'done'")
+			  or diag('tasks stay open');
+		}
+		IPC::Run::run([ 'psql', '-X', '-h', $node->host, '-p', $node->port, '-U', 'postgres', '-d', $database ],
+			'<', \$sql, '>&', \$printed);
+		if (!is(settled($printed), settled($said), "$name, block $block: " . ($sql =~ s/\s+/ /gr =~ s/^(.{60}).*/$1 …/r)))
+		{
+			my $prints = $printed =~ s/[ \t]+$//gmr =~ s/^\n+|\n+$//gr;
+			$rewritten =~ s/(\Q$sql\E```\n```text\n)\Q$said\E/$1$prints\n/;
+		}
 	}
-	IPC::Run::run([ 'psql', '-X', '-h', $node->host, '-p', $node->port, '-U', 'postgres', '-d', 'shop' ],
-		'<', \$sql, '>&', \$printed);
-	if (!is(settled($printed), settled($said), "quickstart, block $block: " . ($sql =~ s/\s+/ /gr =~ s/^(.{60}).*/$1 …/r)))
-	{
-		my $prints = $printed =~ s/[ \t]+$//gmr =~ s/^\n+|\n+$//gr;
-		$rewritten =~ s/(\Q$sql\E```\n```text\n)\Q$said\E/$1$prints\n/;
-	}
-}
-ok($block > 20, 'the quickstart has blocks');
-if ($rewritten ne $quickstart)
-{
-	my $file = "$PostgreSQL::Test::Utils::tmp_check/quickstart.md";
+	ok($block >= $blocks, "$name has blocks");
+	return if $rewritten eq $page;
+	my $file = "$PostgreSQL::Test::Utils::tmp_check/$name.md";
 	append_to_file($file, $rewritten);
 	diag("as it prints now, it is $file");
+	return;
 }
+
+$node->safe_psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN')
+  if $node->safe_psql('postgres', "SELECT count(*) FROM pg_roles WHERE rolname = 'postgres'") eq '0';
+prints_what_it_says('quickstart', 21, 1);
+prints_what_it_says('tutorial-fraud-scenarios', 10, 0);
 
 $node->stop;
 done_testing();
