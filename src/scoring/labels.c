@@ -347,7 +347,10 @@ scan_leaf(AgentpayLabels *labels, Leaf *leaf, Datum row_id)
 {
 	const Datum values[] = {labels->point, row_id};
 	ScanKeyData keys[lengthof(values)];
+	MemoryContext row_context;
 
+	/* what the scan keeps must last as long as the scan */
+	row_context = MemoryContextSwitchTo(labels->reading);
 	for (int i = 0; i < lengthof(values); i++)
 		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber,
 							   TEXTOID, leaf->collations[i], F_TEXTEQ,
@@ -356,10 +359,14 @@ scan_leaf(AgentpayLabels *labels, Leaf *leaf, Datum row_id)
 	while (index_getnext_slot(leaf->scan, ForwardScanDirection, leaf->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (agentpay_velocity_judge(labels->judge, leaf->slot))
-			consider(labels, leaf);
+		if (!agentpay_velocity_judge(labels->judge, leaf->slot))
+			continue;
+		MemoryContextSwitchTo(row_context);
+		consider(labels, leaf);
+		MemoryContextSwitchTo(labels->reading);
 	}
 	ExecClearTuple(leaf->slot);
+	MemoryContextSwitchTo(row_context);
 }
 
 /* Takes the label in the leaf's slot if it counts instead of the one before. */
