@@ -6,7 +6,7 @@
 
 # Goals that scripts serve: they must run before PostgreSQL is installed, so
 # they do not include PGXS.
-SUITES := core unit lint regress pgtap isolation tap server oracle matrix assert
+SUITES := core unit lint regress pgtap isolation tap server oracle fuzz matrix assert
 SCRIPTED := help prepare stage format check $(addprefix check-,$(SUITES)) \
 	check-handbook demo demo-psql demo-stop bench bench-instructions
 
