@@ -29,16 +29,24 @@
 	" WITH ORDINALITY AS e (x, i) WHERE jsonb_typeof(x) = 'number'" \
 	" ORDER BY i)"
 
+/* Which versions of rules are read: $1 and $2, or, without, all that count. */
+#define CHOSEN(s)                                                      \
+	"CASE $1 WHEN '' THEN " s ".state IN ('active', 'shadow') ELSE " s \
+	".point = $1 AND " s ".version = $2 END"
+
 /* The rows of one query; they are copied into context. */
 typedef struct Rows
 {
 	AgentpayConfig *config;
+	const char *point; /* whose version is tried; empty: none */
+	int version;
 	AgentpayOwnerReading reading;
 	SPITupleTable *table;
 	uint64 count;
 	uint64 row; /* the current one */
 } Rows;
 
+static AgentpayConfig *load(const char *point, int version);
 static void load_points(Rows *rows);
 static void load_draws(Rows *rows, AgentpayPointConfig *point, int column);
 static void load_verdicts(Rows *rows);
@@ -70,12 +78,24 @@ static int verdict_at(Rows *rows, int column, const AgentpayPointConfig *point);
 AgentpayConfig *
 agentpay_config_load(void)
 {
+	return load("", 0);
+}
+
+AgentpayConfig *
+agentpay_config_load_version(const char *point, int version)
+{
+	return load(point, version);
+}
+
+static AgentpayConfig *
+load(const char *point, int version)
+{
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "agentpay configuration",
 												  ALLOCSET_DEFAULT_SIZES);
 	AgentpayConfig *config = MemoryContextAllocZero(context,
 													sizeof(AgentpayConfig));
-	Rows rows = {.config = config};
+	Rows rows = {.config = config, .point = point, .version = version};
 
 	config->context = context;
 	agentpay_owner_read_begin(&rows.reading);
@@ -85,7 +105,8 @@ agentpay_config_load(void)
 	load_rulesets(&rows);
 	load_thresholds(&rows);
 	load_rules(&rows);
-	load_agents(&rows);
+	if (point[0] == '\0')
+		load_agents(&rows);
 	load_policies(&rows);
 	load_feature_policies(&rows);
 	load_models(&rows);
@@ -274,9 +295,9 @@ static void
 load_rulesets(Rows *rows)
 {
 	query(rows, "SELECT point, version::int8, mode = 'first_match', on_error,"
-				" state = 'shadow'"
-				"  FROM agentpay.rulesets WHERE state IN ('active', 'shadow')"
-				" ORDER BY point, version");
+				" state = 'shadow' AND $1 = ''"
+				"  FROM agentpay.rulesets s WHERE " CHOSEN(
+					"s") " ORDER BY point, version");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayPointConfig *point = point_of_row(rows);
@@ -328,16 +349,18 @@ ruleset_of_row(Rows *rows, int column)
 static void
 load_thresholds(Rows *rows)
 {
-	query(rows,
-		  "SELECT t.point, t.verdict, t.score, t.version::int8 FROM ("
-		  "  SELECT s.point, s.version, v.verdict, v.rank, CASE s.thresholds"
-		  "		 WHEN '{}' THEN 100 * v.rank::numeric / (SELECT"
-		  "			nullif(max(m.rank), 0)"
-		  "			FROM agentpay.verdicts m WHERE m.point = s.point)"
-		  "		 ELSE (s.thresholds ->> v.verdict)::numeric END AS score"
-		  "	   FROM agentpay.rulesets s JOIN agentpay.verdicts v USING (point)"
-		  "	  WHERE s.state IN ('active', 'shadow') AND s.mode = 'score') AS t"
-		  " WHERE t.score IS NOT NULL AND t.rank > 0 ORDER BY t.point, t.rank");
+	query(
+		rows,
+		"SELECT t.point, t.verdict, t.score, t.version::int8 FROM ("
+		"  SELECT s.point, s.version, v.verdict, v.rank, CASE s.thresholds"
+		"		 WHEN '{}' THEN 100 * v.rank::numeric / (SELECT"
+		"			nullif(max(m.rank), 0)"
+		"			FROM agentpay.verdicts m WHERE m.point = s.point)"
+		"		 ELSE (s.thresholds ->> v.verdict)::numeric END AS score"
+		"	   FROM agentpay.rulesets s JOIN agentpay.verdicts v USING (point)"
+		"	  WHERE s.mode = 'score' AND " CHOSEN(
+			"s") ") AS t"
+				 " WHERE t.score IS NOT NULL AND t.rank > 0 ORDER BY t.point, t.rank");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayRulesetConfig *ruleset = ruleset_of_row(rows, 4);
@@ -358,11 +381,13 @@ static void
 load_rules(Rows *rows)
 {
 	query(rows, "SELECT r.point, r.code, r.condition, r.score, r.verdict,"
-				" r.priority::int8, r.snoozed_until, r.version::int8"
+				" r.priority::int8, CASE WHEN $1 = ''"
+				"	 OR r.snoozed_until > agentpay._now() THEN r.snoozed_until"
+				" END, r.version::int8"
 				"  FROM agentpay.rules r"
 				"  JOIN agentpay.rulesets s USING (point, version)"
-				" WHERE s.state IN ('active', 'shadow') AND r.enabled"
-				" ORDER BY r.point, r.priority, r.code COLLATE \"C\"");
+				" WHERE r.enabled AND " CHOSEN(
+					"s") " ORDER BY r.point, r.priority, r.code COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayRulesetConfig *ruleset = ruleset_of_row(rows, 8);
@@ -544,7 +569,11 @@ has_scales(const AgentpayModelConfig *model)
 static void
 query(Rows *rows, const char *sql)
 {
-	agentpay_owner_select(&rows->reading, sql, 0, NULL, NULL, 0);
+	Oid types[2] = {TEXTOID, INT4OID};
+	Datum values[2] = {CStringGetTextDatum(rows->point),
+					   Int32GetDatum(rows->version)};
+
+	agentpay_owner_select(&rows->reading, sql, 2, types, values, 0);
 	rows->table = SPI_tuptable;
 	rows->count = SPI_processed;
 	rows->row = 0;

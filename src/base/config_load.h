@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  * config_load.h
- *		Reads the configuration tables; only config.c needs it.
+ *		Reads the configuration tables; config.c caches
+ *		what it reads.
  *-------------------------------------------------------------------------
  */
 #ifndef AGENTPAY_CONFIG_LOAD_H
@@ -13,5 +14,12 @@
  * did, in a memory context of its own.  Nobody has pinned it.
  */
 extern AgentpayConfig *agentpay_config_load(void);
+
+/*
+ * The same, in which that version of the point's rules is the active one, no
+ * other point has rules, and nobody has agents: to try the version.
+ */
+extern AgentpayConfig *
+agentpay_config_load_version(const char *point, int version);
 
 #endif /* AGENTPAY_CONFIG_LOAD_H */

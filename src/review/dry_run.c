@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "scoring/assignment.h"
+#include "review/dry_run.h"
 #include "scoring/evaluate.h"
 #include "scoring/row.h"
 
@@ -42,7 +43,6 @@ typedef struct Line
 	char *error;
 } Line;
 
-static AgentpayPoint *point_named(AgentpayTable *table, const char *name);
 static void evaluate_row(AgentpayEvaluation *evaluation, Relation relation,
 						 HeapTupleHeader header);
 static void
@@ -77,7 +77,8 @@ agentpay_sql_evaluate(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	AgentpayTable *table = agentpay_table_get(relation, agentpay_config_get());
 	AgentpayEvaluation evaluation = {.table = table,
-									 .point = point_named(table, name),
+									 .point = agentpay_review_point(table,
+																	name),
 									 .decided_at = agentpay_clock_now()};
 
 	if (HeapTupleHeaderGetTypeId(header) != relation->rd_rel->reltype)
@@ -105,8 +106,8 @@ agentpay_sql_evaluate(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static AgentpayPoint *
-point_named(AgentpayTable *table, const char *name)
+AgentpayPoint *
+agentpay_review_point(AgentpayTable *table, const char *name)
 {
 	for (int i = 0; i < table->n_points; i++)
 		if (strcmp(table->points[i].config->name, name) == 0)

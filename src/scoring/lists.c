@@ -36,6 +36,7 @@
 #include "base/compat.h"
 #include "base/config.h"
 #include "base/owner.h"
+#include "scoring/lists.h"
 
 /* A session reads lists up to this length: about 1 MB and 5 ms. */
 #define ENTRIES_READ 10000
@@ -44,6 +45,13 @@
 #define ENTRY_LIST 1
 #define ENTRY_VALUE 2
 #define ENTRY_EXPIRES_AT 3
+
+/* Columns of agentpay._list_history; the first three begin its key. */
+#define HISTORY_LIST 1
+#define HISTORY_VALUE 2
+#define HISTORY_AT 3
+#define HISTORY_PRESENT 5
+#define HISTORY_EXPIRES_AT 6
 
 typedef struct Entry
 {
@@ -76,6 +84,10 @@ typedef struct NamedList
 	entries_hash *entries; /* NULL: too many to keep */
 } NamedList;
 
+/* Whether lists are asked as they were, and when. */
+static bool looks_back = false;
+static TimestampTz looks_back_to;
+
 static MemoryContext context = NULL;
 static NamedList *lists = NULL;
 static uint64 generation = 0;
@@ -85,6 +97,7 @@ static NamedList *find_list(const char *name);
 static NamedList *read_list(const char *name);
 static void fill_list(NamedList *list, MemoryContext memory);
 static TimestampTz look_up(const char *list, const char *value);
+static bool was_on(const char *list, const char *value, TimestampTz at);
 
 PG_FUNCTION_INFO_V1(agentpay_in_list);
 
@@ -121,6 +134,8 @@ contains(const char *list, const char *value, TimestampTz at)
 				 errmsg("list \"%s\" does not exist", list),
 				 errhint("INSERT INTO agentpay.lists (name) VALUES (%s);",
 						 quote_literal_cstr(list))));
+	if (looks_back)
+		return was_on(list, value, looks_back_to);
 	if (found->entries == NULL)
 		return look_up(list, value) > at;
 	entry = entries_lookup(found->entries, value);
@@ -199,6 +214,56 @@ fill_list(NamedList *list, MemoryContext memory)
 		entry->expires_at = DatumGetTimestampTz(expires_at);
 	}
 	agentpay_owner_read_end(&reading);
+}
+
+void
+agentpay_lists_look_back(const TimestampTz *at)
+{
+	looks_back = at != NULL;
+	if (looks_back)
+		looks_back_to = *at;
+}
+
+/* Whether a value was on a list: what the latest row up to then says. */
+static bool
+was_on(const char *list, const char *value, TimestampTz at)
+{
+	Relation rows = table_open(agentpay_relation("_list_history"),
+							   AccessShareLock);
+	Relation index = index_open(agentpay_relation("_list_history_pkey"),
+								AccessShareLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rows, NULL);
+	ScanKeyData keys[3];
+	IndexScanDesc scan;
+	bool on = false;
+
+	ScanKeyEntryInitialize(&keys[0], 0, HISTORY_LIST, BTEqualStrategyNumber,
+						   TEXTOID, index->rd_indcollation[0], F_TEXTEQ,
+						   CStringGetTextDatum(list));
+	ScanKeyEntryInitialize(&keys[1], 0, HISTORY_VALUE, BTEqualStrategyNumber,
+						   TEXTOID, index->rd_indcollation[1], F_TEXTEQ,
+						   CStringGetTextDatum(value));
+	ScanKeyEntryInitialize(&keys[2], 0, HISTORY_AT, BTLessEqualStrategyNumber,
+						   TIMESTAMPTZOID, InvalidOid, F_TIMESTAMPTZ_LE,
+						   TimestampTzGetDatum(at));
+	scan = AGENTPAY_INDEX_BEGINSCAN(rows, index, snapshot, 3);
+	index_rescan(scan, keys, 3, NULL, 0);
+	if (index_getnext_slot(scan, BackwardScanDirection, slot))
+	{
+		bool isnull;
+		Datum expires;
+
+		on = DatumGetBool(slot_getattr(slot, HISTORY_PRESENT, &isnull));
+		expires = slot_getattr(slot, HISTORY_EXPIRES_AT, &isnull);
+		on = on && (isnull || DatumGetTimestampTz(expires) > at);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	table_close(rows, NoLock);
+	return on;
 }
 
 /* When a value leaves a list, by what is committed now; or the beginning. */

@@ -65,6 +65,10 @@ typedef struct Range
 
 static dlist_head velocities = DLIST_STATIC_INIT(velocities);
 
+/* See agentpay_velocity_leave_out(). */
+static Oid left_out = InvalidOid;
+static ItemPointerData left_out_tid;
+
 static void register_callback(void);
 static void mark_stale(Datum arg, Oid relation);
 static void unlink_velocity(void *arg);
@@ -214,6 +218,14 @@ agentpay_velocity_scan(AgentpayVelocity *velocity, TupleTableSlot *row,
 	scan_and_let_go(&reading, row);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(velocity->reading);
+}
+
+void
+agentpay_velocity_leave_out(Oid leaf, ItemPointer tid)
+{
+	left_out = leaf;
+	if (OidIsValid(leaf))
+		left_out_tid = *tid;
 }
 
 /* Leaves no pin behind, also when an expression fails. */
@@ -415,6 +427,9 @@ scan_rows(Reading *reading, AgentpayVelocitySource *source, IndexScanDesc scan,
 			at = agentpay_velocity_time(reading->velocity, time);
 		}
 		if (range->recheck && (at <= visitor->after || at > visitor->until))
+			continue;
+		if (source->relation == left_out &&
+			ItemPointerEquals(&slot->tts_tid, &left_out_tid))
 			continue;
 		if (reading->listing)
 		{

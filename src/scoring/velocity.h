@@ -92,6 +92,12 @@ typedef struct AgentpayVelocityScan
 } AgentpayVelocityScan;
 
 /*
+ * From now on scans leave out that row of a leaf: it is in the table already,
+ * and its own past is read.  InvalidOid: no row.
+ */
+extern void agentpay_velocity_leave_out(Oid leaf, ItemPointer tid);
+
+/*
  * A reader for rows of leaf; an error when leaf, if it is read itself, has no
  * index on the keys and the time.  It goes with the current memory context.
  */

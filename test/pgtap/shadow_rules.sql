@@ -61,7 +61,7 @@ CREATE FUNCTION pg_temp.decided(id text) RETURNS SETOF text LANGUAGE sql AS $$
 	  FROM agentpay.decisions
 	 WHERE point = 't_shadow' AND row_id = id AND kind LIKE '%rules'
 	 ORDER BY kind, ruleset_version $$;
-SELECT plan(47);
+SELECT plan(49);
 
 SELECT is(pg_temp.states(), '1 active, 2 shadow, 3 shadow', 'states');
 SELECT results_eq($$SELECT object, after FROM agentpay.governance_log
@@ -239,6 +239,23 @@ INSERT INTO t_shadow.payments (id, card, amount) VALUES ('j', 'c1', 150);
 SELECT results_eq($$SELECT pg_temp.decided('j') LIMIT 2$$, ARRAY[
 	'rules 1 live review 60 {BIG}', 'shadow_rules 2 shadow review 60 {BIG}'],
 	'its rules can be snoozed');
+-- the snooze ends by the clock, without another change
+UPDATE agentpay.rules SET snoozed_until = clock_timestamp() + interval '1 hour'
+ WHERE point = 't_shadow' AND version = 1 AND code = 'BIG';
+INSERT INTO t_shadow.payments (id, card, amount) VALUES ('p', 'c1', 150);
+SET LOCAL agentpay.clock_offset = '61min';
+INSERT INTO t_shadow.payments (id, card, amount) VALUES ('q', 'c1', 150);
+RESET agentpay.clock_offset;
+SELECT results_eq($$SELECT pg_temp.decided(id) FROM (VALUES ('p'), ('q')) AS v (id)
+	WHERE true$$, ARRAY[
+	'rules 1 live approve 0 {}', 'shadow_rules 2 shadow review 60 {BIG}',
+	'shadow_rules 3 shadow approve {}',
+	'rules 1 live review 60 {BIG}', 'shadow_rules 2 shadow decline 105 {BIG,CARD}',
+	'shadow_rules 3 shadow approve {}'], 'until the hour is over');
+SELECT results_eq($$SELECT after ->> 'code', before ->> 'snoozed_until' IS NULL
+	FROM agentpay.governance_log WHERE object_kind = 'rule' AND action = 'update'
+	AND object LIKE 't\_shadow.%' AND after ->> 'snoozed_until' IS NOT NULL ORDER BY event_id$$,
+	$$VALUES ('CARD', true), ('BIG', true)$$, 'snoozes are on record');
 
 -- ── in, out, and to the front ───────────────────────────────────────────────
 SELECT lives_ok($$SELECT agentpay.activate('t_shadow', 2, as_shadow => true)$$,
