@@ -32,7 +32,7 @@ BEGIN
 	PERFORM set_config('agentpay.clock_offset',
 		extract(epoch FROM day::timestamp AT TIME ZONE 'UTC' + interval '1 day' - clock_timestamp())::int::text, false);
 	PERFORM agentpay.record_outcome('handbook', tx_id, 'fraud', 'import',
-									effective_at => tx_at)
+									effective_at => (day + 1)::timestamp AT TIME ZONE 'UTC')
 	   FROM handbook.payments
 	  WHERE tx_fraud = 1 AND tx_at >= day::timestamp AT TIME ZONE 'UTC'
 		AND tx_at < (day + 1)::timestamp AT TIME ZONE 'UTC';

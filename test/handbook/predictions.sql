@@ -12,9 +12,7 @@ SELECT agentpay.attach('asked', 'handbook', 'fraud', 'n', 'at');
 SELECT agentpay.load_model('handbook', :'definition', string_to_array(:'columns', ','));
 INSERT INTO agentpay.rules (point, code, condition) VALUES ('handbook', 'MODEL', 'model(''handbook'') > 0.5');
 SELECT agentpay.activate('handbook');
--- the margin is the logarithm of the odds
 CREATE VIEW apart AS
-SELECT coalesce(abs(got - probability), 'Infinity') AS probability,
-	   coalesce(abs(ln(got / (1 - got)) - margin), 'Infinity') AS margin
+SELECT coalesce(abs(got - probability), 'Infinity') AS probability
   FROM asked LEFT JOIN agentpay.decisions ON point = 'handbook' AND row_id = n::text
  CROSS JOIN LATERAL (VALUES ((inputs->>'model(handbook)')::float8)) AS a (got);
