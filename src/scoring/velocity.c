@@ -443,6 +443,7 @@ scan_rows(Reading *reading, AgentpayVelocitySource *source, IndexScanDesc scan,
 		if (!counts)
 			continue;
 		visitor->writer = reading->judge->writer;
+		visitor->writer_top = reading->judge->writer_top;
 		if (!visitor->row(visitor, source, slot, at))
 			break;
 	}

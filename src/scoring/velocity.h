@@ -77,9 +77,10 @@ typedef struct AgentpayVelocityScan
 	TimestampTz until; /* inclusive */
 	bool newest_first; /* otherwise in no order */
 	bool settled_only; /* what others have in flight does not count */
-	/* while row() runs: the transaction, top-level, that inserted the row, if
-	 * it had not committed; also this one */
+	/* while row() runs: the (sub)transaction that inserted the row, if it had
+	 * not committed, also this one's; and its top-level one */
 	TransactionId writer;
+	TransactionId writer_top;
 	bool (*row)(struct AgentpayVelocityScan *scan,
 				AgentpayVelocitySource *source, TupleTableSlot *slot,
 				TimestampTz at);
@@ -125,7 +126,8 @@ typedef struct AgentpayVelocityJudge
 	int max_in_flight;
 	struct AgentpayVelocityInFlight *in_flight;
 	/* of the version that was judged last; Invalid: it had committed */
-	TransactionId writer;  /* that inserted it; by its top-level one */
+	TransactionId writer; /* that inserted it; may be a subtransaction */
+	TransactionId writer_top;
 	TransactionId changer; /* that changes a row; also not top-level */
 	bool listed;		   /* rows not listed are too late */
 	int n_rows;

@@ -44,13 +44,13 @@ typedef enum AgentpayCacheState
 } AgentpayCacheState;
 
 /*
- * A transaction that was in progress.  It wrote events with its tag; or, with
+ * A (sub)transaction that was in progress.  It wrote events with its tag; or, with
  * tag 0, it changed or deleted rows, so that the entry is wrong when it commits
  * (and, if it had begun before the entry was loaded, when it aborts).
  */
 typedef struct AgentpayCacheWriter
 {
-	FullTransactionId xid; /* top-level */
+	FullTransactionId xid;
 	uint32 tag;
 	bool wrong_on_abort;
 	int64 from; /* times of its events */

@@ -174,9 +174,10 @@ agentpay_velocity_judge(AgentpayVelocityJudge *judge, TupleTableSlot *slot)
 	judge->writer = judge->changer = InvalidTransactionId;
 	if (own)
 	{
-		judge->writer = GetTopTransactionId();
+		judge->writer = HeapTupleHeaderGetRawXmin(&header);
+		judge->writer_top = GetTopTransactionId();
 		if (header.t_infomask & HEAP_UPDATED)
-			judge->changer = judge->writer;
+			judge->changer = judge->writer_top;
 		return visible;
 	}
 	if (!(header.t_infomask & HEAP_XMAX_INVALID) &&
@@ -293,7 +294,8 @@ hidden_row_counts(AgentpayVelocityJudge *judge, TupleTableSlot *slot,
 		(judge->listed && !is_listed(judge, slot)) ||
 		has_aborted(judge, inserter))
 		return false;
-	judge->writer = SubTransGetTopmostTransaction(inserter);
+	judge->writer = inserter;
+	judge->writer_top = SubTransGetTopmostTransaction(inserter);
 	return !TransactionIdIsValid(updater) ||
 		   !is_same_transaction(inserter, updater) ||
 		   !(ItemPointerEquals(&header->t_ctid, &slot->tts_tid) ||

@@ -38,7 +38,8 @@
 typedef struct Loaded
 {
 	AgentpayEvent event;
-	TransactionId writer; /* top-level; Invalid: it had committed */
+	TransactionId writer; /* Invalid: it had committed */
+	TransactionId writer_top;
 } Loaded;
 
 typedef struct Loading
@@ -206,7 +207,7 @@ see_event(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
 	AgentpayStream *stream = loading->stream;
 	AgentpayLeafExpressions *expressions =
 		agentpay_feature_expressions(stream->feature, source);
-	Loaded loaded = {.writer = scan->writer};
+	Loaded loaded = {.writer = scan->writer, .writer_top = scan->writer_top};
 
 	if (TIMESTAMP_NOT_FINITE(at))
 		return true;
@@ -329,7 +330,10 @@ lock_own(const Loading *loading)
 	return NULL;
 }
 
-/* Gives the events of rows in flight their tags. */
+/*
+ * Gives the events of rows in flight their tags.  A subtransaction stands for
+ * itself: it can fail while the transaction goes on.
+ */
 static bool
 note_writers(Loading *loading, AgentpayCacheEntry *entry)
 {
@@ -346,7 +350,7 @@ note_writers(Loading *loading, AgentpayCacheEntry *entry)
 		{
 			xid = full_xid(loaded->writer);
 			/* prepared, also before a restart; or it ended a moment ago */
-			if (BackendXidGetPid(loaded->writer) == 0)
+			if (BackendXidGetPid(loaded->writer_top) == 0)
 				agentpay_cache_note_prepare();
 		}
 		last = loaded->writer;

@@ -71,6 +71,7 @@ static uint64 undone = 1;
 static bool wrote = false;		   /* this transaction added events */
 static List *changed_tables = NIL; /* in TopTransactionContext */
 
+static void know(AgentpayStreams *streams);
 static void watch_definition(ObjectAccessType access, Oid class_id,
 							 Oid object_id, void *arg);
 static void mark_tables(Oid relation);
@@ -102,6 +103,17 @@ agentpay_streams_install(void)
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }
 
+/*
+ * Before a row of the table counts: which streams there are, and that others
+ * may come to know it while it is in flight.
+ */
+static void
+know(AgentpayStreams *streams)
+{
+	agentpay_streams_cover(streams);
+	wrote |= streams->n_sources > 0;
+}
+
 /* ── a row that is scored ───────────────────────────────────────────────── */
 
 void
@@ -111,7 +123,7 @@ agentpay_streams_begin(AgentpayStreams *streams)
 
 	streams->row = ++rows;
 	if (agentpay_cache_enabled())
-		agentpay_streams_cover(streams);
+		know(streams);
 	streams->scoring = streams->streams != NIL;
 }
 
@@ -156,7 +168,6 @@ agentpay_row_note(const AgentpayAdded *added)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 
-	wrote = true;
 	if (subid == TopSubTransactionId || added->event.tag == 0)
 		return;
 	if (n_notes == notes_room)
@@ -225,6 +236,9 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
 	}
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
+	/* others may have loaded its rows in flight */
+	if (wrote)
+		agentpay_cache_note_abort();
 	if (n_notes > 0 && notes[n_notes - 1].subid == subid)
 		undone++;
 	while (n_notes > 0 && notes[n_notes - 1].subid == subid)
@@ -277,7 +291,7 @@ agentpay_streams_landed(AgentpayStreams *streams, Datum datum,
 	ListCell *lc;
 
 	if (agentpay_cache_enabled())
-		agentpay_streams_cover(streams);
+		know(streams);
 	if (streams->streams == NIL)
 		return;
 	added = added_of(streams, datum);
@@ -341,7 +355,7 @@ agentpay_streams_settle(AgentpayStreams *streams, Datum datum,
 	AgentpayAdded *added = added_of(streams, datum);
 	ListCell *lc;
 
-	agentpay_streams_cover(streams);
+	know(streams);
 	foreach(lc, streams->streams)
 	{
 		AgentpayStream *stream = lfirst(lc);
@@ -493,7 +507,7 @@ agentpay_streams_changed(AgentpayStreams *streams, TupleTableSlot *before,
 
 	if (!agentpay_cache_enabled())
 		return;
-	agentpay_streams_cover(streams);
+	know(streams);
 	foreach(lc, streams->streams)
 	{
 		AgentpayStream *stream = lfirst(lc);
@@ -516,7 +530,7 @@ agentpay_streams_deleted(AgentpayStreams *streams, TupleTableSlot *row)
 
 	if (!agentpay_cache_enabled())
 		return;
-	agentpay_streams_cover(streams);
+	know(streams);
 	foreach(lc, streams->streams)
 		drop_key_of(lfirst(lc), row);
 	agentpay_streams_changing(streams, row, NULL);
