@@ -109,6 +109,27 @@ test_predictions(void)
 	}
 }
 
+/*
+ * With 1.5 for the first class instead of 0.5, e times as much of it: the
+ * last one's share from XGBoost's probabilities of all three.
+ */
+static void
+test_base_of_one_class(void)
+{
+	char *text = with(trees_softprob, "\"5E-1\"", "\"[1.5E0,5E-1,5E-1]\"");
+	AgentpayTrees *model = load(text, strlen(text));
+	double wanted[TREES_ROWS];
+
+	for (int i = 0; i < TREES_ROWS; i++)
+		wanted[i] = trees_softprob_2_answers[i] /
+					(exp(1) * trees_softprob_0_answers[i] +
+					 trees_softprob_1_answers[i] + trees_softprob_2_answers[i]);
+	check(model != NULL && worst(model, wanted) <= 1e-6,
+		  "base_score of one class alone");
+	free(model);
+	free(text);
+}
+
 /* base_score in each form that XGBoost wrote it in. */
 static void
 test_base_score(void)
@@ -139,6 +160,7 @@ test_base_score(void)
 		free(model);
 		free(text);
 	}
+	test_base_of_one_class();
 }
 
 /* By hand: what is less goes left, compared as floats. */
