@@ -21,6 +21,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -38,6 +39,13 @@
 #define DISTINCT_INITIAL 64
 /* For splitting an int128 into two int64. */
 #define TEN_TO_18 INT64CONST(1000000000000000000)
+#define EXACT_MAX (INT64CONST(1) << 53) /* integers up to it are doubles */
+#define DECIMALS_MAX 15
+
+static const double powers_of_ten[DECIMALS_MAX + 1] = {1e0,	 1e1,  1e2,	 1e3,
+													   1e4,	 1e5,  1e6,	 1e7,
+													   1e8,	 1e9,  1e10, 1e11,
+													   1e12, 1e13, 1e14, 1e15};
 
 typedef enum Arithmetic
 {
@@ -89,7 +97,9 @@ static void throw_out_repeats(AgentpayAggregator *aggregator);
 static int compare_distinct(const void *a, const void *b, void *arg);
 static double
 float_sum_result(AgentpayAggregate aggregate, const AgentpayEventSum *sum);
+static double quotient(int128 value, int scale, int64 count);
 static double decimal_result(int128 value, int scale);
+static bool decimal_of(Numeric number, int64 *value, int *scale);
 static Numeric decimal_to_numeric(int128 value, int scale);
 static double integer_result(AgentpayAggregator *aggregator);
 static double numeric_result(AgentpayAggregator *aggregator);
@@ -431,11 +441,7 @@ agentpay_aggregate_of(AgentpayAggregate aggregate, Oid type, int scale,
 		case AGENTPAY_AGGREGATE_SUM:
 			return decimal_result(sum->of.integer.sum, scale);
 		case AGENTPAY_AGGREGATE_AVG:
-			return to_float(NUMERICOID,
-							NumericGetDatum(call_numeric(
-								numeric_div,
-								decimal_to_numeric(sum->of.integer.sum, scale),
-								int64_to_numeric(sum->count))));
+			return quotient(sum->of.integer.sum, scale, sum->count);
 		default:
 			return numeric_deviation(
 				sum->count, decimal_to_numeric(sum->of.integer.sum, scale),
@@ -466,19 +472,38 @@ float_sum_result(AgentpayAggregate aggregate, const AgentpayEventSum *sum)
 	return result;
 }
 
+/*
+ * The nearest double to value / 10^scale / count; beyond 2^53 to that quotient
+ * as numeric has it.
+ */
+static double
+quotient(int128 value, int scale, int64 count)
+{
+	while (scale > 0 && value % 10 == 0)
+	{
+		value /= 10;
+		scale--;
+	}
+	/* both are exact, so that the quotient is rounded once */
+	if (scale <= DECIMALS_MAX && value <= EXACT_MAX && value >= -EXACT_MAX &&
+		count <= EXACT_MAX / (int64) powers_of_ten[scale])
+		return (double) value / ((double) count * powers_of_ten[scale]);
+	return to_float(NUMERICOID,
+					NumericGetDatum(
+						call_numeric(numeric_div,
+									 decimal_to_numeric(value, scale),
+									 int64_to_numeric(count))));
+}
+
 /* The nearest double to value / 10^scale. */
 static double
 decimal_result(int128 value, int scale)
 {
-	static const double powers[] = {1e0, 1e1, 1e2, 1e3,	 1e4,  1e5, 1e6,
-									1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
-	const int64 exact = INT64CONST(1) << 53;
-
 	if (scale == 0)
 		return (double) value;
 	/* both are exact, so that the quotient is rounded once */
-	if (value <= exact && value >= -exact)
-		return (double) value / powers[scale];
+	if (value <= EXACT_MAX && value >= -EXACT_MAX)
+		return (double) value / powers_of_ten[scale];
 	return to_float(NUMERICOID,
 					NumericGetDatum(decimal_to_numeric(value, scale)));
 }
@@ -495,18 +520,13 @@ decimal_to_numeric(int128 value, int scale)
 static double
 integer_result(AgentpayAggregator *aggregator)
 {
-	Numeric sum;
-
 	if (aggregator->aggregate == AGENTPAY_AGGREGATE_SUM)
 		return (double) aggregator->sum;
-	sum = integer_to_numeric(aggregator->sum);
 	if (aggregator->aggregate == AGENTPAY_AGGREGATE_STDDEV)
-		return numeric_deviation(aggregator->count, sum,
+		return numeric_deviation(aggregator->count,
+								 integer_to_numeric(aggregator->sum),
 								 integer_to_numeric(aggregator->squares));
-	return to_float(NUMERICOID,
-					NumericGetDatum(
-						call_numeric(numeric_div, sum,
-									 int64_to_numeric(aggregator->count))));
+	return quotient(aggregator->sum, 0, aggregator->count);
 }
 
 static double
@@ -518,9 +538,45 @@ numeric_result(AgentpayAggregator *aggregator)
 		return numeric_deviation(aggregator->count, sum,
 								 aggregator->numeric_squares.value);
 	if (aggregator->aggregate == AGENTPAY_AGGREGATE_AVG)
+	{
+		int64 value;
+		int scale;
+
+		if (decimal_of(sum, &value, &scale))
+			return quotient(value, scale, aggregator->count);
 		sum = call_numeric(numeric_div, sum,
 						   int64_to_numeric(aggregator->count));
+	}
 	return to_float(NUMERICOID, NumericGetDatum(sum));
+}
+
+/* A numeric as an integer / 10^scale; false when it is too large. */
+static bool
+decimal_of(Numeric number, int64 *value, int *scale)
+{
+	char *digits = DatumGetCString(
+		DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	bool fraction = false;
+
+	*value = 0;
+	*scale = 0;
+	for (const char *c = digits + (*digits == '-'); *c != '\0'; c++)
+	{
+		if (*c == '.')
+		{
+			fraction = true;
+			continue;
+		}
+		if (*c < '0' || *c > '9') /* NaN, Infinity */
+			return false;
+		if (pg_mul_s64_overflow(*value, 10, value) ||
+			pg_add_s64_overflow(*value, *c - '0', value))
+			return false;
+		*scale += fraction;
+	}
+	if (*digits == '-')
+		*value = -*value;
+	return *scale <= DECIMALS_MAX;
 }
 
 /* sqrt((n * sum(x^2) - sum(x)^2) / (n * (n - 1))), as stddev_samp(numeric) */

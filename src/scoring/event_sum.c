@@ -42,6 +42,31 @@ agentpay_event_sum_add(AgentpayEventKind kind, AgentpayEventSum *sum,
 }
 
 void
+agentpay_event_sum_integers(const int64_t *values, int n, AgentpayEventSum *sum)
+{
+	AgentpayInt128 total = 0;
+	unsigned __int128 squares = 0;
+	int64_t min = INT64_MAX;
+	int64_t max = INT64_MIN;
+	AgentpayEventSum here = {.count = n};
+
+	for (int i = 0; i < n; i++)
+	{
+		int64_t number = values[i];
+
+		total += number;
+		squares += (unsigned __int128) ((AgentpayInt128) number * number);
+		min = number < min ? number : min;
+		max = number > max ? number : max;
+	}
+	here.of.integer.sum = total;
+	here.of.integer.squares = (AgentpayInt128) squares;
+	here.of.integer.min = min;
+	here.of.integer.max = max;
+	agentpay_event_sum_join(AGENTPAY_EVENT_INTEGER, sum, &here);
+}
+
+void
 agentpay_event_sum_join(AgentpayEventKind kind, AgentpayEventSum *sum,
 						const AgentpayEventSum *other)
 {

@@ -60,6 +60,9 @@ typedef struct AgentpayEventSum
 extern void
 agentpay_event_sum_add(AgentpayEventKind kind, AgentpayEventSum *sum,
 					   const AgentpayEventValue *value);
+/* The same of several events of kind INTEGER. */
+extern void agentpay_event_sum_integers(const int64_t *values, int n,
+										AgentpayEventSum *sum);
 extern void
 agentpay_event_sum_join(AgentpayEventKind kind, AgentpayEventSum *sum,
 						const AgentpayEventSum *other);
