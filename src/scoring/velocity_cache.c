@@ -869,6 +869,8 @@ evict_bucket(uint32 bucket, bool in_flight_too)
 			entry->used = false;
 			continue;
 		}
+		/* writers that have committed need not stay */
+		entry->prune_at = 0;
 		if (is_current(entry) && !agentpay_cache_resolve(entry))
 		{
 			evicted++;
