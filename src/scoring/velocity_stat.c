@@ -14,7 +14,7 @@
 #include "scoring/velocity_cache.h"
 
 #define COLUMNS 7
-#define SOURCES_SHOWN 1024
+#define SOURCES_SHOWN 256
 
 PG_FUNCTION_INFO_V1(agentpay_sql_stat_velocity);
 
