@@ -454,9 +454,16 @@ class AgentServer:
     def bomb(self):
         """1 GB of zeros, compressed."""
         if self.bomb_data is None:
-            packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-            parts = [packer.compress(bytes(1024 * 1024)) for _ in range(1024)]
-            self.bomb_data = b"".join(parts) + packer.flush()
+            # after a full flush the next megabyte looks like the last one
+            megabyte = bytes(1024 * 1024)
+            packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+            part = packer.compress(megabyte) + packer.flush(zlib.Z_FULL_FLUSH)
+            crc = 0
+            for _ in range(1024):
+                crc = zlib.crc32(megabyte, crc)
+            end = packer.flush() + struct.pack("<II", crc, 1024 ** 3)
+            header = b"\x1f\x8b\x08\0\0\0\0\0\2\xff"
+            self.bomb_data = header + part * 1024 + end
         return self.bomb_data
 
     async def connected(self, reader, writer):
