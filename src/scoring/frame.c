@@ -316,9 +316,9 @@ agentpay_frame_take_next(AgentpayFrame *frame)
 }
 
 bool
-agentpay_frame_may_skip(const AgentpayFrame *frame, const AgentpayTable *table)
+agentpay_frame_may_skip(const AgentpayFrame *frame)
 {
-	return frame->has_on_conflict || table->may_skip;
+	return frame->has_on_conflict;
 }
 
 void

@@ -91,8 +91,7 @@ extern const AgentpayEntry *agentpay_frame_take_next(AgentpayFrame *frame);
  * whether it has landed is known when the next row comes (settle), or when it
  * is taken (landed; no datum if it is another row).
  */
-extern bool
-agentpay_frame_may_skip(const AgentpayFrame *frame, const AgentpayTable *table);
+extern bool agentpay_frame_may_skip(const AgentpayFrame *frame);
 extern void
 agentpay_frame_keep_added(AgentpayFrame *frame, AgentpayTable *table,
 						  int64 number, TupleTableSlot *row, Datum added);

@@ -119,7 +119,7 @@ score_insert(AgentpayFrame *frame, TriggerData *trigger)
 	}
 	number = agentpay_frame_next_row(frame);
 	entries[0].added = agentpay_streams_end(table->streams);
-	if (entries[0].added != (Datum) 0 && agentpay_frame_may_skip(frame, table))
+	if (entries[0].added != (Datum) 0 && agentpay_frame_may_skip(frame))
 	{
 		agentpay_frame_keep_added(frame, table, number, row, entries[0].added);
 		entries[0].added = (Datum) 0;

@@ -41,6 +41,7 @@ static bool any_stale(const AgentpayPoint *point);
 static AgentpayTable *compile(Relation leaf, AgentpayConfig *config);
 static void add_streams(AgentpayTable *table, AgentpayPoint *point);
 static bool has_later_trigger(Relation leaf);
+static Bitmapset *received_columns(const AgentpayTable *table);
 static void collect_used(AgentpayTable *table, Relation leaf);
 static void await_tables(AgentpayTable *table, const AgentpayPoint *point);
 static void free_table(AgentpayTable *table);
@@ -174,6 +175,7 @@ compile(Relation leaf, AgentpayConfig *config)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	AgentpayTable *table = palloc0(sizeof(AgentpayTable));
 	List *relations = list_make1_oid(RelationGetRelid(leaf));
+	bool later_trigger;
 
 	table->leaf = RelationGetRelid(leaf);
 	table->context = context;
@@ -197,12 +199,13 @@ compile(Relation leaf, AgentpayConfig *config)
 									   point, config);
 		}
 		collect_used(table, leaf);
-		table->may_skip = has_later_trigger(leaf);
-		table->streams = agentpay_streams_make(leaf);
+		table->streams = agentpay_streams_make(leaf, received_columns(table));
+		later_trigger = has_later_trigger(leaf);
 		for (int i = 0; i < table->n_points; i++)
 		{
 			await_tables(table, &table->points[i]);
-			add_streams(table, &table->points[i]);
+			if (!later_trigger)
+				add_streams(table, &table->points[i]);
 		}
 	}
 	PG_CATCH();
@@ -224,6 +227,10 @@ add_streams(AgentpayTable *table, AgentpayPoint *point)
 			agentpay_streams_add(table->streams, point->features[i].reader);
 }
 
+/*
+ * Whether a trigger that sorts after ours may change or skip a row that was
+ * scored: then nothing of the table is remembered.
+ */
 static bool
 has_later_trigger(Relation leaf)
 {
@@ -243,24 +250,33 @@ has_later_trigger(Relation leaf)
 	return false;
 }
 
+/* The columns that receive something of a decision (and maybe 0). */
+static Bitmapset *
+received_columns(const AgentpayTable *table)
+{
+	Bitmapset *received = NULL;
+
+	for (int i = 0; i < table->n_points; i++)
+	{
+		const AgentpayPoint *point = &table->points[i];
+
+		received = bms_add_member(received, point->outcome.column.attno);
+		received = bms_add_member(received, point->score.column.attno);
+		received = bms_add_member(received, point->reasons.column.attno);
+	}
+	return bms_del_member(received, 0);
+}
+
 /* The columns that decide what was scored, for the digest. */
 static void
 collect_used(AgentpayTable *table, Relation leaf)
 {
 	Bitmapset *used = NULL;
-	Bitmapset *received = NULL;
 	int attno = -1;
 
 	for (int i = 0; i < table->n_points; i++)
-	{
-		AgentpayPoint *point = &table->points[i];
-
-		used = bms_add_members(used, agentpay_point_columns(point));
-		received = bms_add_member(received, point->outcome.column.attno);
-		received = bms_add_member(received, point->score.column.attno);
-		received = bms_add_member(received, point->reasons.column.attno);
-	}
-	used = bms_del_members(used, received);
+		used = bms_add_members(used, agentpay_point_columns(&table->points[i]));
+	used = bms_del_members(used, received_columns(table));
 	used = bms_del_member(used, 0);
 	table->used = palloc0(sizeof(AgentpayColumn) *
 						  Max(bms_num_members(used), 1));

@@ -168,7 +168,6 @@ typedef struct AgentpayTable
 	AgentpayColumn *used;
 	TupleTableSlot *unpacked; /* room for a row; NULL: no column gains */
 	AgentpayStreams *streams;
-	bool may_skip; /* a trigger that sorts after ours may skip the row */
 	ExprContext *econtext;
 	bool evaluating; /* a row of it */
 } AgentpayTable;

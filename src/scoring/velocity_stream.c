@@ -9,7 +9,8 @@
  * same entries.
  *
  * A feature has no stream, and is read by index, when its rows are another
- * table's, whose changes nobody tells of; when a trigger of ours is off on one
+ * table's, whose changes nobody tells of; when it reads a column that receives
+ * the verdict, which no row has yet when it is scored; when a trigger of ours is off on one
  * of the leaves; when its expressions call functions of users, which may
  * become other ones; or when a key or value has a type whose equality is not
  * that of bytes.
@@ -49,7 +50,7 @@
 #define SQUARED_MAX (INT64CONST(1) << 47)
 
 static bool
-can_stream(const AgentpayFeature *feature, const AgentpayFeatureConfig *config);
+can_stream(const AgentpayStreams *streams, const AgentpayFeature *feature);
 static bool triggers_fire(const AgentpayVelocity *velocity);
 static bool
 trigger_fires(Relation triggers, Oid leaf, const char *name, int16 events);
@@ -69,12 +70,13 @@ to_value(const AgentpayStream *stream, Datum value, AgentpayEventValue *result);
 static bool decimal_to_integer(Datum value, int scale, int64 *result);
 
 AgentpayStreams *
-agentpay_streams_make(Relation leaf)
+agentpay_streams_make(Relation leaf, const Bitmapset *received)
 {
 	AgentpayStreams *streams = palloc0(sizeof(AgentpayStreams));
 
 	streams->context = CurrentMemoryContext;
 	streams->leaf = RelationGetRelid(leaf);
+	streams->received = bms_copy(received);
 	streams->tables = list_make1_oid(streams->leaf);
 	if (leaf->rd_rel->relispartition)
 		streams->tables = list_concat(streams->tables,
@@ -88,7 +90,7 @@ agentpay_streams_add(AgentpayStreams *streams, AgentpayFeature *feature)
 	MemoryContext old = MemoryContextSwitchTo(streams->context);
 	AgentpayStream *stream;
 
-	if (agentpay_cache_enabled() && can_stream(feature, &feature->config))
+	if (agentpay_cache_enabled() && can_stream(streams, feature))
 	{
 		stream = make_stream(streams, feature);
 		if (stream != NULL)
@@ -98,11 +100,12 @@ agentpay_streams_add(AgentpayStreams *streams, AgentpayFeature *feature)
 }
 
 static bool
-can_stream(const AgentpayFeature *feature, const AgentpayFeatureConfig *config)
+can_stream(const AgentpayStreams *streams, const AgentpayFeature *feature)
 {
 	const AgentpayLeafExpressions *row = &feature->row;
 
 	if (!feature->of_own_table || feature->labels != NULL ||
+		bms_overlap(feature->event_columns, streams->received) ||
 		(row->value != NULL && row->value->foreign_functions) ||
 		(row->filter != NULL && row->filter->foreign_functions))
 		return false;

@@ -23,8 +23,12 @@
 typedef struct AgentpayStreams AgentpayStreams;
 typedef struct AgentpayStream AgentpayStream;
 
-/* In the current memory context; features are added while it is compiled. */
-extern AgentpayStreams *agentpay_streams_make(Relation leaf);
+/*
+ * In the current memory context; features are added while it is compiled.
+ * received: columns that are not what they will be while a row is scored.
+ */
+extern AgentpayStreams *
+agentpay_streams_make(Relation leaf, const Bitmapset *received);
 extern void
 agentpay_streams_add(AgentpayStreams *streams, AgentpayFeature *feature);
 

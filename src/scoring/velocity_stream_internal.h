@@ -100,6 +100,7 @@ struct AgentpayStreams
 {
 	MemoryContext context;
 	Oid leaf;
+	Bitmapset *received;
 	List *tables;	 /* the leaf and its ancestors */
 	uint32 registry; /* of sources, as far as it is known here */
 	int n_sources;	 /* of these tables */
