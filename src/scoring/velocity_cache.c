@@ -27,7 +27,7 @@
 
 #define BYTES_PER_BUCKET 1024
 #define WAIT_MS 100
-#define WAITS_MAX 100
+#define WAITS_MAX 50
 #define EVICT_BUCKETS 64 /* looked at in one go, at least */
 #define EVICT_ENTRIES 8
 
@@ -266,8 +266,7 @@ agentpay_cache_drop(AgentpayCacheEntry *entry)
 														  *link))
 					->next;
 	*link = entry->next;
-	if (entry->n_writers > 0 || entry->state == AGENTPAY_CACHE_LOADING)
-		pg_atomic_fetch_add_u32(&partition_of(entry->hash)->drops, 1);
+	pg_atomic_fetch_add_u32(&partition_of(entry->hash)->drops, 1);
 	pg_atomic_fetch_sub_u64(
 		&agentpay_cache_shared->sources[entry->source].entries, 1);
 	agentpay_event_tree_free(&agentpay_cache_arena, &entry->tree);

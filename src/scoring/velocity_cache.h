@@ -168,11 +168,14 @@ extern bool agentpay_cache_resolve(AgentpayCacheEntry *entry);
 extern uint32 agentpay_cache_own_tag(AgentpayCacheEntry *entry, int64 time);
 extern uint32 agentpay_cache_writer_tag(AgentpayCacheEntry *entry,
 										FullTransactionId xid, int64 time);
+/* The tags of this transaction and its subtransactions; how many. */
+extern int agentpay_cache_own_tags(const AgentpayCacheEntry *entry,
+								   uint32 *tags, int room);
 /* This or another transaction changes or deletes rows; false: no memory. */
 extern bool agentpay_cache_mark(AgentpayCacheEntry *entry,
 								FullTransactionId xid, bool wrong_on_abort);
 
-/* Rises with each entry that was dropped with events in flight. */
+/* Rises with each entry that is dropped. */
 extern uint32 agentpay_cache_drops(const AgentpayCacheKey *key);
 
 /* Those that take locks themselves. */

@@ -171,13 +171,15 @@ agentpay_velocity_judge(AgentpayVelocityJudge *judge, TupleTableSlot *slot)
 										   in_buffer->buffer);
 	LockBuffer(in_buffer->buffer, BUFFER_LOCK_UNLOCK);
 
-	judge->writer = judge->changer = InvalidTransactionId;
+	judge->writer = judge->writer_top = judge->changer = InvalidTransactionId;
 	if (own)
 	{
-		judge->writer = HeapTupleHeaderGetRawXmin(&header);
-		judge->writer_top = GetTopTransactionId();
+		/* an old row that was changed is there also if that is undone */
 		if (header.t_infomask & HEAP_UPDATED)
-			judge->changer = judge->writer_top;
+			judge->changer = GetTopTransactionId();
+		else
+			judge->writer = HeapTupleHeaderGetRawXmin(&header);
+		judge->writer_top = GetTopTransactionId();
 		return visible;
 	}
 	if (!(header.t_infomask & HEAP_XMAX_INVALID) &&
@@ -289,6 +291,9 @@ hidden_row_counts(AgentpayVelocityJudge *judge, TupleTableSlot *slot,
 {
 	TransactionId inserter = HeapTupleHeaderGetRawXmin(header);
 
+	/* ON CONFLICT may take it back */
+	if (HeapTupleHeaderIsSpeculative(header))
+		return false;
 	if (judge->settled_only || !is_inserted(header) ||
 		!XidInMVCCSnapshot(inserter, judge->snapshot) ||
 		(judge->listed && !is_listed(judge, slot)) ||

@@ -55,18 +55,17 @@ static void read_windows(Reading *reading, const AgentpayCacheEntry *entry);
 static void note_identity(const AgentpayEvent *event, void *arg);
 static bool add_locked(Reading *reading, AgentpayCacheEntry *entry);
 static void trim(Reading *reading, AgentpayCacheEntry *entry);
-static void compute(Reading *reading);
-static void compute_window(Reading *reading, AgentpayWindow *window);
+static void compute_window(AgentpayStream *stream, AgentpayWindow *window);
 static int64
 count_identities(AgentpayStream *stream, const AgentpayWindow *window,
-				 const AgentpayEvent *itself);
+				 const AgentpayEventValue *itself);
 static int compare_identities(const void *a, const void *b);
 
 bool
 agentpay_stream_read(AgentpayStream *stream, int window, TupleTableSlot *row,
 					 TimestampTz at, double *result, bool *isnull)
 {
-	const AgentpayWindow *read = &stream->windows[window];
+	AgentpayWindow *read = &stream->windows[window];
 
 	if (!stream->owner->scoring)
 		return false;
@@ -78,9 +77,11 @@ agentpay_stream_read(AgentpayStream *stream, int window, TupleTableSlot *row,
 		memset(&stream->added, 0, sizeof(AgentpayAdded));
 		stream->added.expected = true;
 		for (int i = 0; i < stream->n_windows; i++)
-			stream->windows[i].known = false;
+			stream->windows[i].covered = stream->windows[i].known = false;
 		read_row(stream, row, at);
 	}
+	if (read->covered && !read->known)
+		compute_window(stream, read);
 	*result = read->result;
 	*isnull = read->isnull;
 	return read->known;
@@ -90,21 +91,19 @@ static void
 read_row(AgentpayStream *stream, TupleTableSlot *row, TimestampTz at)
 {
 	ExprContext *econtext = stream->feature->econtext;
-	MemoryContext old;
 	Reading reading = {.stream = stream, .row = row, .at = at};
-	bool by_index;
 
 	ResetExprContext(econtext);
 	find_event(&reading);
-	by_index = !read_and_add(&reading);
-	/* loading has used it, too */
-	ResetExprContext(econtext);
-	old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
-	if (!by_index)
-		compute(&reading);
-	MemoryContextSwitchTo(old);
-	if (by_index)
+	if (!read_and_add(&reading))
+	{
 		agentpay_cache_count(stream->source, AGENTPAY_CACHE_BYPASSES);
+		for (int i = 0; i < stream->n_windows; i++)
+			stream->windows[i].covered = false;
+	}
+	stream->at = at;
+	stream->counts_itself = reading.presence == AGENTPAY_EVENT_PRESENT;
+	stream->itself = reading.event.value;
 	ResetExprContext(econtext);
 }
 
@@ -269,7 +268,11 @@ load_entry(Reading *reading, AgentpayCacheEntry *entry)
 	if (entry != NULL && entry->state == AGENTPAY_CACHE_LOADING)
 	{
 		agentpay_cache_unlock(key);
-		return agentpay_cache_wait(key) ? STEP_AGAIN : STEP_BY_INDEX;
+		if (agentpay_cache_wait(key))
+			return STEP_AGAIN;
+		/* it may hold what the loader waits for */
+		agentpay_row_give_up();
+		return STEP_BY_INDEX;
 	}
 	if (entry != NULL) /* BYPASS */
 	{
@@ -406,28 +409,14 @@ trim(Reading *reading, AgentpayCacheEntry *entry)
 
 /* ── results ────────────────────────────────────────────────────────────── */
 
+/* Each when it is asked for, so that one that overflows leaves the others. */
 static void
-compute(Reading *reading)
+compute_window(AgentpayStream *stream, AgentpayWindow *window)
 {
-	AgentpayStream *stream = reading->stream;
-
-	for (int i = 0; i < stream->n_windows; i++)
-	{
-		AgentpayWindow *window = &stream->windows[i];
-
-		if (window->covered)
-			compute_window(reading, window);
-		window->known = window->covered;
-	}
-}
-
-static void
-compute_window(Reading *reading, AgentpayWindow *window)
-{
-	AgentpayStream *stream = reading->stream;
 	const AgentpayFeatureConfig *config = &window->feature->config;
-	bool itself = window->feature->counts_itself &&
-				  reading->presence == AGENTPAY_EVENT_PRESENT;
+	bool itself = window->feature->counts_itself && stream->counts_itself;
+	AgentpayEventSum sum = window->sum;
+	MemoryContext old;
 
 	if (config->kind != AGENTPAY_FEATURE_WINDOW)
 	{
@@ -435,29 +424,35 @@ compute_window(Reading *reading, AgentpayWindow *window)
 		window->result = window->isnull
 							 ? 0
 							 : agentpay_feature_seconds(window->latest,
-														reading->at);
-		return;
+														stream->at);
 	}
-	if (stream->kind == AGENTPAY_EVENT_IDENTITY)
+	else if (stream->kind == AGENTPAY_EVENT_IDENTITY)
 	{
 		window->isnull = false;
 		window->result = (double) count_identities(stream, window,
-												   itself ? &reading->event
+												   itself ? &stream->itself
 														  : NULL);
-		return;
 	}
-	if (itself)
-		agentpay_event_sum_add(stream->kind, &window->sum,
-							   &reading->event.value);
-	window->result = agentpay_aggregate_of(config->aggregate, stream->type,
-										   stream->scale, &window->sum,
-										   &window->isnull);
+	else
+	{
+		ExprContext *econtext = stream->feature->econtext;
+
+		old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+		if (itself)
+			agentpay_event_sum_add(stream->kind, &sum, &stream->itself);
+		window->result = agentpay_aggregate_of(config->aggregate, stream->type,
+											   stream->scale, &sum,
+											   &window->isnull);
+		MemoryContextSwitchTo(old);
+		ResetExprContext(econtext);
+	}
+	window->known = true;
 }
 
 /* Sorts its part of the array; that was not shared. */
 static int64
 count_identities(AgentpayStream *stream, const AgentpayWindow *window,
-				 const AgentpayEvent *itself)
+				 const AgentpayEventValue *itself)
 {
 	AgentpayEventValue *first = stream->identities + window->first;
 	int n = window->last - window->first;
@@ -470,7 +465,7 @@ count_identities(AgentpayStream *stream, const AgentpayWindow *window,
 	{
 		if (i == 0 || compare_identities(&first[i - 1], &first[i]) != 0)
 			count++;
-		seen = seen || compare_identities(&first[i], &itself->value) == 0;
+		seen = seen || compare_identities(&first[i], itself) == 0;
 	}
 	return count + !seen;
 }

@@ -34,7 +34,9 @@
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "utils/datum.h"
+#include "replication/logicalworker.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -44,6 +46,9 @@
 #include "base/contain.h"
 #include "base/shmem.h"
 #include "scoring/velocity_stream_internal.h"
+
+#define OWN_TAGS_MAX 64
+#define TRUNCATED_MAX 64
 
 /* An event of a subtransaction that has not ended. */
 typedef struct Note
@@ -62,6 +67,7 @@ typedef struct Recount
 	const AgentpayAdded *added;
 	TupleTableSlot *row;
 	int64 rows;
+	bool uncertain;
 } Recount;
 
 static Note *notes = NULL;
@@ -70,10 +76,15 @@ static int notes_room = 0;
 static uint64 undone = 1;
 static bool wrote = false;		   /* this transaction added events */
 static List *changed_tables = NIL; /* in TopTransactionContext */
+static bool gave_up = false;	   /* waiting for loaders */
+/* relations that an apply worker's transaction may have truncated */
+static Oid truncated[TRUNCATED_MAX];
+static int n_truncated = 0;
 
 static void know(AgentpayStreams *streams);
 static void watch_definition(ObjectAccessType access, Oid class_id,
 							 Oid object_id, void *arg);
+static void note_truncated(Datum arg, Oid relation);
 static void mark_tables(Oid relation);
 static Oid table_of_trigger(Oid trigger);
 static void at_transaction_end(XactEvent event, void *arg);
@@ -99,6 +110,7 @@ agentpay_streams_install(void)
 {
 	agentpay_cache_install();
 	agentpay_shmem_set_watch(watch_definition);
+	CacheRegisterRelcacheCallback(note_truncated, (Datum) 0);
 	RegisterXactCallback(at_transaction_end, NULL);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }
@@ -111,7 +123,7 @@ static void
 know(AgentpayStreams *streams)
 {
 	agentpay_streams_cover(streams);
-	wrote |= streams->n_sources > 0;
+	wrote = true;
 }
 
 /* ── a row that is scored ───────────────────────────────────────────────── */
@@ -157,6 +169,7 @@ agentpay_streams_end(AgentpayStreams *streams)
 		else /* it was not read */
 			*of_stream = (AgentpayAdded){.expected = true};
 		of_stream->source = stream->source;
+		of_stream->epoch = stream->epoch;
 	}
 	memcpy(VARDATA(result), added, sizeof(AgentpayAdded) * n);
 	pfree(added);
@@ -193,7 +206,14 @@ agentpay_row_undone(void)
 bool
 agentpay_row_changed(Oid table)
 {
-	return changed_tables != NIL && list_member_oid(changed_tables, table);
+	return gave_up ||
+		   (changed_tables != NIL && list_member_oid(changed_tables, table));
+}
+
+void
+agentpay_row_give_up(void)
+{
+	gave_up = true;
 }
 
 static void
@@ -201,6 +221,10 @@ at_transaction_end(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			for (int i = 0; i < n_truncated; i++)
+				mark_tables(truncated[i]);
+			return;
 		case XACT_EVENT_ABORT:
 			if (wrote)
 				agentpay_cache_note_abort();
@@ -215,6 +239,8 @@ at_transaction_end(XactEvent event, void *arg)
 			return;
 	}
 	wrote = false;
+	gave_up = false;
+	n_truncated = 0;
 	changed_tables = NIL;
 	n_notes = 0;
 }
@@ -302,7 +328,9 @@ agentpay_streams_landed(AgentpayStreams *streams, Datum datum,
 									   ? NULL
 									   : &added[foreach_current_index(lc)];
 
-		if (was == NULL || changed || (was->expected && was->hash == 0))
+		/* what is remembered under another epoch has another hash */
+		if (was == NULL || changed || was->epoch != stream->epoch ||
+			(was->expected && was->hash == 0))
 			drop_key_of(stream, row);
 		if (was == NULL || was->hash == 0 || !was->expected)
 			continue;
@@ -343,6 +371,11 @@ agentpay_streams_skipped(Datum datum)
 			   sizeof(AgentpayAdded));
 		if (added.incarnation != 0 && added.event.tag != 0)
 			take_out(added.source, added.hash, added.incarnation, &added.event);
+		/* who has loaded since may have seen it in the table */
+		if (added.incarnation != 0 &&
+			agentpay_cache_drops_hash(added.hash) != added.drops)
+			agentpay_cache_drop_hash(added.hash, added.source,
+									 added.incarnation);
 	}
 }
 
@@ -360,7 +393,8 @@ agentpay_streams_settle(AgentpayStreams *streams, Datum datum,
 	{
 		AgentpayStream *stream = lfirst(lc);
 
-		if (added == NULL || added[foreach_current_index(lc)].hash == 0)
+		if (added == NULL || added[foreach_current_index(lc)].hash == 0 ||
+			added[foreach_current_index(lc)].epoch != stream->epoch)
 			drop_key_of(stream, row);
 		else
 			settle_stream(stream, &added[foreach_current_index(lc)], row);
@@ -381,16 +415,14 @@ settle_stream(AgentpayStream *stream, const AgentpayAdded *added,
 
 	if (!added->expected)
 		return;
-	if (added->incarnation != 0 && added->event.tag == 0)
-		return;
 	if (added->incarnation == 0 || !stream->same_key ||
 		agentpay_row_changed(stream->table) ||
-		!agentpay_contain(recount_body, &recount, &error))
+		!agentpay_contain(recount_body, &recount, &error) || recount.uncertain)
 	{
 		agentpay_cache_drop_hash(added->hash, added->source, 0);
 		return;
 	}
-	if (recount.rows < own_events(added))
+	if (added->event.tag != 0 && recount.rows < own_events(added))
 		take_out(added->source, added->hash, added->incarnation, &added->event);
 	else if (agentpay_cache_drops_hash(added->hash) != added->drops)
 		agentpay_cache_drop_hash(added->hash, added->source,
@@ -433,9 +465,11 @@ recount_row(AgentpayVelocityScan *scan, AgentpayVelocitySource *source,
 	AgentpayStream *stream = recount->stream;
 	AgentpayEvent event;
 
-	if (!TransactionIdIsValid(scan->writer) ||
-		!TransactionIdIsCurrentTransactionId(scan->writer))
+	if (!TransactionIdIsValid(scan->writer_top) ||
+		!TransactionIdIsCurrentTransactionId(scan->writer_top))
 		return true;
+	/* changed by it, but maybe not inserted */
+	recount->uncertain |= !TransactionIdIsValid(scan->writer);
 	ResetExprContext(stream->feature->econtext);
 	if (agentpay_stream_event(stream,
 							  agentpay_feature_expressions(stream->feature,
@@ -451,30 +485,45 @@ forget_rows(AgentpayVelocityScan *scan)
 	((Recount *) scan->arg)->rows = 0;
 }
 
+/* The events of some tags. */
+typedef struct TagCount
+{
+	uint32 tags[OWN_TAGS_MAX];
+	int n_tags;
+	int64 events;
+} TagCount;
+
 static void
 count_tag(const AgentpayEvent *event, void *arg)
 {
-	int64 *counts = arg; /* of the tag, so far */
+	TagCount *count = arg;
 
-	if (event->tag == (uint32) counts[0])
-		counts[1]++;
+	for (int i = 0; i < count->n_tags; i++)
+		count->events += event->tag == count->tags[i];
 }
 
-/* This transaction's events of the same time. */
+/*
+ * This transaction's events of the same time; those that were loaded have the
+ * tags of its subtransactions.
+ */
 static int64
 own_events(const AgentpayAdded *added)
 {
-	int64 counts[2] = {added->event.tag, 0};
+	TagCount count = {0};
 	AgentpayCacheEntry *entry = agentpay_cache_lock_hash(added->hash,
 														 added->source,
 														 added->incarnation);
 
 	if (entry != NULL && entry->state == AGENTPAY_CACHE_LIVE)
+	{
+		count.n_tags = agentpay_cache_own_tags(entry, count.tags, OWN_TAGS_MAX);
 		agentpay_event_tree_walk(&agentpay_cache_arena, &entry->tree,
 								 added->event.time - 1, added->event.time,
-								 count_tag, counts);
+								 count_tag, &count);
+	}
 	agentpay_cache_unlock_hash(added->hash);
-	return counts[1];
+	/* with more subtransactions than that: as if the row were skipped */
+	return count.n_tags < OWN_TAGS_MAX ? count.events : PG_INT64_MAX;
 }
 
 /* ── rows that change ───────────────────────────────────────────────────── */
@@ -610,6 +659,22 @@ watch_definition(ObjectAccessType access, Oid class_id, Oid object_id,
 		if (access == OAT_POST_ALTER && alter != NULL)
 			mark_tables(alter->auxiliary_id);
 	}
+}
+
+/*
+ * The relcache callback.  The apply worker of a subscription truncates without
+ * asking the hook; of what changes there, only that matters.
+ */
+static void
+note_truncated(Datum arg, Oid relation)
+{
+	if (!OidIsValid(relation) || !IsLogicalWorker() ||
+		n_truncated == TRUNCATED_MAX)
+		return;
+	for (int i = 0; i < n_truncated; i++)
+		if (truncated[i] == relation)
+			return;
+	truncated[n_truncated++] = relation;
 }
 
 /* Those that rows of the relation are rows of. */

@@ -16,9 +16,11 @@
 #include "miscadmin.h"
 #include "storage/procarray.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "scoring/velocity_cache_internal.h"
 
+static bool is_gone(const AgentpayCacheSource *source);
 static AgentpayCacheStream *
 find_stream(AgentpayCacheStream *streams, int n, const uint64 *digest);
 static void resolve_marks(AgentpayCacheSource *source, bool *own);
@@ -43,29 +45,60 @@ int
 agentpay_cache_source(Oid table)
 {
 	int place = agentpay_cache_find_source(table);
+	int vacant = -1;
+	Oid seen = InvalidOid;
 
 	if (place >= 0 || agentpay_cache_shared == NULL)
 		return place;
-	LWLockAcquire(&agentpay_cache_locks[LOCK_SOURCES].lock, LW_EXCLUSIVE);
-	for (int i = 0; i < SOURCES_MAX; i++)
+	/* those that were never taken first: a table that is not committed yet
+	 * looks as if it were gone */
+	for (int i = 0; i < 2 * SOURCES_MAX && vacant < 0; i++)
 	{
-		AgentpayCacheSource *source = &agentpay_cache_shared->sources[i];
+		const AgentpayCacheSource *source =
+			&agentpay_cache_shared->sources[i % SOURCES_MAX];
 
-		if (source->table == table && source->database == MyDatabaseId)
-		{
+		seen = source->table;
+		if (i < SOURCES_MAX ? !OidIsValid(source->database) : is_gone(source))
+			vacant = i % SOURCES_MAX;
+	}
+	if (vacant < 0)
+		return -1;
+	LWLockAcquire(&agentpay_cache_locks[LOCK_SOURCES].lock, LW_EXCLUSIVE);
+	for (int i = 0; i < SOURCES_MAX && place < 0; i++)
+		if (agentpay_cache_shared->sources[i].table == table &&
+			agentpay_cache_shared->sources[i].database == MyDatabaseId)
 			place = i;
-			break;
-		}
-		if (OidIsValid(source->database))
-			continue;
+	/* unless somebody else has taken it; then the next compilation asks */
+	if (place < 0 && agentpay_cache_shared->sources[vacant].table == seen)
+	{
+		AgentpayCacheSource *source = &agentpay_cache_shared->sources[vacant];
+
 		source->database = MyDatabaseId;
 		source->table = table;
-		place = i;
+		source->n_streams = 0;
+		pg_atomic_write_u32(&source->n_marks, 0);
+		pg_atomic_write_u32(&source->blocked, 0);
+		for (int c = 0; c < AGENTPAY_CACHE_COUNTERS; c++)
+			pg_atomic_write_u64(&source->counters[c], 0);
+		pg_atomic_fetch_add_u32(&source->generation, 1);
+		pg_atomic_fetch_add_u32(&source->version, 1);
 		pg_atomic_fetch_add_u32(&agentpay_cache_shared->registry, 1);
-		break;
+		place = vacant;
 	}
 	LWLockRelease(&agentpay_cache_locks[LOCK_SOURCES].lock);
 	return place;
+}
+
+/* Its table or its database does not exist: nobody inserts into it. */
+static bool
+is_gone(const AgentpayCacheSource *source)
+{
+	Oid database = source->database;
+	Oid table = source->table;
+
+	if (database == MyDatabaseId)
+		return !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table));
+	return !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
 }
 
 uint32

@@ -38,6 +38,7 @@ typedef struct AgentpayAdded
 {
 	bool expected; /* the row is an event of the stream */
 	int source;
+	uint32 epoch;		 /* of the stream, then */
 	uint32 incarnation;	 /* of the entry that has it; 0: none */
 	uint32 drops;		 /* of its partition, then */
 	uint64 hash;		 /* 0: its key is not known */
@@ -82,6 +83,9 @@ struct AgentpayStream
 	uint64 row;
 	uint64 undone;
 	AgentpayAdded added;
+	TimestampTz at;
+	bool counts_itself; /* where a feature wants it to */
+	AgentpayEventValue itself;
 	AgentpayCacheKey key;
 	AgentpayCacheKey event_key; /* unless same_key */
 	int n_identities;
@@ -146,7 +150,9 @@ agentpay_stream_load(AgentpayStream *stream, const AgentpayCacheKey *key,
 extern void agentpay_row_note(const AgentpayAdded *added);
 /* Rises when events were taken out because a subtransaction failed. */
 extern uint64 agentpay_row_undone(void);
-/* Whether this transaction has changed rows of the table. */
+/* Whether this transaction has changed rows of the table, or has given up. */
 extern bool agentpay_row_changed(Oid table);
+/* It has waited too long for a loader: it reads by index until it ends. */
+extern void agentpay_row_give_up(void);
 
 #endif /* AGENTPAY_VELOCITY_STREAM_INTERNAL_H */

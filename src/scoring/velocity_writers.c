@@ -137,6 +137,22 @@ add_writer(AgentpayCacheEntry *entry, FullTransactionId xid, uint32 tag)
 	return writer;
 }
 
+int
+agentpay_cache_own_tags(const AgentpayCacheEntry *entry, uint32 *tags, int room)
+{
+	int n = 0;
+
+	for (uint32 i = 0; i < entry->n_writers && n < room; i++)
+	{
+		const AgentpayCacheWriter *writer = &writers_of(entry)[i];
+
+		if (writer->tag != 0 && TransactionIdIsCurrentTransactionId(
+									XidFromFullTransactionId(writer->xid)))
+			tags[n++] = writer->tag;
+	}
+	return n;
+}
+
 uint32
 agentpay_cache_own_tag(AgentpayCacheEntry *entry, int64 time)
 {

@@ -99,5 +99,16 @@ INSERT INTO payments VALUES (601, 'n', NULL, '2026-01-04', 0.0000001, 'a'), (602
 	(606, 'm', NULL, '2026-01-04', 'NaN', 'a'), (607, 'm', NULL, '2026-01-04', 1, 'a'), (608, 'o', NULL, '2026-01-04', 0.1, 'a'), (609, 'o', NULL, '2026-01-04', 0.2, 'a');
 SELECT row_id::int AS id, inputs->>'total' AS total FROM agentpay.decisions WHERE point = 't_streams' AND row_id::int > 600 ORDER BY 1;
 
+-- a figure that overflows leaves the others of the same values alone
+ALTER TABLE payments ADD COLUMN ratio float8;
+INSERT INTO agentpay.features (point, name, key, aggregate, value, over) VALUES
+	('t_streams', 'dev', '{card}', 'stddev', 'ratio', '1 hour'), ('t_streams', 'top', '{card}', 'max', 'ratio', '1 hour'), ('t_streams', 'low', '{card}', 'min', 'ratio', '1 hour');
+SELECT agentpay.draft('t_streams');
+INSERT INTO agentpay.rules (point, code, condition) VALUES ('t_streams', 'MORE', 'dev + top + low < 0');
+SELECT agentpay.activate('t_streams');
+INSERT INTO payments (id, card, at, ratio) VALUES (701, 'r', '2026-01-05', 1e200), (702, 'r', '2026-01-05', -1e200), (703, 'r', '2026-01-05', 2);
+SELECT row_id, inputs->>'dev' AS dev, (inputs->>'top')::float8 AS top, (inputs->>'low')::float8 AS low, detail->'errors'->'dev'->>'message' AS error
+  FROM agentpay.decisions WHERE point = 't_streams' AND row_id > '700' AND length(row_id) = 3 ORDER BY 1;
+
 SELECT agentpay.detach('t_streams');
 DROP SCHEMA t_streams CASCADE;

@@ -71,4 +71,7 @@ $standby->wait_for_catchup('payments');
 # + 1 + 1 - 1 rows; + 1 + 100 - 50 - 6
 is($subscriber->safe_psql('postgres', 'SELECT seen(0)'), '55 2644', 'so does what was inserted, updated and deleted there');
 is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM agentpay.decisions'), '2', 'two decisions, for its own two payments');
+$standby->safe_psql('postgres', 'TRUNCATE payments');
+$standby->wait_for_catchup('payments');
+is($subscriber->safe_psql('postgres', 'SELECT seen(0)'), '1 1', 'what was truncated there is gone');
 done_testing();
