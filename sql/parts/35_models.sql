@@ -4,7 +4,8 @@
 
 -- ── the arithmetic ──────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._fit_logistic(x double precision[], y boolean[],
-	train_rows int, l2 double precision,
+	train_rows int, l2 double precision, weight_legit double precision,
+	weight_fraud double precision,
 	OUT converged boolean, OUT iterations int, OUT objective double precision,
 	OUT intercept double precision, OUT coefficients double precision[],
 	OUT mean double precision[], OUT scale double precision[],
@@ -12,8 +13,8 @@ CREATE FUNCTION agentpay._fit_logistic(x double precision[], y boolean[],
 	OUT precision_at_100 double precision, OUT scores double precision[])
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'agentpay_fit_logistic';
-REVOKE ALL ON FUNCTION agentpay._fit_logistic(double precision[], boolean[], int, double precision) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._fit_logistic(double precision[], boolean[], int, double precision) IS 'fits to the first train_rows rows of x, measures on the others';
+REVOKE ALL ON FUNCTION agentpay._fit_logistic(double precision[], boolean[], int, double precision, double precision, double precision) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._fit_logistic(double precision[], boolean[], int, double precision, double precision, double precision) IS 'fits to the first train_rows rows of x, measures on the others';
 
 -- ── the inputs ──────────────────────────────────────────────────────────────
 -- For one of train_logistic()'s features the expression that reads it, of the
@@ -232,7 +233,8 @@ COMMENT ON FUNCTION agentpay._card_precision(double precision[], boolean[], text
 CREATE FUNCTION agentpay.train_logistic(name text, point text,
 	features text[], since timestamptz DEFAULT NULL,
 	until timestamptz DEFAULT NULL, label_delay interval DEFAULT '7 days',
-	l2 double precision DEFAULT 1.0, holdout double precision DEFAULT 0.3)
+	l2 double precision DEFAULT 1.0, holdout double precision DEFAULT 0.3,
+	class_weights text DEFAULT 'none')
 	RETURNS TABLE (version int, rows bigint, frauds bigint, converged boolean,
 		iterations int, auc double precision, average_precision double precision,
 		precision_at_100 double precision)
@@ -246,9 +248,19 @@ DECLARE
 	train_rows int;
 	train_frauds bigint;
 	absent text;
+	weight_legit double precision := 1;
+	weight_fraud double precision := 1;
 BEGIN
 	PERFORM agentpay._check_training(train_logistic.name, train_logistic.point,
 		train_logistic.features, label_delay, l2, holdout);
+	IF class_weights IS NULL OR class_weights NOT IN ('none', 'balanced') THEN
+		PERFORM agentpay._refuse('22023', format(
+				'class_weights %s is neither none nor balanced',
+				coalesce(quote_literal(class_weights), 'NULL')),
+			'none: each row counts once; balanced: frauds count as much in total as the other rows.',
+			format('SELECT * FROM agentpay.train_logistic(%L, %L, %L, class_weights => ''balanced'');',
+				train_logistic.name, train_logistic.point, train_logistic.features));
+	END IF;
 	SELECT * INTO data FROM agentpay._training_rows(train_logistic.point,
 		train_logistic.features, since, until, label_delay) r;
 	train_logistic.rows := coalesce(cardinality(data.y), 0);
@@ -290,14 +302,20 @@ BEGIN
 				quote_ident(absent) || ' > 0'));
 	END IF;
 
-	SELECT * INTO fit FROM agentpay._fit_logistic(data.x, data.y, train_rows, l2) f;
+	IF class_weights = 'balanced' THEN
+		weight_legit := train_rows / (2.0 * (train_rows - train_frauds));
+		weight_fraud := train_rows / (2.0 * train_frauds);
+	END IF;
+	SELECT * INTO fit FROM agentpay._fit_logistic(data.x, data.y, train_rows,
+		l2, weight_legit, weight_fraud) f;
 	INSERT INTO agentpay.models (name, kind, features, definition, report)
 	VALUES (train_logistic.name, 'logistic', train_logistic.features,
 		jsonb_build_object('intercept', fit.intercept,
 			'coefficients', fit.coefficients, 'mean', fit.mean, 'scale', fit.scale),
 		jsonb_build_object('point', train_logistic.point,
 			'since', since, 'until', until, 'label_delay', label_delay,
-			'l2', l2, 'holdout', holdout,
+			'l2', l2, 'holdout', holdout, 'class_weights', class_weights,
+			'weight_legit', weight_legit, 'weight_fraud', weight_fraud,
 			'rows', train_logistic.rows, 'frauds', train_logistic.frauds,
 			'trained_rows', train_rows, 'trained_frauds', train_frauds,
 			'unknown_labels', data.immature,
@@ -317,8 +335,8 @@ BEGIN
 	precision_at_100 := fit.precision_at_100;
 	RETURN NEXT;
 END$$;
-REVOKE ALL ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision) IS 'fits a logistic regression to a point''s rows and labels, measures it on the latest share (holdout), and stores it as the model''s next, active version';
+REVOKE ALL ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.train_logistic(text, text, text[], timestamptz, timestamptz, interval, double precision, double precision, text) IS 'fits a logistic regression to a point''s rows and labels, weighted by class if asked, measures it on the latest share (holdout), and stores it as the model''s next, active version';
 
 -- ── load_model ──────────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay.load_model(name text, definition jsonb,

@@ -5,8 +5,9 @@
  * Fitted by Newton's method (iteratively reweighted least squares) on
  * standardised inputs, with a ridge penalty: Hastie, Tibshirani and Friedman,
  * The Elements of Statistical Learning, 4.4.1; le Cessie and van Houwelingen,
- * Ridge Estimators in Logistic Regression, 1992.  Classes are not weighted,
- * so that the probabilities are those of the training rows.
+ * Ridge Estimators in Logistic Regression, 1992.  Classes weigh the
+ * same unless the caller says otherwise: then the probabilities are those of
+ * rows so weighted.
  *
  * Passes over the rows at each step keep memory at the size of the Hessian,
  * and a missing value costs nothing: it is 0 once standardised.
@@ -31,6 +32,7 @@ typedef struct Fit
 	const unsigned char *y;
 	size_t n;
 	int d;
+	const double *class_weights; /* of label 0 and of label 1 */
 	double l2;
 	const AgentpayLogistic *model; /* for mean and scale */
 	void (*keep_going)(void);
@@ -93,12 +95,14 @@ agentpay_logistic_predict(const AgentpayLogistic *model, const double *inputs)
 
 void
 agentpay_logistic_fit(const double *x, size_t n, int d, const unsigned char *y,
-					  double l2, AgentpayLogistic *model, double *work,
+					  const double *class_weights, double l2,
+					  AgentpayLogistic *model, double *work,
 					  void (*keep_going)(void), AgentpayLogisticFit *result)
 {
 	size_t m = (size_t) d + 1;
 	Fit fit = {.x = x, .y = y, .n = n, .d = d, .l2 = l2};
 
+	fit.class_weights = class_weights;
 	fit.model = model;
 	fit.keep_going = keep_going;
 	fit.hessian = work;
@@ -220,7 +224,8 @@ objective(const Fit *fit, const double *beta)
 
 		load_row(fit, i);
 		z = dot(fit->row, beta, fit->d + 1);
-		loss += log1p_exp(z) - (fit->y[i] ? z : 0);
+		loss += fit->class_weights[fit->y[i] != 0] *
+				(log1p_exp(z) - (fit->y[i] ? z : 0));
 	}
 	return loss + fit->l2 / 2 * dot(beta + 1, beta + 1, fit->d);
 }
@@ -240,18 +245,21 @@ derivatives(const Fit *fit)
 	memset(fit->step, 0, m * sizeof(double));
 	for (size_t i = 0; i < fit->n; i++)
 	{
+		double share = fit->class_weights[fit->y[i] != 0];
+		double residual;
 		double p;
 		double weight;
 
 		load_row(fit, i);
 		p = logistic(dot(fit->row, fit->beta, m));
-		weight = p * (1 - p);
+		weight = share * p * (1 - p);
+		residual = share * ((fit->y[i] ? 1 : 0) - p);
 		for (int k = 0; k < m; k++)
 		{
 			double *line = fit->hessian + (size_t) k * m;
 			double weighted = weight * fit->row[k];
 
-			fit->step[k] += ((fit->y[i] ? 1 : 0) - p) * fit->row[k];
+			fit->step[k] += residual * fit->row[k];
 			for (int j = 0; j <= k; j++)
 				line[j] += weighted * fit->row[j];
 		}

@@ -50,8 +50,9 @@ typedef struct AgentpayLogisticFit
  * labels y (0 or 1).  Inputs are standardised with the mean and the standard
  * deviation of their present values; an input that is constant or always
  * missing gets coefficient 0.  Minimises
- * -log likelihood + l2 / 2 |coefficients|^2, the intercept unpenalised, by
- * Newton steps with step halving.  model's arrays have room for d values.
+ * -log likelihood + l2 / 2 |coefficients|^2, the intercept unpenalised, where
+ * a row of label c counts class_weights[c] times in the likelihood, by Newton
+ * steps with step halving.  model's arrays have room for d values.
  * work has AGENTPAY_LOGISTIC_WORK(d) doubles.
  *
  * keep_going, if not NULL, is called once per pass over the rows and may not
@@ -59,7 +60,8 @@ typedef struct AgentpayLogisticFit
  */
 extern void
 agentpay_logistic_fit(const double *x, size_t n, int d, const unsigned char *y,
-					  double l2, AgentpayLogistic *model, double *work,
+					  const double *class_weights, double l2,
+					  AgentpayLogistic *model, double *work,
 					  void (*keep_going)(void), AgentpayLogisticFit *fit);
 
 /* A row with its predicted probability and its label. */

@@ -109,8 +109,9 @@ measure(const AgentpayLogistic *model, const double *x, const unsigned char *y,
 }
 
 /*
- * _fit_logistic(x float8[][], y boolean[], train_rows int, l2 float8): fits
- * to the first train_rows rows of x, measures on the others, whose scores it
+ * _fit_logistic(x float8[][], y boolean[], train_rows int, l2 float8,
+ * weight_legit float8, weight_fraud float8): fits to the first train_rows rows
+ * of x, a row counting as its class weighs, measures on the others, whose scores it
  * returns, too.
  */
 Datum
@@ -120,6 +121,7 @@ agentpay_fit_logistic(PG_FUNCTION_ARGS)
 	ArrayType *y_array = PG_GETARG_ARRAYTYPE_P(1);
 	int train_rows = PG_GETARG_INT32(2);
 	double l2 = PG_GETARG_FLOAT8(3);
+	const double weights[2] = {PG_GETARG_FLOAT8(4), PG_GETARG_FLOAT8(5)};
 	TupleDesc desc;
 	Datum values[N_COLS];
 	bool nulls[N_COLS] = {false};
@@ -145,7 +147,8 @@ agentpay_fit_logistic(PG_FUNCTION_ARGS)
 	n = ARR_DIMS(x_array)[0];
 	d = ARR_DIMS(x_array)[1];
 	if (train_rows < 1 || train_rows > n || d > INPUTS_MAX || !(l2 >= 0) ||
-		isinf(l2))
+		isinf(l2) || !(weights[0] > 0) || isinf(weights[0]) ||
+		!(weights[1] > 0) || isinf(weights[1]))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cannot fit %d of %d rows of %d inputs with l2 %g",
@@ -159,7 +162,7 @@ agentpay_fit_logistic(PG_FUNCTION_ARGS)
 	work = palloc_extended(AGENTPAY_LOGISTIC_WORK(d) * sizeof(double),
 						   MCXT_ALLOC_HUGE);
 
-	agentpay_logistic_fit(x, train_rows, d, y, l2, &model, work,
+	agentpay_logistic_fit(x, train_rows, d, y, weights, l2, &model, work,
 						  check_interrupts, &fit);
 	scores = measure(&model, x + (size_t) train_rows * d, y + train_rows,
 					 n - train_rows, &metrics);

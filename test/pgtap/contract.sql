@@ -492,7 +492,7 @@ INSERT INTO functions VALUES
 	'point text, reason text',
 	'integer', 'volatile'),
 	('train_logistic',
-	'name text, point text, features text[], since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone, label_delay interval DEFAULT ''7 days''::interval, l2 double precision DEFAULT 1.0, holdout double precision DEFAULT 0.3',
+	'name text, point text, features text[], since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone, label_delay interval DEFAULT ''7 days''::interval, l2 double precision DEFAULT 1.0, holdout double precision DEFAULT 0.3, class_weights text DEFAULT ''none''::text',
 	'TABLE(version integer, rows bigint, frauds bigint, converged boolean, iterations integer, auc double precision, average_precision double precision, precision_at_100 double precision)', 'volatile');
 SELECT plan((SELECT count(*) FROM relations)::int
 			+ (SELECT count(*) FROM functions)::int + 15);

@@ -87,6 +87,25 @@ SELECT agentpay._card_precision('{0.9,0.1,0.8,0.2,0.99,0.7,0.6,0.5,1}', '{f,t,f,
 	('{2026-01-01,2026-01-01,2026-01-01,2026-01-01,2026-01-02,2026-01-02,2026-01-02,2026-01-02,2026-01-02}')::date[], 2) AS card_precision;
 SELECT agentpay._card_precision('{0.9}', '{t}', '{NULL}', '{2026-01-01}', 2) AS without_subjects;
 
+-- balanced: each class weighs 280 / (2 n_class), and the gradient of the weighted
+-- log likelihood vanishes; what is held out is measured as before
+SELECT * FROM agentpay.train_logistic('t_train', 't_train', '{amount}', class_weights => 'heavy');
+SELECT * FROM agentpay.train_logistic('t_train', 't_train', '{amount}', class_weights => NULL);
+SELECT version, rows, converged FROM agentpay.train_logistic('t_balanced', 't_train', '{amount,night,card_day}', since => '2026-01-01', label_delay => '0', l2 => 0.5,
+	class_weights => 'balanced');
+WITH n AS (SELECT sum(y) AS frauds, 280 - sum(y) AS others FROM fitted WHERE n <= 280),
+b AS (
+	SELECT f.n, f.y, f.z, CASE f.y WHEN 1 THEN 280 / (2.0 * frauds) ELSE 280 / (2.0 * others) END AS w, d,
+		   1 / (1 + exp(-((d ->> 'intercept')::float8 + (SELECT sum((d -> 'coefficients' ->> k - 1)::float8 * f.z[k]) FROM generate_series(1, 3) k)))) AS p
+	  FROM fitted f, n, (SELECT definition AS d FROM agentpay.models WHERE name = 't_balanced') AS m)
+SELECT abs(sum(w * (p - y)) FILTER (WHERE n <= 280)) < 1e-6 AS intercept,
+	abs(sum(w * (p - y) * z[1]) FILTER (WHERE n <= 280) + 0.5 * max((d -> 'coefficients' ->> 0)::float8)) < 1e-6 AS amount,
+	abs(sum(w * (p - y) * z[2]) FILTER (WHERE n <= 280) + 0.5 * max((d -> 'coefficients' ->> 1)::float8)) < 1e-6 AS night,
+	abs(sum(w * (p - y) * z[3]) FILTER (WHERE n <= 280) + 0.5 * max((d -> 'coefficients' ->> 2)::float8)) < 1e-6 AS card_day,
+	max((SELECT report ->> 'class_weights' FROM agentpay.models WHERE name = 't_balanced')) AS weights,
+	abs(max((SELECT (report ->> 'weight_fraud')::float8 FROM agentpay.models WHERE name = 't_balanced')) - max(w)) < 1e-12 AS weight_is_right
+  FROM b;
+
 -- ── what it is good for ─────────────────────────────────────────────────────
 INSERT INTO agentpay.rules (point, code, condition, score) VALUES ('t_train', 'MODEL', 'model(''t_train'') > 0.5', 60);
 SELECT agentpay.activate('t_train');

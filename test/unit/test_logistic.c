@@ -20,6 +20,7 @@ static double scale[DIMENSIONS_MAX];
 static AgentpayLogistic model = {0, 0, coefficients, mean, scale};
 static AgentpayLogisticFit result;
 static int passes;
+static double class_weights[2] = {1, 1};
 
 static void
 count_pass(void)
@@ -38,7 +39,8 @@ fit(const double *x, size_t n, int d, const unsigned char *y, double l2)
 {
 	double *work = malloc(AGENTPAY_LOGISTIC_WORK(d) * sizeof(double));
 
-	agentpay_logistic_fit(x, n, d, y, l2, &model, work, count_pass, &result);
+	agentpay_logistic_fit(x, n, d, y, class_weights, l2, &model, work,
+						  count_pass, &result);
 	free(work);
 }
 
