@@ -2,8 +2,9 @@
  * features.h
  *		What a row's past says: exact windows over rows with the same key.
  *
- * This is the one interface for reading a feature.  Behind it stands an index
- * scan (velocity.c) that sees committed rows, earlier rows of this statement
+ * This is the one interface for reading a feature.  Behind it stand streams in
+ * shared memory (velocity_stream.h) and, for what they do not hold, an index
+ * scan (velocity.c).  Both see committed rows, earlier rows of this statement
  * and transaction, and other transactions' rows in flight.
  *-------------------------------------------------------------------------
  */
