@@ -183,10 +183,14 @@ CREATE TABLE agentpay._tasks (
 	agent_version int NOT NULL,
 	decide_by timestamptz,
 	idempotency_key uuid NOT NULL,
+	repeat_no int NOT NULL,
+	escalated_from bigint,
 	xid xid8 NOT NULL
 ) PARTITION BY RANGE (created_at);
 COMMENT ON TABLE agentpay._tasks IS 'questions for agents: written with the payment, never updated; done when the decision exists';
 COMMENT ON COLUMN agentpay._tasks.created_at IS 'decided_at of the rules decision';
+COMMENT ON COLUMN agentpay._tasks.repeat_no IS '0: the question that counts; 1, 2, …: the same question asked again';
+COMMENT ON COLUMN agentpay._tasks.escalated_from IS 'the task whose answer was not sure enough; NULL: the payment itself asks';
 CREATE SEQUENCE agentpay._task_id_seq;
 SELECT pg_catalog.pg_extension_config_dump('agentpay._task_id_seq', '');
 
@@ -513,7 +517,7 @@ AS $$
 	SELECT count(agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
 				r.point, r.row_id, r.occurred_at, r.amount, r.currency,
 				r.base_amount, 'fallback', 'shadow', r.verdict, NULL,
-				r.assignment, 0, r.propensity, r.score, r.reasons,
+				r.assignment, t.repeat_no, r.propensity, r.score, r.reasons,
 				r.ruleset_version, t.agent, t.agent_version, NULL, 'skipped',
 				NULL, 0, NULL, NULL,
 				jsonb_build_object('task_id', t.task_id), NULL, NULL,

@@ -171,9 +171,9 @@ BEGIN
 	SELECT array_agg(ROW(e.decision_id, agentpay._now(), t.point, t.row_id,
 			r.occurred_at, r.amount, r.currency, r.base_amount,
 			CASE WHEN e.failure IS NULL THEN 'agent' ELSE 'fallback' END,
-			'shadow',
+			CASE WHEN agentpay._is_live(t, a, r) THEN 'live' ELSE 'shadow' END,
 			CASE WHEN e.failure IS NULL THEN e.verdict ELSE r.verdict END,
-			e.answer, r.assignment, 0, r.propensity,
+			e.answer, r.assignment, t.repeat_no, r.propensity,
 			CASE WHEN e.failure IS NULL THEN e.score ELSE r.score END,
 			CASE WHEN e.failure IS NULL THEN coalesce(e.reasons, '{}')
 				 ELSE r.reasons END,
@@ -188,7 +188,8 @@ BEGIN
 	  JOIN agentpay._tasks t
 		ON t.task_id = e.task_id AND t.created_at = e.created_at
 	  JOIN agentpay.decisions r
-		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at;
+		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
+	  LEFT JOIN agentpay.agents a ON a.name = t.agent;
 	PERFORM agentpay._append(d) FROM unnest(rows) AS d;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._end_tasks(agentpay._task_end[]) FROM PUBLIC;

@@ -78,8 +78,8 @@ BEGIN
 			x.p::double precision, a.options) AS v ON y.failure IS NULL
 	 CROSS JOIN LATERAL (
 		SELECT y.failure IS NULL AS called, s.confidence,
-			   CASE WHEN s.confidence < coalesce(a.min_confidence, 0)
-					THEN 'low_confidence' ELSE y.failure END AS failure
+			   coalesce(y.failure, agentpay._judge(t, a, r, v.verdict,
+					s.confidence)) AS failure
 		  FROM (SELECT CASE WHEN v.positive THEN x.p
 							WHEN v.verdict IS NOT NULL THEN 1 - x.p
 							END::real AS confidence) AS s) AS f;

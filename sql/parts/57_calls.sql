@@ -259,12 +259,16 @@ BEGIN
 	  INTO ends
 	  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end, results) AS r
 	  JOIN agentpay._task_work w ON w.task_id = r.task_id
+	  JOIN agentpay._tasks t
+		ON t.task_id = w.task_id AND t.created_at = w.created_at
+	  JOIN agentpay.decisions d
+		ON d.decision_id = t.decision_id AND d.decided_at = t.created_at
 	  LEFT JOIN agentpay.agents a ON a.name = w.agent
 	 CROSS JOIN LATERAL (
 		SELECT CASE WHEN w.agent = ANY (killed) THEN 'killed'
 					WHEN r.failure IS NOT NULL THEN r.failure
-					WHEN r.confidence < coalesce(a.min_confidence, 0)
-						THEN 'low_confidence' END AS failure) AS f
+					ELSE agentpay._judge(t, a, d, r.verdict, r.confidence)
+					END AS failure) AS f
 	 WHERE r.task_id = ANY (ids) AND (r.final OR w.agent = ANY (killed));
 
 	SELECT array_agg(ROW(agentpay._uuid_v7(), r.called_at, r.task_id,

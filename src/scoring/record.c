@@ -415,6 +415,8 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		values[AGENTPAY_TASK_AGENT_VERSION] = Int32GetDatum(agent->version);
 		nulls[AGENTPAY_TASK_DECIDE_BY] = true; /* position post_auth */
 		values[AGENTPAY_TASK_IDEMPOTENCY_KEY] = UUIDPGetDatum(&idempotency_key);
+		values[AGENTPAY_TASK_REPEAT_NO] = Int32GetDatum(0);
+		nulls[AGENTPAY_TASK_ESCALATED_FROM] = true;
 		nulls[AGENTPAY_TASK_XID] = true; /* the appender's */
 		agentpay_frame_append(frame, AGENTPAY_LOG_TASKS, entry->decided_at,
 							  values, nulls);
