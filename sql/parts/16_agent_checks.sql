@@ -73,11 +73,12 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_allowed_endpoints() FROM PUBLIC;
 
 -- ── agents ──────────────────────────────────────────────────────────────────
-CREATE FUNCTION agentpay._openai_option_problem(options text) RETURNS text
+CREATE FUNCTION agentpay._option_problem(protocol text, options text)
+	RETURNS text
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
-	AS 'MODULE_PATHNAME', 'agentpay_sql_openai_option_problem';
-REVOKE ALL ON FUNCTION agentpay._openai_option_problem(text) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._openai_option_problem(text) IS 'what the protocol would not send; NULL: nothing';
+	AS 'MODULE_PATHNAME', 'agentpay_sql_option_problem';
+REVOKE ALL ON FUNCTION agentpay._option_problem(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._option_problem(text, text) IS 'what the protocol would not send; NULL: nothing';
 
 CREATE FUNCTION agentpay._check_agent_later(a agentpay.agents, mend text)
 	RETURNS void
@@ -399,10 +400,10 @@ BEGIN
 			format(mend, 'options = ''{}'''));
 	END IF;
 	problem := CASE a.protocol
-		WHEN 'openai' THEN agentpay._openai_option_problem(a.options::text)
 		WHEN 'builtin' THEN (SELECT format('option %s is not known', to_jsonb(k))
 							   FROM jsonb_object_keys(a.options) AS k
-							  WHERE k <> 'thresholds' LIMIT 1) END;
+							  WHERE k <> 'thresholds' LIMIT 1)
+		ELSE agentpay._option_problem(a.protocol, a.options::text) END;
 	IF problem IS NOT NULL THEN
 		PERFORM agentpay._refuse('22023',
 			format('options of agent "%s" do not fit protocol %s', a.name,

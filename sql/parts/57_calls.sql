@@ -150,7 +150,9 @@ REVOKE ALL ON FUNCTION agentpay._prepare(bigint, bigint[]) FROM PUBLIC;
 CREATE FUNCTION agentpay._connections(agents text[])
 	RETURNS TABLE (agent text, protocol text, endpoint text, secret text,
 				   timeout_ms int, max_attempts int, max_in_flight int,
-				   verdicts text[], killed boolean)
+				   verdicts text[], killed boolean, version int, model text,
+				   options text, positive boolean[], default_verdict text,
+				   positive_verdict text)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -158,7 +160,17 @@ AS $$
 		   a.max_attempts, a.max_in_flight,
 		   (SELECT array_agg(v.verdict ORDER BY v.rank, v.verdict)
 			  FROM agentpay.verdicts v WHERE v.point = a.point),
-		   agentpay._killed(p.role, p.point, a.name)
+		   agentpay._killed(p.role, p.point, a.name),
+		   (SELECT max(v.version) FROM agentpay.agent_versions v
+			 WHERE v.agent = a.name),
+		   a.model, a.options::text,
+		   (SELECT array_agg(v.positive ORDER BY v.rank, v.verdict)
+			  FROM agentpay.verdicts v WHERE v.point = a.point),
+		   (SELECT v.verdict FROM agentpay.verdicts v
+			 WHERE v.point = a.point AND v.is_default),
+		   (SELECT v.verdict FROM agentpay.verdicts v
+			 WHERE v.point = a.point AND v.positive
+			 ORDER BY v.rank DESC NULLS LAST, v.verdict LIMIT 1)
 	  FROM agentpay.agents a
 	  JOIN agentpay.decision_points p ON p.point = a.point
 	 WHERE a.name = ANY (agents)

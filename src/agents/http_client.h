@@ -46,15 +46,16 @@ typedef struct AgentpayHttpRequest
 	int n_headers;
 	const char *body;
 	size_t body_len;
-	int timeout_ms;				 /* from start() to the last byte, > 0 */
-	int connect_timeout_ms;		 /* 0: timeout_ms */
-	int low_speed_bytes;		 /* slower than so many per second ... */
-	int low_speed_seconds;		 /* ... for so long: time-out; 0: off */
-	size_t response_limit_bytes; /* of the body, > 0 */
-	size_t header_limit_bytes;	 /* 0: AGENTPAY_HTTP_HEADER_LIMIT_BYTES */
-	const char *resolve;		 /* "host:port:address" instead of asking the
+	int timeout_ms;				   /* from start() to the last byte, > 0 */
+	int connect_timeout_ms;		   /* 0: timeout_ms */
+	int low_speed_bytes;		   /* slower than so many per second ... */
+	int low_speed_seconds;		   /* ... for so long: time-out; 0: off */
+	size_t response_limit_bytes;   /* of the body, > 0 */
+	size_t header_limit_bytes;	   /* 0: AGENTPAY_HTTP_HEADER_LIMIT_BYTES */
+	const char *resolve;		   /* "host:port:address" instead of asking the
 								  * resolver; NULL: ask.  For tests. */
-	void *user;					 /* the caller's own, handed back */
+	const char *request_id_header; /* of the answer; NULL: x-request-id */
+	void *user;					   /* the caller's own, handed back */
 } AgentpayHttpRequest;
 
 typedef enum AgentpayHttpStatus
@@ -84,7 +85,7 @@ typedef struct AgentpayHttpResult
 	int retry_after_ms;		/* Retry-After within [0, 60 s]; -1: none */
 	double latency_ms;		/* start() to the last byte, or to the failure */
 	const char *address;	/* connected to, "" when never */
-	const char *request_id; /* x-request-id of the answer, "" when none */
+	const char *request_id; /* of request_id_header, "" when none */
 	void *user;
 } AgentpayHttpResult;
 

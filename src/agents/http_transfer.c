@@ -130,7 +130,7 @@ on_header(char *data, size_t size, size_t n, void *arg)
 	}
 	keep_header(data, len, "retry-after", transfer->retry_after,
 				sizeof(transfer->retry_after));
-	keep_header(data, len, "x-request-id", transfer->request_id,
+	keep_header(data, len, transfer->request_id_header, transfer->request_id,
 				sizeof(transfer->request_id));
 	return len;
 }
@@ -180,6 +180,10 @@ agentpay_http_transfer_copy(AgentpayHttpTransfer *transfer,
 								 ? request->header_limit_bytes
 								 : AGENTPAY_HTTP_HEADER_LIMIT_BYTES;
 	transfer->result.user = request->user;
+	snprintf(transfer->request_id_header, sizeof(transfer->request_id_header),
+			 "%s",
+			 request->request_id_header ? request->request_id_header
+										: "x-request-id");
 	transfer->request_len = request->body_len;
 	transfer->request = malloc(request->body_len + 1);
 	if (transfer->request == NULL)

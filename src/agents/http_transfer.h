@@ -42,6 +42,7 @@ struct AgentpayHttpTransfer
 	int64_t last_ns; /* a byte came */
 	struct curl_slist *resolve;
 	char retry_after[64];
+	char request_id_header[32];
 	char request_id[128];
 	char address[64];
 	char problem[128];

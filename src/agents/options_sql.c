@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  * options_sql.c
- *		agentpay._openai_option_problem(): what of an agent's options the
- *		protocol would not send, for the check of agentpay.agents.
+ *		agentpay._option_problem(): what of an agent's options its protocol
+ *		would not send, for the check of agentpay.agents.
  *
- * Apart from protocol_openai.c, which knows no PostgreSQL.  No locks.
+ * Apart from the protocols, which know no PostgreSQL.  No locks.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -11,19 +11,25 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
-#include "agents/protocol_openai.h"
+#include "agents/protocol.h"
 
-PG_FUNCTION_INFO_V1(agentpay_sql_openai_option_problem);
+PG_FUNCTION_INFO_V1(agentpay_sql_option_problem);
 
-/* agentpay._openai_option_problem(options text): NULL when all is well */
+/*
+ * agentpay._option_problem(protocol text, options text): NULL when all is
+ * well, and for builtin, which is no protocol of this wing.
+ */
 Datum
-agentpay_sql_openai_option_problem(PG_FUNCTION_ARGS)
+agentpay_sql_option_problem(PG_FUNCTION_ARGS)
 {
-	char *options = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const AgentpayProtocol *protocol = agentpay_protocol_find(
+		text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char *options = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	char problem[256];
 
-	if (agentpay_openai_check_options(options, strlen(options), problem,
-									  sizeof(problem)) == NULL)
+	if (protocol == NULL ||
+		protocol->check_options(options, strlen(options), problem,
+								sizeof(problem)) == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(problem));
 }

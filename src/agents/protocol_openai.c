@@ -8,210 +8,68 @@
  * limits stand in the descriptions and are enforced by answer.c.
  *-------------------------------------------------------------------------
  */
-#include "agents/protocol_openai.h"
+#include "agents/protocol_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
-#include "base/json_writer.h"
 
 #define COMPLETIONS "/chat/completions"
 
-typedef enum OptionKind
-{
-	OPTION_NUMBER,
-	OPTION_INTEGER,
-	OPTION_WORD,
-	OPTION_FLAG,
-} OptionKind;
-
-typedef struct OptionRule
-{
-	const char *name;
-	OptionKind kind;
-	double low; /* of numbers */
-	double high;
-	bool may_be_null;
-	bool is_sent;		/* under its own name */
-	const char *choice; /* of words: "a|b"; NULL: any identifier */
-} OptionRule;
-
 /* All that options may hold, in the order in which it is sent. */
-static const OptionRule option_rules[] = {
-	{"temperature", OPTION_NUMBER, 0, 2, true, true, NULL},
-	{"top_p", OPTION_NUMBER, 0, 1, false, true, NULL},
-	{"seed", OPTION_INTEGER, -9007199254740991.0, 9007199254740991.0, false,
-	 true, NULL},
-	{"reasoning_effort", OPTION_WORD, 0, 0, false, true, NULL},
-	{"service_tier", OPTION_WORD, 0, 0, false, true, NULL},
-	{"max_completion_tokens", OPTION_FLAG, 0, 0, false, false, NULL},
-	{"response_format", OPTION_WORD, 0, 0, false, false,
-	 "json_schema|json_object|none"},
+static const AgentpayOptionRule rules[] = {
+	{.name = "temperature",
+	 .kind = AGENTPAY_OPTION_NUMBER,
+	 .high = 2,
+	 .may_be_null = true,
+	 .is_sent = true},
+	{.name = "top_p",
+	 .kind = AGENTPAY_OPTION_NUMBER,
+	 .high = 1,
+	 .is_sent = true},
+	{.name = "seed",
+	 .kind = AGENTPAY_OPTION_INTEGER,
+	 .low = -9007199254740991.0,
+	 .high = 9007199254740991.0,
+	 .is_sent = true},
+	{.name = "reasoning_effort", .kind = AGENTPAY_OPTION_WORD, .is_sent = true},
+	{.name = "service_tier", .kind = AGENTPAY_OPTION_WORD, .is_sent = true},
+	{.name = "max_completion_tokens",
+	 .kind = AGENTPAY_OPTION_FLAG,
+	 .remark = ": the number is max_output_tokens"},
+	{.name = "response_format",
+	 .kind = AGENTPAY_OPTION_WORD,
+	 .choice = "json_schema|json_object|none"},
 };
-#define N_OPTION_RULES (sizeof(option_rules) / sizeof(*option_rules))
+#define N_RULES (sizeof(rules) / sizeof(*rules))
 
-static bool check_option(const OptionRule *rule, json_object *value,
-						 char *problem, size_t size);
-static void write_options(AgentpayJsonWriter *out, json_object *options);
-static void
-write_response_format(AgentpayJsonWriter *out,
-					  const AgentpayOpenaiRequest *request, const char *format);
-static char *copy_text(json_object *parent, const char *name);
+static void write_response_format(AgentpayJsonWriter *out,
+								  const AgentpayProtocolRequest *request,
+								  const char *format);
 static void read_usage(json_object *envelope, AgentpayAnswer *answer);
 static json_object *read_message(json_object *envelope, AgentpayAnswer *answer);
 
-/* Whether the text is a short identifier, such as providers' enums are. */
-static bool
-is_word(const char *text)
+static const char *
+check_options(const char *options, size_t len, char *problem, size_t size)
 {
-	size_t len = strspn(text,
-						"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-						"0123456789_.-");
-
-	return len > 0 && len <= 64 && text[len] == '\0';
+	return agentpay_options_check(rules, N_RULES, options, len, problem, size);
 }
 
-const char *
-agentpay_openai_check_options(const char *options, size_t len, char *problem,
-							  size_t size)
-{
-	const char *why;
-	const char *result = NULL;
-	json_object *parsed = agentpay_json_parse(options, len,
-											  AGENTPAY_JSON_MAX_DEPTH, &why);
-
-	if (!json_object_is_type(parsed, json_type_object))
-	{
-		json_object_put(parsed);
-		snprintf(problem, size, "options is not one JSON object");
-		return problem;
-	}
-	json_object_object_foreach(parsed, name, value)
-	{
-		const OptionRule *rule = NULL;
-
-		for (size_t i = 0; i < N_OPTION_RULES; i++)
-		{
-			if (strcmp(option_rules[i].name, name) == 0)
-				rule = &option_rules[i];
-		}
-		if (rule == NULL)
-		{
-			snprintf(problem, size, "option \"%.64s\" is not known", name);
-			result = problem;
-		}
-		else if (!check_option(rule, value, problem, size))
-			result = problem;
-		if (result != NULL)
-			break;
-	}
-	json_object_put(parsed);
-	return result;
-}
-
-/* Whether a word is one of "a|b|c". */
-static bool
-is_choice(const char *choice, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (; choice != NULL; choice = strchr(choice, '|'))
-	{
-		choice += *choice == '|';
-		if (strncmp(choice, word, len) == 0 &&
-			(choice[len] == '|' || choice[len] == '\0'))
-			return true;
-	}
-	return false;
-}
-
-/* Whether the value fits the rule; otherwise problem says what would. */
-static bool
-check_option(const OptionRule *rule, json_object *value, char *problem,
-			 size_t size)
-{
-	bool is_integer = json_object_is_type(value, json_type_int);
-	double number = json_object_get_double(value);
-
-	if (value == NULL && rule->may_be_null)
-		return true;
-	switch (rule->kind)
-	{
-		case OPTION_NUMBER:
-		case OPTION_INTEGER:
-			if ((is_integer ||
-				 (rule->kind == OPTION_NUMBER &&
-				  json_object_is_type(value, json_type_double))) &&
-				number >= rule->low && number <= rule->high)
-				return true;
-			snprintf(problem, size,
-					 "option \"%s\" is not %s between %.0f and %.0f",
-					 rule->name,
-					 rule->kind == OPTION_INTEGER ? "an integer" : "a number",
-					 rule->low, rule->high);
-			return false;
-		case OPTION_WORD:
-			if (json_object_is_type(value, json_type_string) &&
-				is_word(json_object_get_string(value)) &&
-				(rule->choice == NULL ||
-				 is_choice(rule->choice, json_object_get_string(value))))
-				return true;
-			snprintf(problem, size, "option \"%s\" is not %s%s", rule->name,
-					 rule->choice == NULL ? "a word" : "one of ",
-					 rule->choice == NULL ? "" : rule->choice);
-			return false;
-		case OPTION_FLAG:
-			if (json_object_is_type(value, json_type_boolean))
-				return true;
-			snprintf(problem, size,
-					 "option \"%s\" is not true or false: the number is "
-					 "max_output_tokens",
-					 rule->name);
-			return false;
-	}
-	return false;
-}
-
-/* The member of an object, NULL when there is none or no object. */
-static json_object *
-member(json_object *object, const char *name)
-{
-	json_object *value = NULL;
-
-	if (json_object_is_type(object, json_type_object))
-		json_object_object_get_ex(object, name, &value);
-	return value;
-}
-
-char *
-agentpay_openai_body(const AgentpayOpenaiRequest *request, size_t *len,
-					 const char **problem)
+static char *
+write_body(const AgentpayProtocolRequest *request, size_t *len,
+		   const char **problem)
 {
 	AgentpayJsonWriter out = {0};
-	json_object *options = NULL;
-	json_object *format;
+	json_object *options = agentpay_options_read(rules, N_RULES,
+												 request->options, problem);
+	const char *format;
 	char number[32];
-	char why[128];
 	char *body;
 
-	if (request->options != NULL)
-	{
-		if (agentpay_openai_check_options(request->options,
-										  strlen(request->options), why,
-										  sizeof(why)) != NULL)
-		{
-			*problem = "options do not fit the protocol";
-			return NULL;
-		}
-		options = agentpay_json_parse(request->options,
-									  strlen(request->options),
-									  AGENTPAY_JSON_MAX_DEPTH, problem);
-		if (options == NULL)
-			return NULL;
-	}
-
+	if (options == NULL)
+		return NULL;
 	agentpay_json_write(&out, "{\"model\":");
 	agentpay_json_write_string(&out, request->model);
 	agentpay_json_write(&out,
@@ -220,17 +78,18 @@ agentpay_openai_body(const AgentpayOpenaiRequest *request, size_t *len,
 	agentpay_json_write(&out, "},{\"role\":\"user\",\"content\":");
 	agentpay_json_write_string(&out, request->user);
 	agentpay_json_write(&out, "}],");
-	agentpay_json_write(&out, json_object_get_boolean(
-								  member(options, "max_completion_tokens"))
+	agentpay_json_write(&out, json_object_get_boolean(agentpay_protocol_member(
+								  options, "max_completion_tokens"))
 								  ? "\"max_completion_tokens\":"
 								  : "\"max_tokens\":");
 	snprintf(number, sizeof(number), "%d", request->max_output_tokens);
 	agentpay_json_write(&out, number);
-	write_options(&out, options);
-	format = member(options, "response_format");
-	write_response_format(&out, request,
-						  format == NULL ? "json_schema"
-										 : json_object_get_string(format));
+	/* temperature is 0 unless it is given */
+	if (!json_object_object_get_ex(options, "temperature", NULL))
+		agentpay_json_write(&out, ",\"temperature\":0");
+	agentpay_options_write(&out, rules, N_RULES, options);
+	format = agentpay_protocol_word(options, "response_format");
+	write_response_format(&out, request, format ? format : "json_schema");
 	agentpay_json_write(&out, "}");
 	json_object_put(options);
 
@@ -241,71 +100,65 @@ agentpay_openai_body(const AgentpayOpenaiRequest *request, size_t *len,
 	return body;
 }
 
-/* Appends the options that are sent; temperature is 0 unless it is given. */
-static void
-write_options(AgentpayJsonWriter *out, json_object *options)
-{
-	if (!json_object_object_get_ex(options, "temperature", NULL))
-		agentpay_json_write(out, ",\"temperature\":0");
-	for (size_t i = 0; i < N_OPTION_RULES; i++)
-	{
-		json_object *value = member(options, option_rules[i].name);
-
-		if (value == NULL || !option_rules[i].is_sent)
-			continue;
-		agentpay_json_write(out, ",\"");
-		agentpay_json_write(out, option_rules[i].name);
-		agentpay_json_write(out, "\":");
-		/* A number prints as it was written, a word needs no escape. */
-		agentpay_json_write(
-			out, json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN));
-	}
-}
+#define FORMAT ",\"response_format\":{\"type\":"
+#define FORMAT_OBJECT FORMAT "\"json_object\"}"
 
 /* The closed schema of the answer, unless the options ask for less. */
 static void
 write_response_format(AgentpayJsonWriter *out,
-					  const AgentpayOpenaiRequest *request, const char *format)
+					  const AgentpayProtocolRequest *request,
+					  const char *format)
 {
 	if (strcmp(format, "none") == 0)
 		return;
 	if (strcmp(format, "json_object") == 0)
 	{
-		agentpay_json_write(out,
-							",\"response_format\":{\"type\":\"json_object\"}");
+		agentpay_json_write(out, FORMAT_OBJECT);
 		return;
 	}
-	agentpay_json_write(
-		out,
-		",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{"
-		"\"name\":\"verdict\",\"strict\":true,\"schema\":{\"type\":\"object\","
-		"\"properties\":{\"verdict\":{\"type\":\"string\",\"enum\":[");
-	for (int i = 0; i < request->n_verdicts; i++)
-	{
-		agentpay_json_write(out, i > 0 ? "," : "");
-		agentpay_json_write_string(out, request->verdicts[i]);
-	}
-	agentpay_json_write(
-		out,
-		"]},\"confidence\":{\"type\":\"number\",\"description\":"
-		"\"from 0 to 1\"},\"reasons\":{\"type\":\"array\",\"description\":"
-		"\"at most 20 codes: letters, digits, underscores\",\"items\":"
-		"{\"type\":\"string\"}},\"score\":{\"type\":[\"number\",\"null\"],"
-		"\"description\":\"from 0 to 1, or null\"},\"explanation\":{\"type\":"
-		"[\"string\",\"null\"],\"description\":\"at most 500 characters\"}},"
-		"\"required\":[\"verdict\",\"confidence\",\"reasons\",\"score\","
-		"\"explanation\"],\"additionalProperties\":false}}}");
+	agentpay_json_write(out, FORMAT
+						"\"json_schema\",\"json_schema\":{\"name\":\"verdict\","
+						"\"strict\":true,\"schema\":");
+	agentpay_protocol_write_schema(out, request->verdicts, request->n_verdicts,
+								   true);
+	agentpay_json_write(out, "}}");
 }
 
-char *
-agentpay_openai_url(const char *base)
+/*
+ * json_object instead of a schema, then nothing.  What is looked for cannot
+ * stand in a text of the body: a quote there has a backslash before it.
+ */
+static char *
+plainer_body(const char *body, size_t *len)
 {
 	AgentpayJsonWriter out = {0};
+	const char *format = agentpay_protocol_find_text(body, *len, FORMAT);
+	bool any = format != NULL &&
+			   strncmp(format, FORMAT_OBJECT, strlen(FORMAT_OBJECT)) != 0;
+
+	if (format == NULL)
+		return NULL;
+	agentpay_json_write_bytes(&out, body, format - body);
+	agentpay_json_write(&out, any ? FORMAT_OBJECT "}" : "}");
+	*len = out.len;
+	return agentpay_json_write_finish(&out);
+}
+
+/*
+ * The URL of a base such as https://api.openai.com, …/v1 or …/v1/: …/v1 is
+ * added to a bare origin only, /chat/completions unless it is there.
+ */
+static char *
+write_url(const AgentpayProtocolAgent *agent, const char **problem)
+{
+	AgentpayJsonWriter out = {0};
+	const char *base = agent->endpoint;
 	const char *query = strchr(base, '?');
 	size_t len = query == NULL ? strlen(base) : (size_t) (query - base);
 	size_t suffix = strlen(COMPLETIONS);
 	const char *authority = strstr(base, "://");
 	const char *path;
+	char *url;
 
 	while (len > 0 && base[len - 1] == '/')
 		len--;
@@ -317,48 +170,24 @@ agentpay_openai_url(const char *base)
 		agentpay_json_write(&out, COMPLETIONS);
 	if (query != NULL)
 		agentpay_json_write(&out, query);
-	return agentpay_json_write_finish(&out);
+	url = agentpay_json_write_finish(&out);
+	if (url == NULL)
+		*problem = "out of memory";
+	return url;
 }
 
-int
-agentpay_openai_headers(const char *secret, const char *idempotency_key,
-						char *authorization, AgentpayHttpHeader *headers,
-						const char **problem)
+static bool
+write_headers(const AgentpayProtocolCall *call,
+			  AgentpayProtocolHeaders *headers, const char **problem)
 {
-	int n = 0;
-
-	headers[n++] = (AgentpayHttpHeader){"Content-Type", "application/json"};
-	headers[n++] = (AgentpayHttpHeader){"Accept", "application/json"};
-	if (idempotency_key != NULL)
-		headers[n++] = (AgentpayHttpHeader){"Idempotency-Key", idempotency_key};
-	if (secret != NULL)
-	{
-		size_t len = strlen(secret);
-
-		if (len == 0 || len > AGENTPAY_OPENAI_MAX_SECRET)
-		{
-			*problem = "the secret is empty or too long";
-			return -1;
-		}
-		for (size_t i = 0; i < len; i++)
-		{
-			if (secret[i] < 0x21 || secret[i] > 0x7e)
-			{
-				*problem = "the secret holds a blank or a control character";
-				return -1;
-			}
-		}
-		memcpy(authorization, "Bearer ", 7);
-		memcpy(authorization + 7, secret, len + 1);
-		headers[n++] = (AgentpayHttpHeader){"Authorization", authorization};
-	}
-	return n;
+	agentpay_protocol_common_headers(call, headers);
+	return agentpay_protocol_secret_header(call, "Authorization", headers,
+										   problem);
 }
 
-void
-agentpay_openai_answer(const char *body, size_t len,
-					   const char *const *verdicts, int n_verdicts,
-					   AgentpayAnswer *answer)
+static void
+read_answer(const AgentpayProtocolAgent *agent, const char *body, size_t len,
+			AgentpayAnswer *answer)
 {
 	json_object *envelope;
 	json_object *message;
@@ -373,11 +202,11 @@ agentpay_openai_answer(const char *body, size_t len,
 		return;
 	}
 	answer->status = AGENTPAY_ANSWER_SCHEMA;
-	answer->request_id = copy_text(envelope, "id");
-	answer->response_model = copy_text(envelope, "model");
+	answer->request_id = agentpay_protocol_copy_text(envelope, "id");
+	answer->response_model = agentpay_protocol_copy_text(envelope, "model");
 	read_usage(envelope, answer);
 	message = read_message(envelope, answer);
-	content = member(message, "content");
+	content = agentpay_protocol_member(message, "content");
 
 	if (answer->problem != NULL)
 		;
@@ -387,42 +216,22 @@ agentpay_openai_answer(const char *body, size_t len,
 		answer->status = AGENTPAY_ANSWER_TRUNCATED;
 		answer->problem = "the answer ends at max_output_tokens";
 	}
-	else if (member(message, "refusal") != NULL)
+	else if (agentpay_protocol_member(message, "refusal") != NULL)
 		answer->problem = "the agent refused to answer";
 	else if (!json_object_is_type(content, json_type_string))
 		answer->problem = "the message has no text";
 	else
 		agentpay_answer_read(answer, json_object_get_string(content),
 							 (size_t) json_object_get_string_len(content),
-							 verdicts, n_verdicts);
+							 agent->verdicts, agent->n_verdicts);
 	json_object_put(envelope);
-}
-
-/* A short printable text of the envelope, malloc'd; NULL when there is none. */
-static char *
-copy_text(json_object *parent, const char *name)
-{
-	json_object *value = member(parent, name);
-	const char *text;
-	char *copy;
-
-	if (!json_object_is_type(value, json_type_string))
-		return NULL;
-	text = json_object_get_string(value);
-	copy = strndup(text, 128);
-	for (char *at = copy; at != NULL && *at != '\0'; at++)
-	{
-		if (*at < 0x20 || *at > 0x7e)
-			*at = '?';
-	}
-	return copy;
 }
 
 /* The only choice's message; sets problem when there is not exactly one. */
 static json_object *
 read_message(json_object *envelope, AgentpayAnswer *answer)
 {
-	json_object *choices = member(envelope, "choices");
+	json_object *choices = agentpay_protocol_member(envelope, "choices");
 	json_object *choice;
 	json_object *message;
 
@@ -433,55 +242,60 @@ read_message(json_object *envelope, AgentpayAnswer *answer)
 		return NULL;
 	}
 	choice = json_object_array_get_idx(choices, 0);
-	answer->finish_reason = copy_text(choice, "finish_reason");
-	message = member(choice, "message");
+	answer->finish_reason = agentpay_protocol_copy_text(choice,
+														"finish_reason");
+	message = agentpay_protocol_member(choice, "message");
 	if (!json_object_is_type(message, json_type_object))
 		answer->problem = "the choice has no message";
 	return message;
 }
 
-/* A count of tokens; -1 when there is none or it is no integer. */
-static int64_t
-read_count(json_object *parent, const char *name)
-{
-	json_object *value = member(parent, name);
-
-	return json_object_is_type(value, json_type_int)
-			   ? json_object_get_int64(value)
-			   : -1;
-}
-
 static void
 read_usage(json_object *envelope, AgentpayAnswer *answer)
 {
-	json_object *usage = member(envelope, "usage");
-	json_object *details = member(usage, "prompt_tokens_details");
-	bool any_cached = member(details, "cached_tokens") != NULL;
+	json_object *usage = agentpay_protocol_member(envelope, "usage");
+	json_object *details = agentpay_protocol_member(usage,
+													"prompt_tokens_details");
+	bool any_cached = agentpay_protocol_member(details, "cached_tokens") !=
+					  NULL;
 
-	agentpay_answer_set_usage(answer, read_count(usage, "prompt_tokens"),
-							  any_cached ? read_count(details, "cached_tokens")
-										 : 0,
-							  read_count(usage, "completion_tokens"));
+	agentpay_answer_set_usage(
+		answer, agentpay_protocol_count(usage, "prompt_tokens"),
+		any_cached ? agentpay_protocol_count(details, "cached_tokens") : 0,
+		agentpay_protocol_count(usage, "completion_tokens"));
 }
 
-void
-agentpay_openai_error_code(const char *body, size_t len, char *code,
-						   size_t size)
+static void
+read_error_code(const char *body, size_t len, char *code, size_t size)
 {
 	static const char *const names[] = {"code", "type"};
 	const char *problem;
 	json_object *envelope =
 		agentpay_json_parse(body, len, AGENTPAY_JSON_MAX_DEPTH, &problem);
-	json_object *error = member(envelope, "error");
 
-	code[0] = '\0';
-	for (int i = 0; i < 2 && code[0] == '\0'; i++)
-	{
-		json_object *value = member(error, names[i]);
-
-		if (json_object_is_type(value, json_type_string) &&
-			is_word(json_object_get_string(value)))
-			snprintf(code, size, "%s", json_object_get_string(value));
-	}
+	agentpay_protocol_read_code(agentpay_protocol_member(envelope, "error"),
+								names, 2, code, size);
 	json_object_put(envelope);
 }
+
+/* Servers say in their own words what they do not know. */
+static bool
+refuses_structure(int http_status, const char *body, size_t len)
+{
+	return (http_status == 400 || http_status == 422) &&
+		   (agentpay_protocol_find_text(body, len, "response_format") ||
+			agentpay_protocol_find_text(body, len, "json_schema"));
+}
+
+const AgentpayProtocol agentpay_protocol_openai = {
+	.name = "openai",
+	.request_id_header = "x-request-id",
+	.check_options = check_options,
+	.body = write_body,
+	.plainer_body = plainer_body,
+	.url = write_url,
+	.headers = write_headers,
+	.answer = read_answer,
+	.error_code = read_error_code,
+	.refuses_structure = refuses_structure,
+};

@@ -14,12 +14,13 @@
 #include "utils/builtins.h"
 
 #include "agents/prompt.h"
-#include "agents/protocol_openai.h"
+#include "agents/protocol.h"
 
 #define ARG_TEXT(n) \
 	(PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n)))
 
-static char *openai_body(FunctionCallInfo fcinfo);
+static char *
+request_body(const AgentpayProtocol *protocol, FunctionCallInfo fcinfo);
 static int take_texts(ArrayType *array, char ***texts);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_request_body);
@@ -31,23 +32,21 @@ PG_FUNCTION_INFO_V1(agentpay_sql_request_body);
 Datum
 agentpay_sql_request_body(PG_FUNCTION_ARGS)
 {
-	char *protocol = ARG_TEXT(0);
-	char *body;
+	char *name = ARG_TEXT(0);
+	const AgentpayProtocol *protocol = agentpay_protocol_find(name);
 
-	if (protocol == NULL || strcmp(protocol, "builtin") == 0)
+	if (name == NULL || strcmp(name, "builtin") == 0)
 		PG_RETURN_NULL();
-	if (strcmp(protocol, "openai") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("protocol \"%s\" is not supported yet", protocol),
-				 errhint("Use protocol openai or builtin.")));
-	body = openai_body(fcinfo);
-	PG_RETURN_TEXT_P(cstring_to_text(body));
+	if (protocol == NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("protocol \"%s\" is not supported yet", name),
+						errhint("Use protocol openai or builtin.")));
+	PG_RETURN_TEXT_P(cstring_to_text(request_body(protocol, fcinfo)));
 }
 
 /* The body, palloc'd; what the pure rooms malloc is freed on every path. */
 static char *
-openai_body(FunctionCallInfo fcinfo)
+request_body(const AgentpayProtocol *protocol, FunctionCallInfo fcinfo)
 {
 	char *role = ARG_TEXT(1);
 	char *prompt = ARG_TEXT(2);
@@ -57,7 +56,7 @@ openai_body(FunctionCallInfo fcinfo)
 	int n_descriptions PG_USED_FOR_ASSERTS_ONLY =
 		take_texts(PG_GETARG_ARRAYTYPE_P(4), &descriptions);
 	char *fields = ARG_TEXT(5);
-	AgentpayOpenaiRequest request = {
+	AgentpayProtocolRequest request = {
 		.model = ARG_TEXT(6),
 		.verdicts = (const char *const *) names,
 		.n_verdicts = n_verdicts,
@@ -85,7 +84,7 @@ openai_body(FunctionCallInfo fcinfo)
 	{
 		request.system = system;
 		request.user = user;
-		body = agentpay_openai_body(&request, &len, &problem);
+		body = protocol->body(&request, &len, &problem);
 	}
 	if (body != NULL)
 		copy = MemoryContextAllocExtended(CurrentMemoryContext, len + 1,

@@ -17,6 +17,7 @@
 
 #include "agents/answer.h"
 #include "agents/http_client.h"
+#include "agents/protocol.h"
 
 /* Tasks handled by one transaction. */
 #define DISPATCHER_CLAIM_BATCH 500
@@ -40,14 +41,20 @@ typedef struct DispatcherAgent
 	/* how it is called, as of the last start */
 	bool known;
 	bool killed;
+	const AgentpayProtocol *protocol; /* NULL only before the first start */
+	MemoryContext settings;			  /* of what talk points to */
+	AgentpayProtocolAgent talk;		  /* how its answers are read */
 	char *url;
 	char *secret;		 /* NULL: none */
 	const char *problem; /* why it cannot be called; NULL: it can */
 	int timeout_ms;
 	int max_attempts;
 	int max_in_flight;
-	char **verdicts;
-	int n_verdicts;
+	int version;
+	/* how often its server refused the shape that was asked for */
+	int plainer;
+	int plainest;		 /* a body cannot be made plainer than so often */
+	int plainer_version; /* of the agent that plainer is about */
 } DispatcherAgent;
 
 typedef struct DispatcherTask
@@ -58,7 +65,8 @@ typedef struct DispatcherTask
 	TimestampTz created_at; /* by agentpay's clock */
 	TimestampTz run_after;	/* by the system's clock; 0: now */
 	int attempt;
-	char *body; /* from prepare to start */
+	char *body;	 /* from prepare to start */
+	int plainer; /* steps that its body was made plainer */
 	char idempotency_key[37];
 	char sha256[65];
 	TimestampTz called_at; /* by agentpay's clock; 0: not handed over */

@@ -19,7 +19,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "agents/protocol_openai.h"
 #include "control/kill_switch.h"
 #include "workers/dispatcher.h"
 #include "workers/worker.h"
@@ -50,11 +49,14 @@ typedef struct Record
 	bool locked;
 } Record;
 
-static void
-read_result(const AgentpayHttpResult *result, DispatcherAgent *agent,
-			AgentpayAnswer *answer, Reading *reading);
-static void read_body(const AgentpayHttpResult *result, DispatcherAgent *agent,
+static void read_result(const AgentpayHttpResult *result, DispatcherTask *task,
+						AgentpayAnswer *answer, Reading *reading);
+static void read_body(const AgentpayHttpResult *result, DispatcherTask *task,
 					  AgentpayAnswer *answer, Reading *reading);
+static bool ask_plainer(const AgentpayHttpResult *result, DispatcherTask *task);
+static const char *
+request_id(const DispatcherTask *task, const AgentpayHttpResult *result,
+		   const AgentpayAnswer *answer);
 static int backoff_ms(int attempt, int retry_after_ms);
 static void
 write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
@@ -80,7 +82,7 @@ dispatcher_collect(Dispatcher *d)
 		Reading reading = {0};
 
 		dlist_delete(&task->node);
-		read_result(&result, task->agent, &answer, &reading);
+		read_result(&result, task, &answer, &reading);
 		task->retry = reading.retryable &&
 					  task->attempt < task->agent->max_attempts;
 		if (task->retry)
@@ -95,14 +97,14 @@ dispatcher_collect(Dispatcher *d)
 
 /* What happened, as agent_calls and decisions say it. */
 static void
-read_result(const AgentpayHttpResult *result, DispatcherAgent *agent,
+read_result(const AgentpayHttpResult *result, DispatcherTask *task,
 			AgentpayAnswer *answer, Reading *reading)
 {
 	reading->error = result->problem;
 	switch (result->status)
 	{
 		case AGENTPAY_HTTP_OK:
-			read_body(result, agent, answer, reading);
+			read_body(result, task, answer, reading);
 			return;
 		case AGENTPAY_HTTP_KILLED:
 			reading->status = reading->failure = "killed";
@@ -133,17 +135,17 @@ read_result(const AgentpayHttpResult *result, DispatcherAgent *agent,
 
 /* A whole answer came. */
 static void
-read_body(const AgentpayHttpResult *result, DispatcherAgent *agent,
+read_body(const AgentpayHttpResult *result, DispatcherTask *task,
 		  AgentpayAnswer *answer, Reading *reading)
 {
+	const AgentpayProtocol *protocol = task->agent->protocol;
 	int status = result->http_status;
 	char code[65];
 
 	if (status == 200)
 	{
-		agentpay_openai_answer(result->body, result->body_len,
-							   (const char *const *) agent->verdicts,
-							   agent->n_verdicts, answer);
+		protocol->answer(&task->agent->talk, result->body, result->body_len,
+						 answer);
 		reading->status = agentpay_answer_status_name(answer->status);
 		if (answer->status != AGENTPAY_ANSWER_OK)
 			reading->failure = reading->status;
@@ -151,18 +153,37 @@ read_body(const AgentpayHttpResult *result, DispatcherAgent *agent,
 		reading->error = answer->problem ? answer->problem : "";
 		return;
 	}
-	agentpay_openai_error_code(result->body, result->body_len, code,
-							   sizeof(code));
+	protocol->error_code(result->body, result->body_len, code, sizeof(code));
 	snprintf(reading->buffer, sizeof(reading->buffer), "HTTP %d%s%s", status,
 			 code[0] ? ": " : "", code);
 	reading->error = reading->buffer;
 	reading->status = reading->failure = status == 429 ? "rate_limited"
 													   : "http_error";
-	reading->retryable = status == 429 || (status >= 500 && status <= 504);
+	reading->retryable = status == 429 || (status >= 500 && status <= 504) ||
+						 ask_plainer(result, task);
 	/* refused before any work, or perhaps not */
 	reading->charge = (status >= 300 && status < 500) || status == 503
 						  ? "none"
 						  : "bound";
+}
+
+/*
+ * Whether the call may be repeated with a plainer body, because the server
+ * refused the shape that was asked for.  Kept for the agent's next calls.
+ */
+static bool
+ask_plainer(const AgentpayHttpResult *result, DispatcherTask *task)
+{
+	DispatcherAgent *agent = task->agent;
+	const AgentpayProtocol *protocol = agent->protocol;
+
+	if (protocol->refuses_structure == NULL ||
+		task->plainer >= agent->plainest ||
+		!protocol->refuses_structure(result->http_status, result->body,
+									 result->body_len))
+		return false;
+	agent->plainer = Max(agent->plainer, task->plainer + 1);
+	return true;
 }
 
 static int
@@ -218,14 +239,25 @@ write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
 						 (task->called_at - task->created_at) / 1000.0);
 		if (result->http_status != 0)
 			appendStringInfo(json, ",\"http_status\":%d", result->http_status);
-		put_text(json, "request_id",
-				 answer != NULL && answer->request_id ? answer->request_id
-				 : result->request_id[0]			  ? result->request_id
-													  : NULL);
+		put_text(json, "request_id", request_id(task, result, answer));
 		write_answer(json, answer);
 	}
 	appendStringInfoChar(json, '}');
 	MemoryContextSwitchTo(old);
+}
+
+/* The provider's id of the request: of the body or the head; NULL: none. */
+static const char *
+request_id(const DispatcherTask *task, const AgentpayHttpResult *result,
+		   const AgentpayAnswer *answer)
+{
+	const char *head = result->request_id[0] ? result->request_id : NULL;
+	const char *body = answer != NULL ? answer->request_id : NULL;
+
+	if (body == NULL ||
+		(head != NULL && task->agent->protocol->request_id_from_header))
+		return head;
+	return body;
 }
 
 static void

@@ -21,7 +21,6 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "agents/protocol_openai.h"
 #include "base/clock.h"
 #include "base/settings.h"
 #include "control/kill_switch.h"
@@ -55,11 +54,15 @@ static void engage(void *arg);
 static void hand_over(void *arg);
 static ArrayType *busy_agents(Dispatcher *d);
 static void read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc);
+static void
+read_talk(AgentpayProtocolAgent *talk, HeapTuple row, TupleDesc desc);
+static char *copy_value(HeapTuple row, TupleDesc desc, int column);
 static void wipe_secret(DispatcherAgent *agent);
 static void forget_connection(DispatcherAgent *agent);
 static char *read_secret(const char *reference, const char **problem);
 static void start(Dispatcher *d, DispatcherTask *task);
 static const char *start_call(Dispatcher *d, DispatcherTask *task);
+static void make_plainer(Dispatcher *d, DispatcherTask *task);
 static void hash_body(DispatcherTask *task, size_t len);
 static void find_killed(void *arg);
 
@@ -324,43 +327,89 @@ static void
 read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 {
 	DispatcherAgent *agent = dispatcher_agent(d, SPI_getvalue(row, desc, 1));
-	char *endpoint = SPI_getvalue(row, desc, 3);
+	char *protocol = SPI_getvalue(row, desc, 2);
 	char *secret = SPI_getvalue(row, desc, 4);
 	bool isnull;
-	Datum verdicts;
 	MemoryContext old;
 
 	forget_connection(agent);
-	old = MemoryContextSwitchTo(d->context);
+	if (agent->settings == NULL)
+		agent->settings = AllocSetContextCreate(d->context,
+												"agentpay dispatcher agent",
+												ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(agent->settings);
+	agent->protocol = agentpay_protocol_find(protocol);
 	agent->timeout_ms = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
 	agent->max_attempts = DatumGetInt32(SPI_getbinval(row, desc, 6, &isnull));
 	agent->max_in_flight = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
-	verdicts = SPI_getbinval(row, desc, 8, &isnull);
-	if (!isnull)
-	{
-		Datum *values;
-
-		deconstruct_array(DatumGetArrayTypeP(verdicts), TEXTOID, -1, false,
-						  TYPALIGN_INT, &values, NULL, &agent->n_verdicts);
-		agent->verdicts = palloc(sizeof(char *) * Max(agent->n_verdicts, 1));
-		for (int i = 0; i < agent->n_verdicts; i++)
-			agent->verdicts[i] = TextDatumGetCString(values[i]);
-		pfree(values);
-	}
 	agent->killed = DatumGetBool(SPI_getbinval(row, desc, 9, &isnull));
-	if (endpoint != NULL)
+	agent->version = DatumGetInt32(SPI_getbinval(row, desc, 10, &isnull));
+	read_talk(&agent->talk, row, desc);
+	if (agent->protocol == NULL)
+		agent->problem = "its protocol is not supported";
+	else if (agent->talk.endpoint == NULL)
+		agent->problem = "the agent has no endpoint";
+	else
 	{
-		char *url = agentpay_openai_url(endpoint);
+		char *url = agent->protocol->url(&agent->talk, &agent->problem);
 
 		agent->url = url ? pstrdup(url) : NULL;
 		free(url);
 	}
-	if (agent->url == NULL)
-		agent->problem = "the agent has no endpoint";
 	if (secret != NULL)
 		agent->secret = read_secret(secret, &agent->problem);
+	if (agent->plainer_version != agent->version)
+	{
+		agent->plainer = 0;
+		agent->plainest = INT_MAX;
+	}
+	agent->plainer_version = agent->version;
 	agent->known = true;
 	MemoryContextSwitchTo(old);
+}
+
+/* Endpoint, model, options and vocabulary; copied to the current context. */
+static void
+read_talk(AgentpayProtocolAgent *talk, HeapTuple row, TupleDesc desc)
+{
+	bool isnull;
+	Datum verdicts = SPI_getbinval(row, desc, 8, &isnull);
+	Datum *values;
+
+	talk->endpoint = copy_value(row, desc, 3);
+	talk->model = copy_value(row, desc, 11);
+	talk->options = copy_value(row, desc, 12);
+	talk->default_verdict = copy_value(row, desc, 14);
+	talk->positive_verdict = copy_value(row, desc, 15);
+	if (!isnull)
+	{
+		char **names;
+		bool *positive;
+		int n;
+
+		deconstruct_array(DatumGetArrayTypeP(verdicts), TEXTOID, -1, false,
+						  TYPALIGN_INT, &values, NULL, &talk->n_verdicts);
+		names = palloc(sizeof(char *) * Max(talk->n_verdicts, 1));
+		for (int i = 0; i < talk->n_verdicts; i++)
+			names[i] = TextDatumGetCString(values[i]);
+		talk->verdicts = (const char *const *) names;
+		positive = palloc0(sizeof(bool) * Max(talk->n_verdicts, 1));
+		deconstruct_array(DatumGetArrayTypeP(
+							  SPI_getbinval(row, desc, 13, &isnull)),
+						  BOOLOID, 1, true, TYPALIGN_CHAR, &values, NULL, &n);
+		for (int i = 0; i < Min(n, talk->n_verdicts); i++)
+			positive[i] = DatumGetBool(values[i]);
+		talk->positive = positive;
+	}
+}
+
+/* A column's text, NULL for NULL, in the current context. */
+static char *
+copy_value(HeapTuple row, TupleDesc desc, int column)
+{
+	char *value = SPI_getvalue(row, desc, column);
+
+	return value ? pstrdup(value) : NULL;
 }
 
 /* It is read again for the next batch. */
@@ -378,15 +427,10 @@ static void
 forget_connection(DispatcherAgent *agent)
 {
 	wipe_secret(agent);
-	if (agent->url)
-		pfree(agent->url);
-	for (int i = 0; i < agent->n_verdicts; i++)
-		pfree(agent->verdicts[i]);
-	if (agent->verdicts)
-		pfree(agent->verdicts);
+	if (agent->settings)
+		MemoryContextReset(agent->settings);
+	memset(&agent->talk, 0, sizeof(agent->talk));
 	agent->url = NULL;
-	agent->verdicts = NULL;
-	agent->n_verdicts = 0;
 	agent->problem = NULL;
 }
 
@@ -394,7 +438,7 @@ forget_connection(DispatcherAgent *agent)
 static char *
 read_secret(const char *reference, const char **problem)
 {
-	char buffer[AGENTPAY_OPENAI_MAX_SECRET + 2];
+	char buffer[AGENTPAY_PROTOCOL_MAX_SECRET + 2];
 	size_t len = 0;
 	char *secret;
 
@@ -461,32 +505,39 @@ static const char *
 start_call(Dispatcher *d, DispatcherTask *task)
 {
 	DispatcherAgent *agent = task->agent;
-	char authorization[AGENTPAY_OPENAI_MAX_SECRET + 8];
-	AgentpayHttpHeader headers[AGENTPAY_OPENAI_HEADERS];
+	AgentpayProtocolHeaders headers;
 	const char *problem = NULL;
+	AgentpayProtocolCall call = {
+		.url = agent->url,
+		.options = agent->talk.options,
+		.secret = agent->secret,
+		.idempotency_key = task->idempotency_key,
+		.now = time(NULL),
+	};
 	AgentpayHttpRequest request = {
 		.url = agent->url,
-		.headers = headers,
-		.body = task->body,
-		.body_len = strlen(task->body),
+		.headers = headers.headers,
 		.timeout_ms = agent->timeout_ms,
 		.connect_timeout_ms = Min(agentpay_connect_timeout_ms,
 								  agent->timeout_ms),
 		.low_speed_bytes = LOW_SPEED_BYTES,
 		.low_speed_seconds = LOW_SPEED_SECONDS,
 		.response_limit_bytes = (size_t) agentpay_response_limit_kb * 1024,
+		.request_id_header = agent->protocol->request_id_header,
 		.user = task,
 	};
 
+	make_plainer(d, task);
+	call.body = request.body = task->body;
+	call.body_len = request.body_len = strlen(task->body);
 	hash_body(task, request.body_len);
-	request.n_headers = agentpay_openai_headers(agent->secret,
-												task->idempotency_key,
-												authorization, headers,
-												&problem);
-	if (request.n_headers >= 0)
+	if (agent->protocol->headers(&call, &headers, &problem))
+	{
+		request.n_headers = headers.n;
 		task->transfer = agentpay_http_client_start(d->client, &request,
 													&problem);
-	explicit_bzero(authorization, sizeof(authorization));
+	}
+	explicit_bzero(&headers, sizeof(headers));
 	pfree(task->body);
 	task->body = NULL;
 	if (task->transfer == NULL)
@@ -494,6 +545,33 @@ start_call(Dispatcher *d, DispatcherTask *task)
 	task->called_at = agentpay_clock_now();
 	task->in_flight_at_start = agentpay_http_client_in_flight(d->client);
 	return NULL;
+}
+
+/*
+ * Asks for the shape of the answer in the way that the agent's server is
+ * known to take.  The body gets no longer, so that its bound still holds.
+ */
+static void
+make_plainer(Dispatcher *d, DispatcherTask *task)
+{
+	DispatcherAgent *agent = task->agent;
+
+	task->plainer = 0;
+	while (task->plainer < agent->plainer)
+	{
+		size_t len = strlen(task->body);
+		char *body = agent->protocol->plainer_body(task->body, &len);
+
+		if (body == NULL)
+		{
+			agent->plainer = agent->plainest = task->plainer;
+			break;
+		}
+		pfree(task->body);
+		task->body = MemoryContextStrdup(d->context, body);
+		free(body);
+		task->plainer++;
+	}
 }
 
 /* Keeps the SHA-256 of the exact bytes that are sent, in hexadecimal. */

@@ -9,11 +9,12 @@
 #include <string.h>
 
 #include "agents/prompt.h"
-#include "agents/protocol_openai.h"
+#include "agents/protocol.h"
 #include "base/json.h"
 #include "base/json_writer.h"
 #include "tap.h"
 
+static const AgentpayProtocol *const openai = &agentpay_protocol_openai;
 static const char *const verdicts[] = {"approve", "review", "decline"};
 
 /* An envelope around the content, as providers send it. */
@@ -37,9 +38,10 @@ envelope(const char *content, const char *finish_reason, const char *usage)
 static AgentpayAnswer
 answer_to(const char *body, size_t len)
 {
+	AgentpayProtocolAgent agent = {.verdicts = verdicts, .n_verdicts = 3};
 	AgentpayAnswer answer;
 
-	agentpay_openai_answer(body, len, verdicts, 3, &answer);
+	openai->answer(&agent, body, len, &answer);
 	return answer;
 }
 
@@ -310,7 +312,9 @@ test_url(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
 	{
-		char *url = agentpay_openai_url(cases[i][0]);
+		AgentpayProtocolAgent agent = {.endpoint = cases[i][0]};
+		const char *problem = NULL;
+		char *url = openai->url(&agent, &problem);
 
 		check(strcmp(url, cases[i][1]) == 0, "%s becomes %s", cases[i][0], url);
 		free(url);
@@ -320,43 +324,42 @@ test_url(void)
 static void
 test_headers(void)
 {
-	AgentpayHttpHeader headers[AGENTPAY_OPENAI_HEADERS];
-	char authorization[AGENTPAY_OPENAI_MAX_SECRET + 8];
+	AgentpayProtocolHeaders to;
+	AgentpayProtocolCall call = {.secret = "sk-1", .idempotency_key = "key-1"};
 	const char *problem = NULL;
-	int n = agentpay_openai_headers("sk-1", "key-1", authorization, headers,
-									&problem);
+	bool good = openai->headers(&call, &to, &problem);
 
-	check(n == 4 && strcmp(headers[3].name, "Authorization") == 0 &&
-			  strcmp(headers[3].value, "Bearer sk-1") == 0,
+	check(good && to.n == 4 &&
+			  strcmp(to.headers[3].name, "Authorization") == 0 &&
+			  strcmp(to.headers[3].value, "Bearer sk-1") == 0,
 		  "a secret goes into Authorization");
-	check(strcmp(headers[2].name, "Idempotency-Key") == 0 &&
-			  strcmp(headers[2].value, "key-1") == 0,
+	check(strcmp(to.headers[2].name, "Idempotency-Key") == 0 &&
+			  strcmp(to.headers[2].value, "key-1") == 0,
 		  "the idempotency key has its header");
-	check(agentpay_openai_headers(NULL, NULL, authorization, headers,
-								  &problem) == 2,
+	call = (AgentpayProtocolCall){0};
+	check(openai->headers(&call, &to, &problem) && to.n == 2,
 		  "both may be missing");
-	check(agentpay_openai_headers("a\r\nX: y", NULL, authorization, headers,
-								  &problem) == -1,
+	call.secret = "a\r\nX: y";
+	check(!openai->headers(&call, &to, &problem),
 		  "a secret with a line break is refused");
-	check(agentpay_openai_headers("", NULL, authorization, headers, &problem) ==
-			  -1,
-		  "an empty secret is refused");
+	call.secret = "";
+	check(!openai->headers(&call, &to, &problem), "an empty secret is refused");
 }
 
 static void
 test_body(void)
 {
-	AgentpayOpenaiRequest request = {.model = "m\"1",
-									 .system = "rules",
-									 .user = "{\"memo\":\"a\\\"b\"}",
-									 .verdicts = verdicts,
-									 .n_verdicts = 3,
-									 .max_output_tokens = 256};
+	AgentpayProtocolRequest request = {.model = "m\"1",
+									   .system = "rules",
+									   .user = "{\"memo\":\"a\\\"b\"}",
+									   .verdicts = verdicts,
+									   .n_verdicts = 3,
+									   .max_output_tokens = 256};
 	const char *problem = NULL;
 	size_t len;
 	size_t again_len;
-	char *body = agentpay_openai_body(&request, &len, &problem);
-	char *again = agentpay_openai_body(&request, &again_len, &problem);
+	char *body = openai->body(&request, &len, &problem);
+	char *again = openai->body(&request, &again_len, &problem);
 	json_object *parsed = agentpay_json_parse(body, len, 64, &problem);
 
 	check(parsed != NULL, "the body is JSON by our own measure");
@@ -382,17 +385,17 @@ test_body(void)
 					  "\"max_completion_tokens\":true,"
 					  "\"reasoning_effort\":\"low\","
 					  "\"response_format\":\"none\"}";
-	body = agentpay_openai_body(&request, &len, &problem);
+	body = openai->body(&request, &len, &problem);
 	check(strstr(body, "\"max_completion_tokens\":256,\"temperature\":0.10,"
 					   "\"top_p\":1,\"seed\":7,\"reasoning_effort\":\"low\"}"),
 		  "options in a fixed order, as they were written");
 	free(body);
 	request.options = "{\"temperature\":null}";
-	body = agentpay_openai_body(&request, &len, &problem);
+	body = openai->body(&request, &len, &problem);
 	check(strstr(body, "temperature") == NULL, "temperature null: left out");
 	free(body);
 	request.options = "{\"messages\":[]}";
-	body = agentpay_openai_body(&request, &len, &problem);
+	body = openai->body(&request, &len, &problem);
 	check(body == NULL, "no body with an option that is not allowed");
 }
 
@@ -421,14 +424,12 @@ test_options(void)
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 	{
-		bool refused = agentpay_openai_check_options(bad[i], strlen(bad[i]),
-													 problem,
-													 sizeof(problem)) != NULL;
+		bool refused = openai->check_options(bad[i], strlen(bad[i]), problem,
+											 sizeof(problem)) != NULL;
 
 		check(refused, "%s: %s", bad[i], refused ? problem : "taken");
 	}
-	check(agentpay_openai_check_options("{}", 2, problem, sizeof(problem)) ==
-			  NULL,
+	check(openai->check_options("{}", 2, problem, sizeof(problem)) == NULL,
 		  "no option is fine");
 }
 
@@ -477,12 +478,12 @@ test_error_code(void)
 	const char *body = "{\"error\":{\"message\":\"key sk-1 is bad\","
 					   "\"type\":\"auth\",\"code\":\"invalid_api_key\"}}";
 
-	agentpay_openai_error_code(body, strlen(body), code, sizeof(code));
+	openai->error_code(body, strlen(body), code, sizeof(code));
 	check(strcmp(code, "invalid_api_key") == 0, "the code of an error");
 	body = "{\"error\":{\"type\":\"auth\",\"code\":\"with blanks\"}}";
-	agentpay_openai_error_code(body, strlen(body), code, sizeof(code));
+	openai->error_code(body, strlen(body), code, sizeof(code));
 	check(strcmp(code, "auth") == 0, "or its type");
-	agentpay_openai_error_code("<html>", 6, code, sizeof(code));
+	openai->error_code("<html>", 6, code, sizeof(code));
 	check(code[0] == '\0', "or nothing");
 }
 
