@@ -312,6 +312,18 @@ COMMENT ON TABLE agentpay.data_policies IS 'what may leave the database, and how
 COMMENT ON COLUMN agentpay.data_policies.options IS '{"keep_last":4} {"bounds":[10,100,1000]}';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.data_policies', '');
 
+CREATE TABLE agentpay.exchange_rates (
+	base text NOT NULL DEFAULT 'USD',
+	currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+	valid_from date NOT NULL,
+	rate numeric NOT NULL CHECK (rate > 0),
+	PRIMARY KEY (base, currency, valid_from));
+COMMENT ON TABLE agentpay.exchange_rates IS 'what a unit of a currency is worth, from a day on until the next row; makes base_amount of the decisions that come after it is written';
+COMMENT ON COLUMN agentpay.exchange_rates.base IS 'the base_currency of points';
+COMMENT ON COLUMN agentpay.exchange_rates.valid_from IS 'the first day, in the point''s time zone';
+COMMENT ON COLUMN agentpay.exchange_rates.rate IS 'base currency units per unit';
+SELECT pg_catalog.pg_extension_config_dump('agentpay.exchange_rates', '');
+
 -- ── control ─────────────────────────────────────────────────────────────────
 CREATE TABLE agentpay.budgets (
 	name text PRIMARY KEY,

@@ -54,6 +54,44 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_data_policies() FROM PUBLIC;
 
+-- ── exchange_rates ──────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_exchange_rates() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	example constant text := 'INSERT INTO agentpay.exchange_rates (base, currency, valid_from, rate) VALUES (''USD'', ''EUR'', ''2026-01-01'', 1.08);';
+	code text;
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN NEW;
+	END IF;
+	FOREACH code IN ARRAY ARRAY[NEW.base, NEW.currency] LOOP
+		IF code IS NULL OR code !~ '^[A-Z]{3}$' THEN
+			PERFORM agentpay._refuse('22023', format(
+					'not a currency code: %s',
+					coalesce(quote_literal(code), 'NULL')),
+				'A code has three capital letters (ISO 4217).',
+				example);
+		END IF;
+	END LOOP;
+	IF NEW.base = NEW.currency THEN
+		PERFORM agentpay._refuse('22023',
+			format('a rate from %s to itself', NEW.base),
+			'An amount in the base currency is its own base_amount.',
+			example);
+	ELSIF NEW.valid_from IS NULL OR NOT isfinite(NEW.valid_from) THEN
+		PERFORM agentpay._refuse('22008', 'valid_from must be a day',
+			'The rate holds from that day until the next row''s.',
+			example);
+	END IF;
+	-- far beyond any pair of currencies; an amount times it stays a number
+	PERFORM agentpay._check_range('rate', NEW.rate, 1e-12, 1e12,
+		'It is what one unit of currency is worth in the base currency, such as 1.08.');
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_exchange_rates() FROM PUBLIC;
+
 -- ── budgets ─────────────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._check_budget_target(b agentpay.budgets)
 	RETURNS void

@@ -504,6 +504,7 @@ BEGIN
 	  FROM pg_class c WHERE c.oid = d.table_name;
 	UPDATE agentpay.budgets SET name = name;
 	UPDATE agentpay.outcome_mappings SET network = network;
+	UPDATE agentpay.exchange_rates SET rate = rate;
 	UPDATE agentpay.agents a SET name = a.name
 	  FROM agentpay.decision_points p WHERE p.point = a.point AND p.enabled;
 END$$;

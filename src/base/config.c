@@ -34,18 +34,24 @@ static const char *const table_names[] = {
 /* Lists are read one by one, when they are asked for (scoring/lists.c). */
 static const char *const list_names[] = {"lists", "list_entries"};
 
+/* So are the rates of a currency (scoring/rates.c). */
+static const char *const rate_names[] = {"exchange_rates"};
+
 static Oid table_ids[lengthof(table_names)];
 static Oid list_ids[lengthof(list_names)];
+static Oid rate_ids[lengthof(rate_names)];
 
 static AgentpayConfig *current = NULL;
 static bool watching = false;
 static uint64 changes = 1;		 /* of the tables */
 static uint64 changes_read = 0;	 /* when current was read */
 static uint64 lists_changed = 1; /* generation of the lists */
+static uint64 rates_changed = 1; /* and of the exchange rates */
 
 static void load(void *arg);
 static void watch(void);
 static void note_change(Datum arg, Oid relid);
+static uint64 watched(const uint64 *changed, uint64 *seen);
 static bool has_oid(const Oid *ids, int count, Oid id);
 static int
 find_name(const void *first, int count, size_t size, const char *name);
@@ -110,15 +116,29 @@ agentpay_config_lists_generation(void)
 {
 	static uint64 seen = 0;
 
-	if (seen != lists_changed)
+	return watched(&lists_changed, &seen);
+}
+
+uint64
+agentpay_config_rates_generation(void)
+{
+	static uint64 seen = 0;
+
+	return watched(&rates_changed, &seen);
+}
+
+static uint64
+watched(const uint64 *changed, uint64 *seen)
+{
+	if (*seen != *changed)
 	{
-		uint64 now = lists_changed;
+		uint64 now = *changed;
 
 		/* the tables themselves may be new ones, or become it meanwhile */
 		watch();
-		seen = now;
+		*seen = now;
 	}
-	return seen;
+	return *seen;
 }
 
 const AgentpayPointConfig *
@@ -204,6 +224,8 @@ watch(void)
 		table_ids[i] = agentpay_relation(table_names[i]);
 	for (int i = 0; i < lengthof(list_names); i++)
 		list_ids[i] = agentpay_relation(list_names[i]);
+	for (int i = 0; i < lengthof(rate_names); i++)
+		rate_ids[i] = agentpay_relation(rate_names[i]);
 }
 
 /* Invalidation callback: relid InvalidOid means every relation. */
@@ -214,6 +236,8 @@ note_change(Datum arg, Oid relid)
 		changes++;
 	if (!OidIsValid(relid) || has_oid(list_ids, lengthof(list_ids), relid))
 		lists_changed++;
+	if (!OidIsValid(relid) || has_oid(rate_ids, lengthof(rate_ids), relid))
+		rates_changed++;
 }
 
 static bool

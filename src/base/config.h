@@ -209,6 +209,9 @@ extern void agentpay_config_unpin(AgentpayConfig *config);
 /* Rises whenever lists or list_entries may have changed. */
 extern uint64 agentpay_config_lists_generation(void);
 
+/* Rises whenever exchange_rates may have changed. */
+extern uint64 agentpay_config_rates_generation(void);
+
 /* NULL when there is none of that name. */
 extern const AgentpayPointConfig *
 agentpay_config_point(const AgentpayConfig *config, const char *name);

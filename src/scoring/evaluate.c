@@ -27,6 +27,7 @@
 #include "scoring/evaluate.h"
 #include "scoring/inputs.h"
 #include "scoring/models.h"
+#include "scoring/rates.h"
 
 /* Sampling draws from a million buckets: sample_percent has four digits. */
 #define BUCKETS 1000000
@@ -62,6 +63,7 @@ set_param(AgentpayPoint *point, int param, Datum value, bool isnull);
 static void occurred_body(void *arg);
 static void amount_body(void *arg);
 static void currency_body(void *arg);
+static void base_amount_body(void *arg);
 static void received_body(void *arg);
 static void note_lost_columns(AgentpayEvaluation *evaluation);
 static void read_features(AgentpayEvaluation *evaluation);
@@ -238,6 +240,7 @@ begin(AgentpayEvaluation *evaluation)
 	evaluation->occurred_at = evaluation->decided_at;
 	evaluation->amount = (Datum) 0;
 	evaluation->currency = (Datum) 0;
+	evaluation->base_amount = (Datum) 0;
 	evaluation->received = (Datum) 0;
 	evaluation->has_received = false;
 	evaluation->failed |= !agentpay_evaluate_step(evaluation,
@@ -249,6 +252,9 @@ begin(AgentpayEvaluation *evaluation)
 													  amount_body, evaluation);
 	(void) agentpay_evaluate_step(evaluation, "currency", currency_body,
 								  evaluation);
+	if (evaluation->amount != (Datum) 0 && evaluation->currency != (Datum) 0)
+		(void) agentpay_evaluate_step(evaluation, "base_amount",
+									  base_amount_body, evaluation);
 	note_lost_columns(evaluation);
 }
 
@@ -362,6 +368,32 @@ currency_body(void *arg)
 							   OidOutputFunctionCall(output, value)));
 	}
 	evaluation->currency = value;
+}
+
+/* The amount at the rate of its day; without a rate there is none. */
+static void
+base_amount_body(void *arg)
+{
+	AgentpayEvaluation *evaluation = arg;
+	const char *base = evaluation->point->config->base_currency;
+	char *currency = TextDatumGetCString(evaluation->currency);
+	Numeric rate;
+	DateADT day;
+
+	if (strcmp(currency, base) == 0)
+	{
+		evaluation->base_amount = evaluation->amount;
+		return;
+	}
+	/* in the point's time zone, which is the session's meanwhile */
+	day = DatumGetDateADT(
+		DirectFunctionCall1(timestamptz_date,
+							TimestampTzGetDatum(evaluation->occurred_at)));
+	rate = agentpay_rates_find(base, currency, day);
+	if (rate != NULL)
+		evaluation->base_amount = DirectFunctionCall2(numeric_mul,
+													  evaluation->amount,
+													  NumericGetDatum(rate));
 }
 
 /* The score in the type of the column that receives it. */

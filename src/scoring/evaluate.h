@@ -49,6 +49,7 @@ typedef struct AgentpayEvaluation
 	TimestampTz occurred_at;
 	Datum amount;	/* numeric; 0: none, as the next */
 	Datum currency; /* text */
+	Datum base_amount;
 	int verdict;
 	Numeric score;	/* NULL: mode first_match, or no rules */
 	Datum received; /* the score in its column's type, if it fits */

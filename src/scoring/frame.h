@@ -36,6 +36,7 @@ typedef struct AgentpayEntry
 	TimestampTz decided_at;
 	Datum amount; /* numeric, 0 for NULL, as those that follow */
 	Datum currency;
+	Datum base_amount;
 	Datum score;   /* numeric */
 	Datum reasons; /* text[] */
 	Datum inputs;  /* jsonb */

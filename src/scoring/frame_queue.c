@@ -44,6 +44,7 @@ enum
 	COL_PROPENSITY,
 	COL_AMOUNT,
 	COL_CURRENCY,
+	COL_BASE_AMOUNT,
 	COL_SCORE,
 	COL_REASONS,
 	COL_INPUTS,
@@ -115,6 +116,7 @@ agentpay_queue_push(AgentpayQueue *queue, const AgentpayEntry *entry)
 	values[COL_PROPENSITY] = Float4GetDatum(entry->assigned.propensity);
 	values[COL_AMOUNT] = entry->amount;
 	values[COL_CURRENCY] = entry->currency;
+	values[COL_BASE_AMOUNT] = entry->base_amount;
 	values[COL_SCORE] = entry->score;
 	values[COL_REASONS] = entry->reasons;
 	values[COL_INPUTS] = entry->inputs;
@@ -232,6 +234,7 @@ description(void)
 		[COL_PROPENSITY] = FLOAT4OID,
 		[COL_AMOUNT] = NUMERICOID,
 		[COL_CURRENCY] = TEXTOID,
+		[COL_BASE_AMOUNT] = NUMERICOID,
 		[COL_SCORE] = NUMERICOID,
 		[COL_REASONS] = TEXTARRAYOID,
 		[COL_INPUTS] = JSONBOID,
@@ -323,6 +326,7 @@ read_entry(AgentpayQueue *queue)
 		slot->tts_values[COL_PROPENSITY]);
 	head->amount = value_or_null(slot, COL_AMOUNT);
 	head->currency = value_or_null(slot, COL_CURRENCY);
+	head->base_amount = value_or_null(slot, COL_BASE_AMOUNT);
 	head->score = value_or_null(slot, COL_SCORE);
 	head->reasons = value_or_null(slot, COL_REASONS);
 	head->inputs = value_or_null(slot, COL_INPUTS);

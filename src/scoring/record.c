@@ -318,7 +318,6 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 				const AgentpayEntry *entry, Datum row_id, List *changed)
 {
 	const AgentpayPoint *point = &table->points[entry->point];
-	const AgentpayPointConfig *config = point->config;
 	const AgentpayRulesetConfig *ruleset =
 		point->rulesets[entry->ruleset].config;
 	bool in_shadow = entry->ruleset > 0;
@@ -335,10 +334,7 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 	values[AGENTPAY_DECISION_ROW_ID] = row_id;
 	values[AGENTPAY_DECISION_AMOUNT] = entry->amount;
 	values[AGENTPAY_DECISION_CURRENCY] = entry->currency;
-	if (entry->currency != (Datum) 0 &&
-		strcmp(TextDatumGetCString(entry->currency), config->base_currency) ==
-			0)
-		values[AGENTPAY_DECISION_BASE_AMOUNT] = entry->amount;
+	values[AGENTPAY_DECISION_BASE_AMOUNT] = entry->base_amount;
 	values[AGENTPAY_DECISION_KIND] = in_shadow ? constants.shadow_rules
 											   : constants.rules;
 	values[AGENTPAY_DECISION_AUTHORITY] = in_shadow ? constants.shadow

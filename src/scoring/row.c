@@ -159,6 +159,7 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	entry->decided_at = evaluation->decided_at;
 	entry->amount = evaluation->amount;
 	entry->currency = evaluation->currency;
+	entry->base_amount = evaluation->base_amount;
 	entry->assigned = assigned;
 	entry->score = PointerGetDatum(evaluation->score);
 	entry->reasons = reasons_array(evaluation->n_reasons, evaluation->reasons);

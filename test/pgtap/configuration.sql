@@ -22,6 +22,7 @@ INSERT INTO agentpay.allowed_endpoints (origin) VALUES ('https://t-nonsense.exam
 INSERT INTO agentpay.data_policies VALUES ('t_nonsense.payments', 'amount', 'financial', 'pass');
 INSERT INTO agentpay.budgets (name, period, cap_cost) VALUES ('t_nonsense', 'hour', 5);
 INSERT INTO agentpay.outcome_mappings VALUES ('t_nonsense', '1', 'fraud');
+INSERT INTO agentpay.exchange_rates VALUES ('XTS', 'XAU', '2026-01-01', 2);
 INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields, invoke_when, price_input_per_million, price_output_per_million)
 VALUES ('t_nonsense', 't_nonsense', 'openai', 'https://t-nonsense.example/v1', 'x', '{amount}', 'true', 1, 2);
 
@@ -38,6 +39,7 @@ SELECT type, value::jsonb FROM (VALUES
 	('integer[]', '{null,[],[null],[0],[101],"[50, 5]","[[1, 2], [3, 4]]"}'),
 	('regclass', '{null,"\"0\"","\"99999999\"","\"pg_class\"","\"agentpay.rules\"","\"pg_views\""}'),
 	('boolean', '{null}'),
+	('date', '{null,"\"infinity\"","\"-infinity\""}'),
 	('timestamp with time zone', '{null,"\"infinity\"","\"-infinity\""}')) AS v (type, nonsense_values),
 	unnest(replace(nonsense_values::text, '{null', '{"null"')::text[]) AS value;
 
@@ -55,6 +57,7 @@ UNION ALL SELECT 'allowed_endpoints', to_jsonb(x), 'origin' FROM agentpay.allowe
 UNION ALL SELECT 'agents', to_jsonb(x), 'name' FROM agentpay.agents x WHERE name = 't_nonsense'
 UNION ALL SELECT 'data_policies', to_jsonb(x), 'column_name' FROM agentpay.data_policies x WHERE table_name = 't_nonsense.payments'::regclass
 UNION ALL SELECT 'budgets', to_jsonb(x), 'name' FROM agentpay.budgets x WHERE name = 't_nonsense'
+UNION ALL SELECT 'exchange_rates', to_jsonb(x), 'valid_from' FROM agentpay.exchange_rates x WHERE base = 'XTS'
 UNION ALL SELECT 'outcome_mappings', to_jsonb(x), 'reason_code' FROM agentpay.outcome_mappings x WHERE network = 't_nonsense'
 UNION ALL SELECT 'kill_switches', to_jsonb(x), 'target' FROM agentpay.kill_switches x WHERE target = 't_nonsense' AND scope = 'agent';
 
@@ -80,7 +83,7 @@ SELECT r.* FROM valid v
   LATERAL pg_temp.try(format('INSERT INTO agentpay.%1$I SELECT * FROM jsonb_populate_record(NULL::agentpay.%1$I, $1)', v.name),
 	-- a row that is fine, but for this
 	v.valid_row || jsonb_build_object(v.key, CASE v.key WHEN 'version' THEN '3' WHEN 'origin' THEN '"https://b.example"'
-		WHEN 'column_name' THEN '"memo"' WHEN 'reason_code' THEN '"2"' ELSE '"fresh"' END::jsonb)
+		WHEN 'column_name' THEN '"memo"' WHEN 'reason_code' THEN '"2"' WHEN 'valid_from' THEN '"2026-02-01"' ELSE '"fresh"' END::jsonb)
 		|| CASE v.name WHEN 'verdicts' THEN '{"rank": 9}' WHEN 'decision_points' THEN '{"outcome_column": null, "score_column": null, "reasons_column": null}'
 		   ELSE '{}' END::jsonb || jsonb_build_object(a.attname, n.value),
 	NULL, ROW(v.name, 'INSERT', a.attname, n.value, NULL, NULL, NULL, NULL)::result) AS r;
