@@ -157,39 +157,3 @@ CREATE TYPE agentpay._task_end AS (
 	task_id bigint, created_at timestamptz, decision_id uuid, failure text,
 	verdict text, answer text, confidence real, score numeric, reasons text[],
 	cost numeric, latency_ms double precision, detail jsonb);
-
--- The one decision of each task: the agent's verdict, or, with a failure, the
--- rules verdict that stands.  Rows are gathered before they are appended: one
--- cannot make a partition of what is being read.
-CREATE FUNCTION agentpay._end_tasks(ends agentpay._task_end[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	rows agentpay.decisions[];
-BEGIN
-	SELECT array_agg(ROW(e.decision_id, agentpay._now(), t.point, t.row_id,
-			r.occurred_at, r.amount, r.currency, r.base_amount,
-			CASE WHEN e.failure IS NULL THEN 'agent' ELSE 'fallback' END,
-			CASE WHEN agentpay._is_live(t, a, r) THEN 'live' ELSE 'shadow' END,
-			CASE WHEN e.failure IS NULL THEN e.verdict ELSE r.verdict END,
-			e.answer, r.assignment, t.repeat_no, r.propensity,
-			CASE WHEN e.failure IS NULL THEN e.score ELSE r.score END,
-			CASE WHEN e.failure IS NULL THEN coalesce(e.reasons, '{}')
-				 ELSE r.reasons END,
-			CASE WHEN e.failure IS NOT NULL THEN r.ruleset_version END,
-			t.agent, t.agent_version, e.confidence, e.failure, NULL,
-			coalesce(e.cost, 0), e.latency_ms, NULL,
-			jsonb_build_object('task_id', t.task_id)
-				|| coalesce(e.detail, '{}'), NULL, NULL,
-			NULL)::agentpay.decisions)
-	  INTO rows
-	  FROM unnest(ends) AS e
-	  JOIN agentpay._tasks t
-		ON t.task_id = e.task_id AND t.created_at = e.created_at
-	  JOIN agentpay.decisions r
-		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
-	  LEFT JOIN agentpay.agents a ON a.name = t.agent;
-	PERFORM agentpay._append(d) FROM unnest(rows) AS d;
-END$$;
-REVOKE ALL ON FUNCTION agentpay._end_tasks(agentpay._task_end[]) FROM PUBLIC;
