@@ -510,13 +510,13 @@ SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
 			   count(*) FILTER (WHERE c.status = 'ok'
 					AND c.decision_id = d.decision_id
 					AND d.valid_answer IS NOT NULL) AS decisions
-		  FROM agentpay.agent_calls c
+		  FROM agentpay._charged_calls c
 		  LEFT JOIN agentpay._task_decisions d
 			ON d.task_id = c.task_id AND d.row_id = c.row_id
 			   AND d.agent IS NOT DISTINCT FROM c.agent
 		 GROUP BY 1, 2, 3, 4) AS h;
 REVOKE ALL ON agentpay.agent_cost FROM PUBLIC;
-COMMENT ON VIEW agentpay.agent_cost IS 'what agents charged, hour by hour, in USD: failures, retries and repeats included, uncertain calls at their bound';
+COMMENT ON VIEW agentpay.agent_cost IS 'what agents charged, hour by hour, in USD: failures, retries and repeats included, uncertain calls at their bound until reconcile_hold() says what they cost';
 COMMENT ON COLUMN agentpay.agent_cost.hour IS 'in which the call started';
 COMMENT ON COLUMN agentpay.agent_cost.authority IS 'live, or shadow: of the decision that the call worked for; shadow while there is none';
 COMMENT ON COLUMN agentpay.agent_cost.failed_calls IS 'calls whose status is not ok; they may cost all the same';
@@ -540,7 +540,7 @@ WITH asked AS (
 		ON d.task_id = t.task_id AND d.row_id = t.row_id
 		   AND d.agent IS NOT DISTINCT FROM t.agent
 	  LEFT JOIN (SELECT task_id, agent, count(*) AS calls, sum(cost) AS cost
-				   FROM agentpay.agent_calls GROUP BY 1, 2) AS c
+				   FROM agentpay._charged_calls GROUP BY 1, 2) AS c
 		ON c.task_id = t.task_id AND c.agent IS NOT DISTINCT FROM t.agent
 	 GROUP BY 1, 2, 3, 4),
 paid AS (

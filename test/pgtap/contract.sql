@@ -487,6 +487,9 @@ INSERT INTO functions VALUES
 	'agent text, row_id "any"',
 	'TABLE(invoked boolean, why text, request jsonb, withheld text[], upper_bound_cost numeric)', 'stable'),
 	-- a trigger: interface.sql has none for disputes of one's own table
+	('reconcile_hold',
+	'hold_id bigint, true_cost numeric, reason text',
+	'void', 'volatile'),
 	('record_dispute',
 	'',
 	'trigger', 'volatile'),
