@@ -100,7 +100,7 @@ SELECT pg_catalog.pg_extension_config_dump('agentpay.decision_points', '');
 CREATE TABLE agentpay._draw_salts (
 	point text PRIMARY KEY,
 	salt bytea NOT NULL CHECK (octet_length(salt) = 32));
-COMMENT ON TABLE agentpay._draw_salts IS 'keys of the hash that draws rows for explore_percent and audit_sample_percent: who knows one can tell which row ids are drawn';
+COMMENT ON TABLE agentpay._draw_salts IS 'keys of the hash that draws rows for explore_percent, audit_sample_percent and repeat_percent: who knows one can tell which row ids are drawn';
 SELECT pg_catalog.pg_extension_config_dump('agentpay._draw_salts', '');
 
 CREATE TABLE agentpay.verdicts (
@@ -294,7 +294,8 @@ COMMENT ON COLUMN agentpay.agents.price_input_per_million IS 'USD per million to
 COMMENT ON COLUMN agentpay.agents.price_cached_input_per_million IS 'NULL: as input';
 COMMENT ON COLUMN agentpay.agents.price_per_call IS 'USD; required for http; NULL elsewhere: 0';
 COMMENT ON COLUMN agentpay.agents.holdout_percent IS 'rows that stay under rules at every stage: the control group';
-COMMENT ON COLUMN agentpay.agents.repeat_percent IS 'asked again, for inference_variance';
+COMMENT ON COLUMN agentpay.agents.repeat_percent IS 'of the rows that it is asked about, those that it is asked about again, for inference_variance';
+COMMENT ON COLUMN agentpay.agents.repeats IS 'how often such a row is asked about in all, the first time included; below 5 it is not in inference_variance';
 COMMENT ON COLUMN agentpay.agents.processor IS '{"name","region","dpa_ref","retention"}: the record of who processes the data';
 COMMENT ON COLUMN agentpay.agents.escalate_to IS 'a dearer agent of the same point; no cycle';
 COMMENT ON COLUMN agentpay.agents.options IS 'the protocol''s own: temperature, region, answer_paths; builtin: thresholds';

@@ -618,6 +618,19 @@ END$$;
 REVOKE ALL ON FUNCTION
 	agentpay._check_point_settings(agentpay.decision_points) FROM PUBLIC;
 
+-- What a point draws by, once it draws; from PostgreSQL's strong random numbers:
+-- 2 × 122 bits.
+CREATE FUNCTION agentpay._salt_draws(point text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	INSERT INTO agentpay._draw_salts
+	VALUES (point, uuid_send(gen_random_uuid())
+				   || uuid_send(gen_random_uuid()))
+		ON CONFLICT DO NOTHING
+$$;
+REVOKE ALL ON FUNCTION agentpay._salt_draws(text) FROM PUBLIC;
+
 CREATE FUNCTION agentpay._check_decision_points() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
@@ -648,11 +661,7 @@ BEGIN
 				   NEW.table_name::text, NEW.point || '_2'));
 	END IF;
 	IF NEW.explore_percent > 0 OR NEW.audit_sample_percent > 0 THEN
-		-- from PostgreSQL's strong random numbers: 2 × 122 bits
-		INSERT INTO agentpay._draw_salts
-		VALUES (NEW.point, uuid_send(gen_random_uuid())
-						   || uuid_send(gen_random_uuid()))
-			ON CONFLICT DO NOTHING;
+		PERFORM agentpay._salt_draws(NEW.point);
 	END IF;
 	-- a detached point may outlive its table
 	IF NEW.enabled THEN

@@ -98,9 +98,6 @@ BEGIN
 	ELSIF a.holdout_percent <> 0 THEN
 		PERFORM agentpay._refuse_later('a holdout',
 			format(mend, 'holdout_percent = 0'));
-	ELSIF a.repeat_percent <> 0 THEN
-		PERFORM agentpay._refuse_later('asking again',
-			format(mend, 'repeat_percent = 0'));
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_agent_later(agentpay.agents, text)
@@ -353,6 +350,13 @@ BEGIN
 		 0, 1e6, 1),
 		('price_per_call', a.price_per_call, 0, 1e6, 0))
 			AS n (what, value, low, high, example);
+	IF a.protocol = 'builtin' AND a.repeat_percent > 0 THEN
+		PERFORM agentpay._refuse('23514', format(
+				'agent "%s" is built in: asking it again tells nothing',
+				a.name),
+			'A model inside the database gives the same row the same answer each time.',
+			format(mend, 'repeat_percent = 0'));
+	END IF;
 	IF a.protocol = 'openai' AND (a.price_input_per_million IS NULL
 								  OR a.price_output_per_million IS NULL) THEN
 		PERFORM agentpay._refuse('23514',
@@ -579,6 +583,9 @@ BEGIN
 		RETURN NEW;
 	END IF;
 	PERFORM agentpay._check_agent(NEW);
+	IF NEW.repeat_percent > 0 THEN
+		PERFORM agentpay._salt_draws(NEW.point);
+	END IF;
 	IF NEW.escalate_to IS DISTINCT FROM OLD.escalate_to
 	   AND NEW.escalate_to IS NOT NULL THEN
 		RAISE WARNING 'agent "%" does not escalate yet', NEW.name

@@ -259,8 +259,11 @@ AS $$
 			d.agent_version, v.definition ->> 'protocol',
 			v.definition ->> 'model')),
 		(2, 'answer', coalesce(d.answer, CASE d.kind WHEN 'agent'
-			THEN d.verdict ELSE 'none' END), CASE d.authority
-			WHEN 'shadow' THEN 'shadow: recorded only' ELSE 'live' END),
+			THEN d.verdict ELSE 'none' END), CASE
+			WHEN d.repeat_no > 0
+			THEN format('asked again, repeat %s: recorded only', d.repeat_no)
+			WHEN d.authority = 'shadow' THEN 'shadow: recorded only'
+			ELSE 'live' END),
 		(3, 'confidence', d.confidence::text,
 			'needed: ' || (v.definition ->> 'min_confidence')),
 		(4, 'reasons', nullif(array_to_string(d.reasons, ', '), ''),
@@ -405,9 +408,7 @@ AS $$
 	SELECT t.* FROM agentpay._tasks t
 	 WHERE t.xid = r.xid AND t.decision_id = r.decision_id
 	   AND t.created_at = r.decided_at
-	   AND NOT EXISTS (SELECT FROM agentpay._task_decisions e
-						WHERE e.point = t.point AND e.row_id = t.row_id
-						  AND e.agent = t.agent AND e.task_id = t.task_id)
+	   AND NOT EXISTS (SELECT FROM agentpay._ending(t))
 	 ORDER BY t.task_id
 $$;
 REVOKE ALL ON FUNCTION agentpay._open_tasks_of(agentpay.decisions)

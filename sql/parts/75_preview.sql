@@ -107,7 +107,10 @@ BEGIN
 				  ELSE 'does not hold' END, a.invoke_when)
 		|| CASE WHEN holds AND a.sample_percent < 100
 				THEN format('; then %s %% of such rows are drawn',
-							trim_scale(a.sample_percent)) ELSE '' END;
+							trim_scale(a.sample_percent)) ELSE '' END
+		|| CASE WHEN holds AND a.repeat_percent > 0
+				THEN format('; %s %% of those asked about are asked %s times in all',
+							trim_scale(a.repeat_percent), a.repeats) ELSE '' END;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._preview_reason(agentpay.agents,
 	agentpay.decision_points, agentpay.decisions) FROM PUBLIC;

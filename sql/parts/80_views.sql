@@ -122,7 +122,8 @@ SELECT (d.detail ->> 'task_id')::bigint AS task_id,
 REVOKE ALL ON agentpay._task_decisions FROM PUBLIC;
 COMMENT ON VIEW agentpay._task_decisions IS 'the decision that ended each task';
 
--- One row per unit of METRICS: (point, row_id, agent_version), first task only.
+-- One row per unit of METRICS: (point, row_id, agent_version), first task only,
+-- and never one of those that ask again.
 CREATE VIEW agentpay._answers AS
 SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
 	   r.propensity, r.assignment, r.verdict AS given,
@@ -140,9 +141,10 @@ SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
   LEFT JOIN agentpay._task_decisions d
 	ON d.task_id = t.task_id AND d.row_id = t.row_id
 	   AND d.agent IS NOT DISTINCT FROM t.agent
- WHERE NOT EXISTS (
+ WHERE t.repeat_no = 0
+   AND NOT EXISTS (
 	SELECT FROM agentpay._tasks e
-	 WHERE e.row_id = t.row_id AND e.point IS NOT DISTINCT FROM t.point
+	 WHERE e.repeat_no = 0 AND e.row_id = t.row_id AND e.point IS NOT DISTINCT FROM t.point
 	   AND e.agent IS NOT DISTINCT FROM t.agent
 	   AND e.agent_version IS NOT DISTINCT FROM t.agent_version
 	   AND e.task_id < t.task_id);
@@ -494,6 +496,17 @@ COMMENT ON COLUMN agentpay.label_coverage.mature IS 'older than the point''s lab
 COMMENT ON COLUMN agentpay.label_coverage.share IS 'of the mature ones, those with a label';
 COMMENT ON COLUMN agentpay.label_coverage.sources IS 'labelled, by the source of the latest label';
 
+-- Tasks that ask again, and the one whose answer counts.
+CREATE VIEW agentpay._repeat_tasks AS
+SELECT r.task_id, r.created_at, r.point, r.row_id, r.agent, r.agent_version,
+	   f.task_id AS first_id
+  FROM agentpay._tasks r
+  JOIN agentpay._tasks f
+	ON f.decision_id = r.decision_id AND f.repeat_no = 0
+	   AND f.agent IS NOT DISTINCT FROM r.agent
+ WHERE r.repeat_no > 0;
+REVOKE ALL ON agentpay._repeat_tasks FROM PUBLIC;
+
 -- ── agent_cost ──────────────────────────────────────────────────────────────
 CREATE VIEW agentpay.agent_cost AS
 SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
@@ -511,14 +524,16 @@ SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
 					AND c.decision_id = d.decision_id
 					AND d.valid_answer IS NOT NULL) AS decisions
 		  FROM agentpay._charged_calls c
+		  LEFT JOIN agentpay._repeat_tasks r ON r.task_id = c.task_id
 		  LEFT JOIN agentpay._task_decisions d
-			ON d.task_id = c.task_id AND d.row_id = c.row_id
+			ON d.task_id = coalesce(r.first_id, c.task_id)
+			   AND d.row_id = c.row_id
 			   AND d.agent IS NOT DISTINCT FROM c.agent
 		 GROUP BY 1, 2, 3, 4) AS h;
 REVOKE ALL ON agentpay.agent_cost FROM PUBLIC;
 COMMENT ON VIEW agentpay.agent_cost IS 'what agents charged, hour by hour, in USD: failures, retries and repeats included, uncertain calls at their bound until reconcile_hold() says what they cost';
 COMMENT ON COLUMN agentpay.agent_cost.hour IS 'in which the call started';
-COMMENT ON COLUMN agentpay.agent_cost.authority IS 'live, or shadow: of the decision that the call worked for; shadow while there is none';
+COMMENT ON COLUMN agentpay.agent_cost.authority IS 'live, or shadow: of the decision that the call worked for, of a repeat that of the first answer; shadow while there is none';
 COMMENT ON COLUMN agentpay.agent_cost.failed_calls IS 'calls whose status is not ok; they may cost all the same';
 COMMENT ON COLUMN agentpay.agent_cost.cost IS 'USD, exact';
 COMMENT ON COLUMN agentpay.agent_cost.decisions IS 'valid first answers, in the hour of the call that brought them';
@@ -527,12 +542,15 @@ COMMENT ON COLUMN agentpay.agent_cost.share IS 'of what all agents charged in th
 
 -- ── cost_per_million ────────────────────────────────────────────────────────
 -- A day is the UTC day on which the payment was committed: its calls count
--- there, even when they started after midnight.
+-- there, even when they started after midnight.  What only asks again is an
+-- evaluation: invoked counts the rows, once each.
 CREATE VIEW agentpay.cost_per_million AS
 WITH asked AS (
-	SELECT t.point, t.agent, coalesce(d.authority, 'shadow') AS authority,
+	SELECT t.point, t.agent,
+		   CASE WHEN t.repeat_no > 0 THEN 'evaluation'
+				ELSE coalesce(d.authority, 'shadow') END AS authority,
 		   (t.created_at AT TIME ZONE 'UTC')::date AS day,
-		   count(*) AS invoked,
+		   count(*) FILTER (WHERE t.repeat_no <= 1) AS invoked,
 		   sum(coalesce(c.calls, 0)) AS calls,
 		   sum(coalesce(c.cost, 0)) AS cost
 	  FROM agentpay._tasks t
@@ -574,9 +592,9 @@ SELECT f.point, f.agent, f.authority, f.payments,
 		 GROUP BY 1, 2, 3) AS f;
 REVOKE ALL ON agentpay.cost_per_million FROM PUBLIC;
 COMMENT ON VIEW agentpay.cost_per_million IS 'USD that an agent costs per million committed payments of its point = invoked_share × calls_per_invocation × cost_per_call × 1,000,000';
-COMMENT ON COLUMN agentpay.cost_per_million.authority IS 'live and shadow apart; shadow while a task is open';
+COMMENT ON COLUMN agentpay.cost_per_million.authority IS 'live, shadow and evaluation apart; evaluation: rows that were asked about again; shadow while a task is open';
 COMMENT ON COLUMN agentpay.cost_per_million.payments IS 'all committed payments of the point, asked about or not';
-COMMENT ON COLUMN agentpay.cost_per_million.calls_per_invocation IS 'retries make it more than 1, refusals (budget, kill) less';
+COMMENT ON COLUMN agentpay.cost_per_million.calls_per_invocation IS 'retries and repeats make it more than 1, refusals (budget, kill) less';
 COMMENT ON COLUMN agentpay.cost_per_million.cost_per_call IS 'failed calls included';
 COMMENT ON COLUMN agentpay.cost_per_million.invoked_share IS 'of the payments, those that the agent was asked about';
 COMMENT ON COLUMN agentpay.cost_per_million.cost_per_million_low IS '95 % interval by resampling days (Efron 1979); NULL with fewer than two days';

@@ -114,6 +114,8 @@ typedef struct AgentpayAgentConfig
 	char *model; /* builtin: a name in models */
 	char *invoke_when;
 	double sample_percent;
+	double repeat_percent; /* 0: nobody is asked again */
+	int repeats;		   /* how often a row is asked, the first included */
 	int n_fields; /* columns and features that are sent */
 	char **fields;
 } AgentpayAgentConfig;

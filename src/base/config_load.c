@@ -416,7 +416,8 @@ load_agents(Rows *rows)
 {
 	query(rows, "SELECT a.point, a.name, v.version::int8,"
 				" a.protocol = 'builtin', coalesce(a.model, ''), a.invoke_when,"
-				" a.sample_percent, a.fields"
+				" a.sample_percent, a.fields, a.repeat_percent::float8,"
+				" a.repeats::int8"
 				"  FROM agentpay.agents a"
 				" CROSS JOIN LATERAL (SELECT max(x.version) AS version"
 				"	FROM agentpay.agent_versions x WHERE x.agent = a.name) AS v"
@@ -440,6 +441,8 @@ load_agents(Rows *rows)
 		agent->invoke_when = text_at(rows, 6);
 		agent->sample_percent = double_of(NumericGetDatum(numeric_at(rows, 7)));
 		agent->fields = texts_at(rows, 8, &agent->n_fields);
+		agent->repeat_percent = float_at(rows, 9);
+		agent->repeats = (int) int_at(rows, 10);
 	}
 }
 

@@ -1,12 +1,15 @@
 /*-------------------------------------------------------------------------
  * draw.c
- *		Whose label is to be learned: the draw, and its probability.
+ *		Whose label is to be learned, and who is asked again: the draws, and
+ *		their probability.
  *
  * Pure: no PostgreSQL, no state, no locks.
  *-------------------------------------------------------------------------
  */
 #include "scoring/draw.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/evp.h>
@@ -31,6 +34,26 @@ agentpay_draw(const void *salt, size_t salt_size, const char *row_id,
 	draw->explore = big_endian(code);
 	draw->audit = big_endian(code + 8);
 	return true;
+}
+
+bool
+agentpay_draw_repeat(const void *salt, size_t salt_size, const char *agent,
+					 const char *row_id, uint64_t *number)
+{
+	const char *form = "repeat\n%s\n%s";
+	size_t size = strlen(form) + strlen(agent) + strlen(row_id);
+	char *text = malloc(size);
+	AgentpayDraw draw;
+	bool drawn;
+
+	if (text == NULL)
+		return false;
+	snprintf(text, size, form, agent, row_id);
+	drawn = agentpay_draw(salt, salt_size, text, &draw);
+	free(text);
+	if (drawn)
+		*number = draw.explore;
+	return drawn;
 }
 
 static uint64_t

@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  * draw.h
- *		Whose label is to be learned: the draw, and its probability.
+ *		Whose label is to be learned, and who is asked again: the draws, and
+ *		their probability.
  *
  * Pure: libc and libcrypto only, no state, so it is unit-tested outside a
  * server.
@@ -44,6 +45,15 @@ typedef struct AgentpayDraw
  */
 extern bool agentpay_draw(const void *salt, size_t salt_size,
 						  const char *row_id, AgentpayDraw *draw);
+
+/*
+ * The number of an agent and a row id under a salt: the first eight bytes of
+ * HMAC-SHA-256 of "repeat", the agent's name and the row id, a line each.
+ * False: libcrypto failed, or there is no memory.
+ */
+extern bool
+agentpay_draw_repeat(const void *salt, size_t salt_size, const char *agent,
+					 const char *row_id, uint64_t *number);
 
 /* Whether a number is among the lowest percent of all; 100: always. */
 extern bool agentpay_draw_below(uint64_t number, double percent);

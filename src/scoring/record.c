@@ -67,6 +67,9 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 static void append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 						 const AgentpayEntry *entry, Datum row_id,
 						 const pg_uuid_t *decision_id);
+static int
+times_asked(const AgentpayPointConfig *point, const AgentpayAgentConfig *agent,
+			Datum row_id);
 static void prepare_constants(void);
 
 PG_FUNCTION_INFO_V1(agentpay_record_row);
@@ -379,8 +382,8 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 }
 
 /*
- * One task for each agent that is asked.  The appender of tasks wakes the
- * dispatcher at commit.
+ * One task for each agent that is asked, and one for each time that it is
+ * asked again.  The appender of tasks wakes the dispatcher at commit.
  */
 static void
 append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
@@ -395,13 +398,10 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		const AgentpayAgentConfig *agent = point->agents[i].config;
 		Datum values[AGENTPAY_TASK_COLUMNS] = {0};
 		bool nulls[AGENTPAY_TASK_COLUMNS] = {false};
-		pg_uuid_t idempotency_key;
+		int times;
 
 		if (!VARDATA_ANY(asked)[i])
 			continue;
-		agentpay_uuid_v7(entry->decided_at, &idempotency_key);
-		values[AGENTPAY_TASK_ID] = Int64GetDatum(
-			nextval_internal(sequence, false));
 		values[AGENTPAY_TASK_CREATED_AT] = TimestampTzGetDatum(
 			entry->decided_at);
 		values[AGENTPAY_TASK_POINT] = point->name;
@@ -410,13 +410,43 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		values[AGENTPAY_TASK_AGENT] = CStringGetTextDatum(agent->name);
 		values[AGENTPAY_TASK_AGENT_VERSION] = Int32GetDatum(agent->version);
 		nulls[AGENTPAY_TASK_DECIDE_BY] = true; /* position post_auth */
-		values[AGENTPAY_TASK_IDEMPOTENCY_KEY] = UUIDPGetDatum(&idempotency_key);
-		values[AGENTPAY_TASK_REPEAT_NO] = Int32GetDatum(0);
 		nulls[AGENTPAY_TASK_ESCALATED_FROM] = true;
 		nulls[AGENTPAY_TASK_XID] = true; /* the appender's */
-		agentpay_frame_append(frame, AGENTPAY_LOG_TASKS, entry->decided_at,
-							  values, nulls);
+		times = times_asked(point->config, agent, row_id);
+		for (int repeat_no = 0; repeat_no < times; repeat_no++)
+		{
+			pg_uuid_t idempotency_key;
+
+			/* each its own, or the provider gives the first answer again */
+			agentpay_uuid_v7(entry->decided_at, &idempotency_key);
+			values[AGENTPAY_TASK_ID] = Int64GetDatum(
+				nextval_internal(sequence, false));
+			values[AGENTPAY_TASK_IDEMPOTENCY_KEY] = UUIDPGetDatum(
+				&idempotency_key);
+			values[AGENTPAY_TASK_REPEAT_NO] = Int32GetDatum(repeat_no);
+			agentpay_frame_append(frame, AGENTPAY_LOG_TASKS, entry->decided_at,
+								  values, nulls);
+		}
 	}
+}
+
+/*
+ * How often an agent is asked about the row: the same whenever it is inserted.
+ * Without a salt, or where libcrypto fails, nobody is asked again.
+ */
+static int
+times_asked(const AgentpayPointConfig *point, const AgentpayAgentConfig *agent,
+			Datum row_id)
+{
+	uint64 number;
+
+	if (agent->repeat_percent <= 0 || point->salt == NULL ||
+		!agentpay_draw_repeat(VARDATA_ANY(point->salt),
+							  VARSIZE_ANY_EXHDR(point->salt), agent->name,
+							  TextDatumGetCString(row_id), &number) ||
+		!agentpay_draw_below(number, agent->repeat_percent))
+		return 1;
+	return agent->repeats;
 }
 
 static void

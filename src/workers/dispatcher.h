@@ -38,6 +38,7 @@ typedef struct DispatcherAgent
 	bool spilled;		/* more of them wait in _task_work */
 	int64 beyond;		/* the last place in _task_work that was loaded */
 	int busy;			/* prepared or in flight */
+	int in_flight;		/* handed over to libcurl, and not yet collected */
 	/* how it is called, as of the last start */
 	bool known;
 	bool killed;

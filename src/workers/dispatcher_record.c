@@ -82,6 +82,7 @@ dispatcher_collect(Dispatcher *d)
 		Reading reading = {0};
 
 		dlist_delete(&task->node);
+		task->agent->in_flight--;
 		read_result(&result, task, &answer, &reading);
 		task->retry = reading.retryable &&
 					  task->attempt < task->agent->max_attempts;

@@ -543,7 +543,7 @@ start_call(Dispatcher *d, DispatcherTask *task)
 	if (task->transfer == NULL)
 		return problem ? problem : "the call could not be started";
 	task->called_at = agentpay_clock_now();
-	task->in_flight_at_start = agentpay_http_client_in_flight(d->client);
+	task->in_flight_at_start = ++task->agent->in_flight;
 	return NULL;
 }
 

@@ -252,6 +252,7 @@ SQL
 SELECT t.task_id, count(d.decision_id) FROM agentpay._tasks t
   LEFT JOIN agentpay.decisions d ON d.point = t.point AND d.row_id = t.row_id
    AND d.agent = t.agent AND d.kind IN ('agent', 'fallback')
+   AND d.detail ->> 'task_id' = t.task_id::text
  GROUP BY 1 HAVING count(d.decision_id) <> 1 ORDER BY 1
 SQL
 	is($node->safe_psql('postgres', <<'SQL'), '', "$when: one rules decision for each payment");

@@ -38,6 +38,20 @@ check_hmac(void)
 			   0x60e431591ee0b67f, 0x0d8a26aacbf5b77f);
 }
 
+/* By Python's hmac, over the three lines. */
+static void
+check_repeat(void)
+{
+	uint64_t number;
+
+	check(agentpay_draw_repeat("Jefe", 4, "llm", "42", &number) &&
+			  number == 0x48b6c2da5023a447,
+		  "a row that an agent may be asked about again");
+	check(agentpay_draw_repeat("Jefe", 4, "llm", "", &number) &&
+			  number == 0xc5c7e3e2bd725477,
+		  "a row id without a character");
+}
+
 static void
 check_below(void)
 {
@@ -73,6 +87,7 @@ int
 main(void)
 {
 	check_hmac();
+	check_repeat();
 	check_below();
 	check_propensity();
 	return tap_done();

@@ -1,0 +1,174 @@
+-- 83_agent_calls.sql
+--		How long agents take, and how much their answers differ when nothing
+--		else does.
+--
+-- Load is how many of the calls that an agent may have in flight were so when
+-- the call was handed over, itself included.  A call that was never handed
+-- over, or of which a dispatcher that is gone left no trace, has none.
+
+-- ── agent_latency ───────────────────────────────────────────────────────────
+CREATE VIEW agentpay._attempts AS
+SELECT c.call_id, c.called_at, c.task_id, c.decision_id, c.agent,
+	   c.agent_version, c.status, c.queued_ms, c.latency_ms, c.request_sha256,
+	   c.response_model,
+	   CASE WHEN c.in_flight_at_start < 0.25 * v.most THEN '[0,.25)'
+			WHEN c.in_flight_at_start < 0.75 * v.most THEN '[.25,.75)'
+			WHEN c.in_flight_at_start IS NOT NULL THEN '[.75,1]' END
+		   AS load_band
+  FROM agentpay.agent_calls c
+  JOIN (SELECT a.agent, a.version,
+			   (a.definition ->> 'max_in_flight')::double precision AS most
+		  FROM agentpay.agent_versions a) AS v
+	ON v.agent = c.agent AND v.version = c.agent_version;
+REVOKE ALL ON agentpay._attempts FROM PUBLIC;
+COMMENT ON VIEW agentpay._attempts IS 'calls, with the load under which they were made';
+
+CREATE VIEW agentpay.agent_latency AS
+SELECT h.agent, h.hour, h.load_band,
+	   h.queued AS queued_p95_ms,
+	   h.calls, h.took[1] AS p50_ms, h.took[2] AS p95_ms, h.took[3] AS p99_ms,
+	   h.max_ms
+  FROM (SELECT a.agent, date_trunc('hour', a.called_at, 'UTC') AS hour,
+			   a.load_band, count(*) AS calls,
+			   percentile_cont(0.95) WITHIN GROUP (ORDER BY a.queued_ms)
+				   AS queued,
+			   percentile_cont('{0.5,0.95,0.99}'::double precision[])
+				   WITHIN GROUP (ORDER BY a.latency_ms) AS took,
+			   max(a.latency_ms) AS max_ms
+		  FROM agentpay._attempts a
+		 WHERE a.latency_ms IS NOT NULL AND a.status <> 'killed'
+		 GROUP BY 1, 2, 3) AS h;
+REVOKE ALL ON agentpay.agent_latency FROM PUBLIC;
+COMMENT ON VIEW agentpay.agent_latency IS 'how long agents take, per attempt, from the hand-over to libcurl to the last byte of the answer; one that failed or ran into its time-out, until it ended. What a kill switch cut short does not count';
+COMMENT ON COLUMN agentpay.agent_latency.hour IS 'in which the call started';
+COMMENT ON COLUMN agentpay.agent_latency.load_band IS 'calls in flight when it started / max_in_flight: [0,.25), [.25,.75) or [.75,1]';
+COMMENT ON COLUMN agentpay.agent_latency.queued_p95_ms IS 'from the payment, or the tier below, to the hand-over; of a second attempt with the first one and the wait between them';
+COMMENT ON COLUMN agentpay.agent_latency.calls IS 'attempts';
+COMMENT ON COLUMN agentpay.agent_latency.p50_ms IS 'between two attempts, by their distance';
+COMMENT ON COLUMN agentpay.agent_latency.p95_ms IS 'as p50_ms';
+COMMENT ON COLUMN agentpay.agent_latency.p99_ms IS 'as p50_ms';
+
+-- ── inference_variance ──────────────────────────────────────────────────────
+-- The times that a row was asked about, where it was more than once: what was
+-- said, and under which load.  What was not sent was not asked; what a kill
+-- switch ended is not the agent's doing.
+CREATE VIEW agentpay._askings AS
+SELECT s.first_id, a.agent, a.agent_version, a.request_sha256,
+	   a.response_model, a.load_band,
+	   CASE WHEN d.kind = 'agent' THEN coalesce(d.answer, d.verdict)
+			WHEN d.failure IN ('low_confidence', 'over_authority')
+			THEN d.answer ELSE 'failure ' || d.failure END AS said,
+	   CASE WHEN d.kind = 'agent' THEN d.score END AS score
+  FROM (SELECT r.first_id, r.task_id FROM agentpay._repeat_tasks r
+		UNION
+		SELECT r.first_id, r.first_id FROM agentpay._repeat_tasks r) AS s
+  JOIN agentpay._attempts a
+	ON a.task_id = s.task_id AND a.decision_id IS NOT NULL
+	   AND a.request_sha256 IS NOT NULL
+  JOIN agentpay.decisions d
+	ON d.decision_id = a.decision_id AND d.failure IS DISTINCT FROM 'killed';
+REVOKE ALL ON agentpay._askings FROM PUBLIC;
+COMMENT ON VIEW agentpay._askings IS 'each time that a row was asked about which is asked about again';
+
+-- R. G. Newcombe, Interval estimation for the difference between independent
+-- proportions: comparison of eleven methods, Statistics in Medicine 17 (1998)
+-- 873-890, method 10, of two means of n1 and n2 shares.  A share that lies
+-- between 0 and 1 varies at most as a proportion does, so it is on the safe
+-- side.
+CREATE FUNCTION agentpay._newcombe(sum1 numeric, n1 numeric, sum2 numeric,
+	n2 numeric) RETURNS numeric[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH w AS (
+		SELECT o.ord, o.total / o.n AS p, centre - half AS low,
+			   centre + half AS high
+		  FROM (VALUES (1, sum1, n1), (2, sum2, n2)) AS o (ord, total, n),
+			   -- as in _wilson(), which rounds; z is its
+			   (SELECT 1.959963984540054 AS z) AS c,
+			   LATERAL (SELECT (2 * total + z * z) / (2 * (n + z * z)) AS centre,
+							   z * sqrt(z * z + 4 * total * (n - total) / n)
+							   / (2 * (n + z * z)) AS half
+						 WHERE n > 0) AS b)
+	SELECT ARRAY[round(a.p - b.p - sqrt((a.p - a.low) ^ 2
+										+ (b.high - b.p) ^ 2), 6),
+				 round(a.p - b.p + sqrt((a.high - a.p) ^ 2
+										+ (b.p - b.low) ^ 2), 6)]
+	  FROM w AS a JOIN w AS b ON a.ord = 1 AND b.ord = 2
+$$;
+REVOKE ALL ON FUNCTION agentpay._newcombe(numeric, numeric, numeric, numeric)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._newcombe(numeric, numeric, numeric, numeric) IS '95 % interval {low, high} of sum1 / n1 − sum2 / n2 (Newcombe 1998, method 10); NULL when one of them has nothing';
+
+-- Askings of one row count together when the request was the same and the same
+-- model answered; a failure names no model, and goes with the one that
+-- answered most.  A row is in a band with the askings that fall there, if
+-- there are two to compare.
+CREATE VIEW agentpay.inference_variance AS
+WITH askings AS MATERIALIZED (SELECT * FROM agentpay._askings),
+models AS (
+	SELECT a.first_id, a.request_sha256,
+		   mode() WITHIN GROUP (ORDER BY a.response_model) AS model
+	  FROM askings a GROUP BY 1, 2),
+-- how often each verdict, under each load; sums of scores for their variance
+said AS (
+	SELECT a.agent, a.agent_version, a.first_id, a.request_sha256,
+		   coalesce(a.response_model, m.model) AS model, a.load_band, a.said,
+		   count(*)::numeric AS n, count(a.score)::numeric AS scored,
+		   sum(a.score) AS x, sum(a.score * a.score) AS xx
+	  FROM askings a
+	  JOIN models m
+		ON m.first_id = a.first_id AND m.request_sha256 = a.request_sha256
+	 GROUP BY 1, 2, 3, 4, 5, 6, 7),
+counted AS (
+	SELECT s.*, sum(s.n) OVER (PARTITION BY s.first_id, s.request_sha256,
+							   s.model) AS k
+	  FROM said s),
+compared AS (
+	SELECT v.agent, v.agent_version, v.load_band, sum(v.n) AS n,
+		   sum(v.n * (v.n - 1)) AS same, sum(v.scored) AS scored,
+		   sum(v.x) AS x, sum(v.xx) AS xx
+	  FROM (SELECT c.agent, c.agent_version, c.first_id, c.request_sha256,
+				   c.model, b.load_band, c.said, sum(c.n) AS n,
+				   sum(c.scored) AS scored, sum(c.x) AS x, sum(c.xx) AS xx
+			  FROM counted c
+			 CROSS JOIN LATERAL (VALUES ('all'), (c.load_band))
+				AS b (load_band)
+			 WHERE c.k >= 5 AND b.load_band IS NOT NULL
+			 GROUP BY 1, 2, 3, 4, 5, 6, 7) AS v
+	 GROUP BY v.agent, v.agent_version, v.load_band, v.first_id,
+			  v.request_sha256, v.model
+	HAVING sum(v.n) >= 2),
+figures AS (
+	SELECT c.agent, c.agent_version, c.load_band, count(*) AS rows,
+		   sum(c.n) AS answers,
+		   sum(1 - c.same / (c.n * (c.n - 1))) AS flips,
+		   sum(c.xx - c.x * c.x / c.scored) FILTER (WHERE c.scored >= 2)
+			   AS squares,
+		   sum(c.scored - 1) FILTER (WHERE c.scored >= 2) AS freedom
+	  FROM compared c GROUP BY 1, 2, 3)
+SELECT f.agent, f.agent_version, f.rows, f.answers::bigint AS answers,
+	   f.load_band, agentpay._rate(f.flips, f.rows) AS flip_rate,
+	   round(f.squares / f.freedom, 9) AS score_variance,
+	   round(top.flips / top.rows - bottom.flips / bottom.rows, 6)
+		   AS load_effect,
+	   e.bounds[1] AS load_effect_low, e.bounds[2] AS load_effect_high
+  FROM figures f
+  LEFT JOIN figures top
+	ON top.agent = f.agent AND top.agent_version = f.agent_version
+	   AND f.load_band = 'all' AND top.load_band = '[.75,1]'
+  LEFT JOIN figures bottom
+	ON bottom.agent = f.agent AND bottom.agent_version = f.agent_version
+	   AND f.load_band = 'all' AND bottom.load_band = '[0,.25)'
+ CROSS JOIN LATERAL (SELECT agentpay._newcombe(top.flips, top.rows,
+		bottom.flips, bottom.rows) AS bounds) AS e;
+REVOKE ALL ON agentpay.inference_variance FROM PUBLIC;
+COMMENT ON VIEW agentpay.inference_variance IS 'how much an agent''s answers to one and the same request differ: of rows that were asked about at least five times with the same bytes (agents.repeat_percent, repeats), by the same version, answered by the same model';
+COMMENT ON COLUMN agentpay.inference_variance.rows IS 'rows with at least two answers to compare in the band';
+COMMENT ON COLUMN agentpay.inference_variance.answers IS 'their answers, the first ones and the failures included';
+COMMENT ON COLUMN agentpay.inference_variance.load_band IS 'calls in flight when it started / max_in_flight: [0,.25), [.25,.75) or [.75,1]; all: whatever it was';
+COMMENT ON COLUMN agentpay.inference_variance.flip_rate IS 'mean over rows of the chance that two of their answers differ, 1 − Σ n(n − 1) / N(N − 1); each type of failure is a verdict of its own';
+COMMENT ON COLUMN agentpay.inference_variance.score_variance IS 'within rows, pooled: Σ (k − 1) s² / Σ (k − 1), of answers that counted and gave a score';
+COMMENT ON COLUMN agentpay.inference_variance.load_effect IS 'in the row of all: flip_rate in [.75,1] − flip_rate in [0,.25)';
+COMMENT ON COLUMN agentpay.inference_variance.load_effect_low IS '95 % interval (Newcombe 1998, method 10), on the safe side, lower end';
+COMMENT ON COLUMN agentpay.inference_variance.load_effect_high IS 'upper end';
