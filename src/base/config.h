@@ -116,7 +116,7 @@ typedef struct AgentpayAgentConfig
 	double sample_percent;
 	double repeat_percent; /* 0: nobody is asked again */
 	int repeats;		   /* how often a row is asked, the first included */
-	int n_fields; /* columns and features that are sent */
+	int n_fields;		   /* columns and features that are sent */
 	char **fields;
 } AgentpayAgentConfig;
 

@@ -67,9 +67,8 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 static void append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 						 const AgentpayEntry *entry, Datum row_id,
 						 const pg_uuid_t *decision_id);
-static int
-times_asked(const AgentpayPointConfig *point, const AgentpayAgentConfig *agent,
-			Datum row_id);
+static int times_asked(const AgentpayPointConfig *point,
+					   const AgentpayAgentConfig *agent, Datum row_id);
 static void prepare_constants(void);
 
 PG_FUNCTION_INFO_V1(agentpay_record_row);

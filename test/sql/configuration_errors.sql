@@ -280,7 +280,7 @@ SELECT pg_temp.try(format('UPDATE agentpay.agents SET %s WHERE name = ''t_errors
 	'timeout_ms = 0', 'max_attempts = 11', 'max_in_flight = 0', 'max_output_tokens = 1000000', 'min_confidence = 1.5',
 	'price_input_per_million = NULL', 'price_input_per_million = -1', 'price_output_per_million = ''Infinity''', 'price_per_call = 1e9',
 	'cost_center = ''''', 'cost_center = ''fraud team''', 'cost_center = NULL', 'holdout_percent = 60', 'holdout_percent = 5',
-	'repeat_percent = 1', 'repeats = 1', 'processor = ''[]''', 'options = ''"hot"''', 'options = ''{"temprature": 0}''',
+	'repeat_percent = 100.5', 'repeats = 1', 'processor = ''[]''', 'options = ''"hot"''', 'options = ''{"temprature": 0}''',
 	'options = ''{"temperature": 3}''', 'options = ''{"temperature": "hot"}''', 'options = ''{"reasoning_effort": "lo\nw"}''',
 	'escalate_to = ''nobody''', 'escalate_to = ''t_errors_llm''', 'enabled = NULL']) AS change;
 SELECT pg_temp.try($$UPDATE agentpay.agents SET escalate_to = 't_errors_llm' WHERE name = 't_errors_big';
