@@ -275,10 +275,11 @@ BEGIN
 			('decisions', 'point, row_id'), ('decisions', 'decision_id'),
 			('decisions', 'xid'),
 			('agent_calls', 'decision_id'), ('agent_calls', 'task_id'),
+			('agent_calls', 'xid'),
 			('outcomes', 'point, row_id'), ('outcomes', 'outcome_id'),
 			('outcomes', 'xid'),
 			('governance_log', 'object_kind, object'),
-			('governance_log', 'event_id'),
+			('governance_log', 'event_id'), ('governance_log', 'xid'),
 			('_tasks', 'task_id'), ('_tasks', 'xid, task_id')) AS i (l, c)
 		 WHERE l = log
 	LOOP
@@ -342,6 +343,12 @@ BEGIN
 		-- another node's xid says nothing about what the rollup has seen
 		IF EXISTS (SELECT FROM agentpay._rule_rollup_state) THEN
 			DELETE FROM agentpay._rule_rollup_state;
+		END IF;
+		-- nor does it tell the sealer that the row is new
+		IF agentpay._is_apply_worker() AND TG_TABLE_NAME
+		   ~ '^(decisions|agent_calls|outcomes|governance_log)' THEN
+			INSERT INTO agentpay._foreign_rows (xid)
+				VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
 		END IF;
 		RETURN NEW;
 	END IF;

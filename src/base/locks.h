@@ -3,8 +3,9 @@
  *		Every heavyweight lock of agentpay, in the order in which they are
  *		taken: kill switch, then budgets (ascending key), then rows.
  *
- * Two stand apart: a dispatcher takes its own before all others, once; and
- * idempotency keys are locked by INSERTs, which take none of the others.
+ * Three stand apart: a dispatcher takes its own before all others, once;
+ * idempotency keys are locked by INSERTs, and the Merkle tree by whoever seals
+ * or signs, which take none of the others.
  *
  * They live in a key space of the advisory lock tag that SQL cannot reach
  * (SQL's functions use field4 1 and 2, Citus 4 to 16), so that nobody can
@@ -23,6 +24,7 @@
 #define AGENTPAY_LOCK_BUDGET 0xA602		 /* key: hash of the name */
 #define AGENTPAY_LOCK_IDEMPOTENCY 0xA603 /* key: hash of point and key */
 #define AGENTPAY_LOCK_DISPATCHER 0xA604	 /* key 0: one dispatcher a database */
+#define AGENTPAY_LOCK_SEAL 0xA607		 /* key 0: one sealer a database */
 
 #define SET_LOCKTAG_AGENTPAY(tag, space, key)                       \
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) ((key) >> 32), \

@@ -21,6 +21,7 @@ int agentpay_clock_offset_s = 0;
 int agentpay_changed_after_scoring = AGENTPAY_CHANGED_RECORD;
 int agentpay_velocity_memory_kb = 65536;
 char *agentpay_expression_schemas = NULL;
+int agentpay_seal_interval_ms = 1000;
 
 static const struct config_enum_entry changed_actions[] = {
 	{"record", AGENTPAY_CHANGED_RECORD, false},
@@ -29,6 +30,7 @@ static const struct config_enum_entry changed_actions[] = {
 
 static void define_worker_settings(void);
 static void define_scoring_settings(void);
+static void define_evidence_settings(void);
 
 /* Called once from _PG_init. */
 void
@@ -36,6 +38,7 @@ agentpay_settings_define(void)
 {
 	define_worker_settings();
 	define_scoring_settings();
+	define_evidence_settings();
 	MarkGUCPrefixReserved("agentpay");
 }
 
@@ -97,4 +100,14 @@ define_scoring_settings(void)
 		"Functions there run as the owner of the table, restricted.",
 		&agentpay_expression_schemas, "", PGC_SUSET, GUC_LIST_INPUT, NULL, NULL,
 		NULL);
+}
+
+static void
+define_evidence_settings(void)
+{
+	DefineCustomIntVariable(
+		"agentpay.seal_interval",
+		"How often committed rows of the logs get their place in the Merkle log.",
+		NULL, &agentpay_seal_interval_ms, 1000, 10, 600000, PGC_SIGHUP,
+		GUC_UNIT_MS, NULL, NULL, NULL);
 }

@@ -25,6 +25,7 @@ extern int agentpay_clock_offset_s;		   /* developer: the mock clock */
 extern int agentpay_changed_after_scoring; /* AgentpayChangedAction */
 extern int agentpay_velocity_memory_kb;	   /* postmaster; 0: none */
 extern char *agentpay_expression_schemas;  /* functions rules may call */
+extern int agentpay_seal_interval_ms;	   /* between two seals */
 
 extern void agentpay_settings_define(void);
 

@@ -56,7 +56,10 @@ static int lifted = 0;
 static const char *const guarded_tables[] = {"decisions", "agent_calls",
 											 "outcomes",  "governance_log",
 											 "_tasks",	  "agent_versions",
-											 "_identity", "_list_history"};
+											 "_identity", "_list_history",
+											 "_leaves",	  "_nodes",
+											 "_seals",	  "checkpoints",
+											 "_log_keys"};
 
 static bool check_utility(Node *parsetree);
 static void lift(void);

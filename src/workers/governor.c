@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  * governor.c
- *		Looks after one database: partitions ahead, statistics of the logs,
- *		the rollup behind rule_stats, calls whose dispatcher is gone.
+ *		Looks after one database: the Merkle log, partitions ahead, statistics
+ *		of the logs, the rollup behind rule_stats, calls whose dispatcher is
+ *		gone.
  *
  * It is also the one who finds out whether the database has agentpay at all:
  * without it, it says "absent" and leaves.
@@ -19,6 +20,8 @@
 #include "utils/wait_event.h"
 
 #include "base/appender.h"
+#include "base/settings.h"
+#include "evidence/seal.h"
 #include "workers/worker.h"
 
 #define TICK_MS 2000
@@ -34,6 +37,7 @@ static void make_partitions(void *arg);
 static void analyze_log(void *arg);
 static void roll_rules(void *arg);
 static void heal(void *arg);
+static void seal(void *arg);
 
 /* Entry point: runs until the extension is dropped or the server stops. */
 void
@@ -42,6 +46,8 @@ agentpay_governor_main(Datum arg)
 	TimestampTz partitions_at = 0;
 	TimestampTz analyzed_at = 0;
 	TimestampTz rolled_at = 0;
+	TimestampTz sealed_at = 0;
+	TimestampTz healed_at = 0;
 
 	agentpay_worker_start("agentpay governor", arg);
 	for (;;)
@@ -65,6 +71,12 @@ agentpay_governor_main(Datum arg)
 			wait_for_work(TICK_MS);
 			continue;
 		}
+		/* first: whoever waits for a proof waits for this */
+		if (due(&sealed_at, agentpay_seal_interval_ms))
+		{
+			agentpay_worker_report("working", "sealing the logs");
+			(void) agentpay_worker_run(seal, NULL);
+		}
 		if (due(&partitions_at, PARTITIONS_EVERY_MS))
 		{
 			agentpay_worker_report("working", "making partitions");
@@ -85,10 +97,13 @@ agentpay_governor_main(Datum arg)
 			agentpay_worker_report("working", "counting decisions");
 			(void) agentpay_worker_run(roll_rules, NULL);
 		}
-		agentpay_worker_report("working", "healing leases");
-		(void) agentpay_worker_run(heal, NULL);
+		if (due(&healed_at, TICK_MS))
+		{
+			agentpay_worker_report("working", "healing leases");
+			(void) agentpay_worker_run(heal, NULL);
+		}
 		agentpay_worker_report("idle", NULL);
-		wait_for_work(TICK_MS);
+		wait_for_work(Min(TICK_MS, agentpay_seal_interval_ms));
 	}
 }
 
@@ -137,6 +152,12 @@ static void
 roll_rules(void *arg)
 {
 	SPI_execute("SELECT agentpay._roll_rules()", false, 0);
+}
+
+static void
+seal(void *arg)
+{
+	(void) agentpay_seal();
 }
 
 /* What a dispatcher that is gone had sent; one that lives looks after it. */

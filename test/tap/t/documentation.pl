@@ -66,8 +66,8 @@ my $type = q{replace(replace(format_type(%s, NULL), 'timestamp with time zone', 
 
 # ── tables, logs and views ──────────────────────────────────────────────────
 foreach my $page (
-	[ 'configuration.md', "c.relkind = 'r' AND c.relname <> 'agent_versions'" ],
-	[ 'logs.md', "(c.relkind = 'p' OR c.relname = 'agent_versions')" ],
+	[ 'configuration.md', "c.relkind = 'r' AND c.relname NOT IN ('agent_versions', 'checkpoints')" ],
+	[ 'logs.md', "(c.relkind = 'p' OR c.relname IN ('agent_versions', 'checkpoints'))" ],
 	[ 'views.md', "c.relkind = 'v'" ])
 {
 	my ($file, $which) = @$page;

@@ -1,0 +1,311 @@
+/*-------------------------------------------------------------------------
+ * tree.c
+ *		Reads the Merkle tree's tables without SQL.
+ *
+ * Locking: AccessShareLock on what is read, kept to the end of the
+ * transaction.  What is committed never changes, so no other lock is needed.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "evidence/log_row.h"
+#include "evidence/tree.h"
+
+/* Columns of agentpay._leaves, agentpay._nodes and agentpay._seals. */
+#define LEAF_INDEX 1
+#define LEAF_KEY 2
+#define LEAF_LOG 3
+#define LEAF_HASH 4
+#define NODE_LEVEL 1
+#define NODE_INDEX 2
+#define NODE_HASH 3
+#define SEAL_ID 1
+#define SEAL_TREE_SIZE 2
+#define SEAL_ROOT 3
+#define SEAL_SNAPSHOT 4
+#define SEAL_ADOPTED_AT 5
+
+/* 2^63 leaves have eight levels of tiles. */
+#define TILE_LEVELS 8
+
+/* Hashes of level 8 * place, from index first * 256 on. */
+typedef struct Tile
+{
+	int64 first; /* -1: nothing is loaded */
+	int count;
+	AgentpayHash hashes[AGENTPAY_TILE_WIDTH];
+} Tile;
+
+/* A table, read by one of its indexes. */
+typedef struct Reader
+{
+	Relation table;
+	Relation index;
+	IndexScanDesc scan;
+	int keys;
+	TupleTableSlot *slot;
+} Reader;
+
+struct AgentpayTree
+{
+	Reader leaves;
+	Reader keys; /* of leaves, by row_key */
+	Reader nodes;
+	AgentpayMerkleSource source;
+	Tile tiles[TILE_LEVELS];
+};
+
+static const char log_letters[AGENTPAY_SEALED_LOGS] = {
+	[AGENTPAY_LOG_DECISIONS] = 'd',
+	[AGENTPAY_LOG_AGENT_CALLS] = 'c',
+	[AGENTPAY_LOG_OUTCOMES] = 'o',
+	[AGENTPAY_LOG_GOVERNANCE] = 'g',
+};
+
+static void open_reader(Reader *reader, const char *name, AttrNumber column,
+						int keys, Snapshot snapshot);
+static void close_reader(Reader *reader);
+static bool tree_node(void *arg, int level, uint64_t index, AgentpayHash *out);
+static Tile *load_tile(AgentpayTree *tree, int place, int64 first);
+static bool
+take_hash(TupleTableSlot *slot, AttrNumber column, AgentpayHash *out);
+
+char
+agentpay_tree_letter(AgentpayLog log)
+{
+	return log_letters[log];
+}
+
+bool
+agentpay_tree_log(char letter, AgentpayLog *log)
+{
+	for (int i = 0; i < AGENTPAY_SEALED_LOGS; i++)
+		if (log_letters[i] == letter)
+		{
+			*log = i;
+			return true;
+		}
+	return false;
+}
+
+AgentpayTree *
+agentpay_tree_open(Snapshot snapshot)
+{
+	AgentpayTree *tree = palloc(sizeof(AgentpayTree));
+
+	open_reader(&tree->leaves, "_leaves", LEAF_INDEX, 2, snapshot);
+	open_reader(&tree->keys, "_leaves", LEAF_KEY, 1, snapshot);
+	open_reader(&tree->nodes, "_nodes", NODE_LEVEL, 3, snapshot);
+	tree->source.node = tree_node;
+	tree->source.arg = tree;
+	for (int i = 0; i < TILE_LEVELS; i++)
+		tree->tiles[i].first = -1;
+	return tree;
+}
+
+void
+agentpay_tree_close(AgentpayTree *tree)
+{
+	close_reader(&tree->leaves);
+	close_reader(&tree->keys);
+	close_reader(&tree->nodes);
+	pfree(tree);
+}
+
+const AgentpayMerkleSource *
+agentpay_tree_source(AgentpayTree *tree)
+{
+	return &tree->source;
+}
+
+static void
+open_reader(Reader *reader, const char *name, AttrNumber column, int keys,
+			Snapshot snapshot)
+{
+	Oid relid = agentpay_relation(name);
+	Oid index;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"agentpay.%s\" does not exist", name),
+				 errhint("Run CREATE EXTENSION agentpay in this database.")));
+	reader->table = table_open(relid, AccessShareLock);
+	index = agentpay_log_row_index(reader->table, column);
+	if (!OidIsValid(index))
+		elog(ERROR, "agentpay.%s has lost an index", name);
+	reader->index = index_open(index, AccessShareLock);
+	reader->keys = keys;
+	reader->scan = AGENTPAY_INDEX_BEGINSCAN(reader->table, reader->index,
+											snapshot, keys);
+	reader->slot = table_slot_create(reader->table, NULL);
+}
+
+static void
+close_reader(Reader *reader)
+{
+	index_endscan(reader->scan);
+	ExecDropSingleTupleTableSlot(reader->slot);
+	index_close(reader->index, NoLock);
+	table_close(reader->table, NoLock);
+}
+
+/* The source's callback. */
+static bool
+tree_node(void *arg, int level, uint64_t index, AgentpayHash *out)
+{
+	AgentpayTree *tree = arg;
+	int place = level / AGENTPAY_TILE_LEVELS;
+	int above = level % AGENTPAY_TILE_LEVELS;
+	int64 start = (int64) (index << above);
+	int width = 1 << above;
+	int offset = (int) (start % AGENTPAY_TILE_WIDTH);
+	AgentpayHash hashes[AGENTPAY_TILE_WIDTH / 2];
+	Tile *tile;
+
+	if (place >= TILE_LEVELS)
+		return false;
+	tile = load_tile(tree, place, start / AGENTPAY_TILE_WIDTH);
+	if (offset + width > tile->count)
+		return false;
+	memcpy(hashes, tile->hashes + offset, width * sizeof(AgentpayHash));
+	for (; width > 1; width /= 2)
+		for (int i = 0; i < width / 2; i++)
+			agentpay_merkle_node(&hashes[2 * i], &hashes[2 * i + 1],
+								 &hashes[i]);
+	*out = hashes[0];
+	return true;
+}
+
+/* As many hashes of the tile as are there without a gap. */
+static Tile *
+load_tile(AgentpayTree *tree, int place, int64 first)
+{
+	Tile *tile = &tree->tiles[place];
+	Reader *reader = place == 0 ? &tree->leaves : &tree->nodes;
+	AttrNumber index_column = place == 0 ? LEAF_INDEX : NODE_INDEX;
+	AttrNumber hash_column = place == 0 ? LEAF_HASH : NODE_HASH;
+	int64 from = first * AGENTPAY_TILE_WIDTH;
+	ScanKeyData keys[3];
+	int n = 0;
+	bool isnull;
+
+	if (tile->first == first)
+		return tile;
+	tile->first = first;
+	tile->count = 0;
+	if (place > 0)
+		ScanKeyInit(&keys[n++], 1, BTEqualStrategyNumber, F_INT2EQ,
+					Int16GetDatum(place * AGENTPAY_TILE_LEVELS));
+	ScanKeyInit(&keys[n], n + 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(from));
+	n++;
+	ScanKeyInit(&keys[n], n, BTLessStrategyNumber, F_INT8LT,
+				Int64GetDatum(from + AGENTPAY_TILE_WIDTH));
+	n++;
+	Assert(n == reader->keys);
+	index_rescan(reader->scan, keys, n, NULL, 0);
+	while (tile->count < AGENTPAY_TILE_WIDTH &&
+		   index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot))
+	{
+		int64 index = DatumGetInt64(
+			slot_getattr(reader->slot, index_column, &isnull));
+
+		if (index != from + tile->count ||
+			!take_hash(reader->slot, hash_column, &tile->hashes[tile->count]))
+			break;
+		tile->count++;
+	}
+	return tile;
+}
+
+static bool
+take_hash(TupleTableSlot *slot, AttrNumber column, AgentpayHash *out)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, column, &isnull);
+	bytea *bytes;
+
+	if (isnull)
+		return false;
+	bytes = DatumGetByteaPP(value);
+	if (VARSIZE_ANY_EXHDR(bytes) != AGENTPAY_HASH_SIZE)
+		return false;
+	memcpy(out->bytes, VARDATA_ANY(bytes), AGENTPAY_HASH_SIZE);
+	return true;
+}
+
+bool
+agentpay_tree_find(AgentpayTree *tree, const pg_uuid_t *key, AgentpayLeaf *leaf)
+{
+	Reader *reader = &tree->keys;
+	ScanKeyData scan_key;
+	bool isnull;
+
+	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(key));
+	index_rescan(reader->scan, &scan_key, 1, NULL, 0);
+	while (index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot))
+	{
+		leaf->index = DatumGetInt64(
+			slot_getattr(reader->slot, LEAF_INDEX, &isnull));
+		leaf->key = *key;
+		if (agentpay_tree_log(DatumGetChar(slot_getattr(reader->slot, LEAF_LOG,
+														&isnull)),
+							  &leaf->log) &&
+			take_hash(reader->slot, LEAF_HASH, &leaf->hash))
+			return true;
+	}
+	return false;
+}
+
+bool
+agentpay_tree_last_seal(Snapshot snapshot, AgentpaySeal *seal)
+{
+	Reader reader;
+	bool found;
+	bool isnull;
+
+	open_reader(&reader, "_seals", SEAL_ID, 0, snapshot);
+	index_rescan(reader.scan, NULL, 0, NULL, 0);
+	found = index_getnext_slot(reader.scan, BackwardScanDirection, reader.slot);
+	if (found)
+	{
+		seal->seal_id = DatumGetInt64(
+			slot_getattr(reader.slot, SEAL_ID, &isnull));
+		seal->tree_size = DatumGetInt64(
+			slot_getattr(reader.slot, SEAL_TREE_SIZE, &isnull));
+		if (!take_hash(reader.slot, SEAL_ROOT, &seal->root))
+			agentpay_tree_broken(seal->tree_size);
+		seal->snapshot = OidOutputFunctionCall(F_PG_SNAPSHOT_OUT,
+											   slot_getattr(reader.slot,
+															SEAL_SNAPSHOT,
+															&isnull));
+		seal->adopted_at = DatumGetTimestampTz(
+			slot_getattr(reader.slot, SEAL_ADOPTED_AT, &isnull));
+	}
+	close_reader(&reader);
+	return found;
+}
+
+void
+agentpay_tree_broken(int64 size)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_DATA_CORRUPTED),
+		 errmsg("the log's tree of " INT64_FORMAT " leaves lacks nodes", size),
+		 errhint("SELECT count(*), max(leaf_index) FROM agentpay._leaves;")));
+}

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ * tree.h
+ *		The Merkle tree as it stands in agentpay._leaves and agentpay._nodes.
+ *
+ * A leaf is a row of _leaves.  Of the nodes above only every eighth level is
+ * kept, each complete subtree of 256, 65,536 ... leaves once, in _nodes; what
+ * is between is computed from at most 256 hashes.  Nothing is ever updated.
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGENTPAY_TREE_H
+#define AGENTPAY_TREE_H
+
+#include "postgres.h"
+
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+#include "utils/uuid.h"
+
+#include "base/appender.h"
+#include "evidence/merkle.h"
+
+/* Levels of the tree between those that are kept. */
+#define AGENTPAY_TILE_LEVELS 8
+#define AGENTPAY_TILE_WIDTH (1 << AGENTPAY_TILE_LEVELS)
+
+typedef struct AgentpayTree AgentpayTree;
+
+/* A leaf that was found. */
+typedef struct AgentpayLeaf
+{
+	int64 index;
+	AgentpayLog log;
+	pg_uuid_t key;
+	AgentpayHash hash;
+} AgentpayLeaf;
+
+/* The last seal. */
+typedef struct AgentpaySeal
+{
+	int64 seal_id;
+	int64 tree_size;
+	AgentpayHash root;
+	char *snapshot; /* text of the pg_snapshot */
+	TimestampTz adopted_at;
+} AgentpaySeal;
+
+/* What log a leaf is of, and back; false: that is no log. */
+extern char agentpay_tree_letter(AgentpayLog log);
+extern bool agentpay_tree_log(char letter, AgentpayLog *log);
+
+/*
+ * In the current memory context, under the current resource owner; close it
+ * under the same one.  After an error it is forgotten.
+ */
+extern AgentpayTree *agentpay_tree_open(Snapshot snapshot);
+extern void agentpay_tree_close(AgentpayTree *tree);
+extern const AgentpayMerkleSource *agentpay_tree_source(AgentpayTree *tree);
+
+/* The leaf of a row; false: it has none. */
+extern bool agentpay_tree_find(AgentpayTree *tree, const pg_uuid_t *key,
+							   AgentpayLeaf *leaf);
+
+/* The last seal of the snapshot; false: none. */
+extern bool agentpay_tree_last_seal(Snapshot snapshot, AgentpaySeal *seal);
+
+/* Raises an error: nodes are missing. */
+extern void agentpay_tree_broken(int64 size) pg_attribute_noreturn();
+
+#endif /* AGENTPAY_TREE_H */
