@@ -695,7 +695,10 @@ AS $$
 	UNION ALL
 	SELECT format('agent "%s"', a.name) FROM agentpay.agents a
 	 WHERE a.point = point_name
-	   AND a.options -> 'thresholds' ? verdict_name
+	   AND (a.options -> 'thresholds' ? verdict_name
+			OR verdict_name IN (SELECT w.value FROM jsonb_each_text(
+				CASE jsonb_typeof(a.options -> 'verdicts') WHEN 'object'
+				THEN a.options -> 'verdicts' END) AS w))
 	 LIMIT 1
 $$;
 REVOKE ALL ON FUNCTION agentpay._verdict_user(text, text) FROM PUBLIC;

@@ -73,23 +73,13 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_allowed_endpoints() FROM PUBLIC;
 
 -- ── agents ──────────────────────────────────────────────────────────────────
-CREATE FUNCTION agentpay._option_problem(protocol text, options text)
-	RETURNS text
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
-	AS 'MODULE_PATHNAME', 'agentpay_sql_option_problem';
-REVOKE ALL ON FUNCTION agentpay._option_problem(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._option_problem(text, text) IS 'what the protocol would not send; NULL: nothing';
-
 CREATE FUNCTION agentpay._check_agent_later(a agentpay.agents, mend text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF a.protocol IN ('anthropic', 'bedrock', 'http') THEN
-		PERFORM agentpay._refuse_later(format('protocol %s', a.protocol),
-			'Use protocol ''openai'' or ''builtin''.');
-	ELSIF a.position IN ('pre_auth', 'review') THEN
+	IF a.position IN ('pre_auth', 'review') THEN
 		PERFORM agentpay._refuse_later(format('position %s', a.position),
 			format(mend, 'position = ''post_auth'''));
 	ELSIF a.stage = ANY (a.rollout_steps::text[]) THEN
@@ -128,7 +118,7 @@ CREATE FUNCTION agentpay._check_endpoint(a agentpay.agents, mend text)
 AS $$
 DECLARE
 	base text := substring(a.endpoint FROM '^[^/]*//[^/?#]*');
-	example constant text := 'endpoint = ''https://api.openai.com/v1''';
+	example constant text := agentpay._protocol_example(a.protocol, 'endpoint');
 BEGIN
 	IF a.protocol = 'builtin' THEN
 		IF num_nonnulls(a.endpoint, a.secret) > 0 THEN
@@ -153,9 +143,18 @@ BEGIN
 	IF a.endpoint ~ '[?#\\]' THEN
 		PERFORM agentpay._refuse('22023',
 			format('endpoint of agent "%s" is not a base URL', a.name),
-			'It has no query and no fragment: the protocol adds its path.',
+			CASE a.protocol WHEN 'openai'
+			THEN 'It has no query and no fragment: the protocol adds its path, and option api_version the query that Azure wants.'
+			ELSE 'It has no query and no fragment: the protocol adds its path.' END,
 			format(mend, format('endpoint = %L',
-				substring(a.endpoint FROM '^[^?#\\]*'))));
+				substring(a.endpoint FROM '^[^?#\\]*'))
+				|| CASE WHEN a.protocol = 'openai'
+						 AND a.endpoint ~ '[?&]api-version=[A-Za-z0-9]'
+				   THEN format(', options = %L', a.options
+						|| jsonb_build_object('api_version', substring(
+							a.endpoint
+							FROM '[?&]api-version=([A-Za-z0-9_.-]+)')))
+				   ELSE '' END));
 	ELSIF NOT EXISTS (SELECT FROM agentpay.allowed_endpoints e
 					   WHERE e.origin = base) THEN
 		PERFORM agentpay._refuse('42501',
@@ -193,13 +192,16 @@ DECLARE
 	probability boolean;
 	unknown text;
 	unfit regtype;
-	example text := format('model = %L', CASE a.protocol WHEN 'builtin'
-		THEN coalesce((SELECT m.name FROM agentpay.models m WHERE m.active
-						ORDER BY m.name LIMIT 1), 'fraud_model')
-		ELSE 'gpt-5-mini' END);
-	thresholds constant text := 'options = ''{"thresholds": {"review": 0.3, "decline": 0.7}}''';
+	example text := CASE a.protocol WHEN 'builtin'
+		THEN format('model = %L', coalesce((SELECT m.name
+			FROM agentpay.models m WHERE m.active ORDER BY m.name LIMIT 1),
+			'fraud_model'))
+		ELSE agentpay._protocol_example(a.protocol, 'model') END;
+	thresholds constant text := agentpay._protocol_example('builtin', 'options');
 BEGIN
-	IF a.model IS NULL THEN
+	IF a.model IS NULL AND a.protocol = 'http' THEN
+		RETURN;
+	ELSIF a.model IS NULL THEN
 		PERFORM agentpay._refuse('23514',
 			format('agent "%s" needs a model', a.name),
 			CASE a.protocol WHEN 'builtin'
@@ -357,13 +359,7 @@ BEGIN
 			'A model inside the database gives the same row the same answer each time.',
 			format(mend, 'repeat_percent = 0'));
 	END IF;
-	IF a.protocol = 'openai' AND (a.price_input_per_million IS NULL
-								  OR a.price_output_per_million IS NULL) THEN
-		PERFORM agentpay._refuse('23514',
-			format('agent "%s" needs its prices', a.name),
-			'Without them its cost cannot be bounded. A price of 0 is said, not assumed.',
-			format(mend, 'price_input_per_million = 0.15, price_output_per_million = 0.60'));
-	END IF;
+	PERFORM agentpay._check_protocol_needs(a, mend);
 	IF array_ndims(a.rollout_steps) IS DISTINCT FROM 1
 	   OR EXISTS (SELECT FROM (SELECT s, lag(s, 1, 0) OVER (ORDER BY o) AS last
 								 FROM unnest(a.rollout_steps)
@@ -413,10 +409,9 @@ BEGIN
 			format('options of agent "%s" do not fit protocol %s', a.name,
 				   a.protocol),
 			format('%s%s.', upper(left(problem, 1)), substr(problem, 2)),
-			format(mend, CASE a.protocol WHEN 'builtin'
-				   THEN 'options = ''{"thresholds": {"review": 0.3, "decline": 0.7}}'''
-				   ELSE 'options = ''{"temperature": 0}''' END));
+			format(mend, agentpay._protocol_example(a.protocol, 'options')));
 	END IF;
+	PERFORM agentpay._check_http_options(a, mend) WHERE a.protocol = 'http';
 	IF btrim(a.prompt, E' \t\r\n') = '' THEN
 		PERFORM agentpay._refuse('22023',
 			format('the prompt of agent "%s" is empty', a.name),
@@ -524,7 +519,8 @@ BEGIN
 	IF a.protocol IS NULL OR a.protocol <> ALL ('{openai,anthropic,bedrock,http,builtin}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown protocol: %s',
 				coalesce(quote_literal(a.protocol), 'NULL')),
-			'Protocols are openai and builtin.', 'Use protocol ''openai''.');
+			'Protocols are openai, anthropic, bedrock, http and builtin.',
+			'Use protocol ''openai''.');
 	ELSIF a.position IS NULL OR a.position <> ALL ('{pre_auth,post_auth,review}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown position: %s',
 				coalesce(quote_literal(a.position), 'NULL')),

@@ -114,8 +114,6 @@ AS $$
 	SELECT CASE WHEN a.name IS NULL THEN 'the agent was removed'
 				WHEN NOT a.enabled THEN 'the agent is not enabled'
 				WHEN a.stage = 'off' THEN 'the agent is off'
-				WHEN a.protocol NOT IN ('builtin', 'openai')
-					THEN 'protocol ' || a.protocol || ' is not supported'
 				WHEN EXISTS (SELECT FROM agentpay.agent_versions v
 					WHERE v.agent = t.agent AND v.version > t.agent_version)
 					THEN 'the agent has a newer version'

@@ -186,7 +186,7 @@ CREATE TYPE agentpay._attempt_end AS (
 	task_id bigint, attempt int, final boolean, delay_ms int,
 	failure text, charge text, status text, error text,
 	verdict text, confidence real, score numeric, reasons text[],
-	response_model text, request_id text, input_tokens bigint,
+	explanation text, response_model text, request_id text, input_tokens bigint,
 	cached_tokens bigint, output_tokens bigint, finish_reason text,
 	http_status int, called_at timestamptz, queued_ms double precision,
 	in_flight_at_start int, latency_ms double precision, request_sha256 text);
@@ -265,8 +265,11 @@ BEGIN
 	SELECT array_agg(ROW(r.task_id, w.created_at, agentpay._uuid_v7(),
 			f.failure, r.verdict, r.verdict, r.confidence, r.score, r.reasons,
 			w.spent + (charged ->> r.task_id::text)::numeric, r.latency_ms,
-			CASE WHEN r.error <> '' AND f.failure IS NOT NULL
-				 THEN jsonb_build_object('error', r.error) END
+			-- redacted; there are no keys yet to seal it with
+			jsonb_strip_nulls(jsonb_build_object(
+				'error', CASE WHEN f.failure IS NOT NULL
+						 THEN nullif(r.error, '') END,
+				'explanation', r.explanation))
 			)::agentpay._task_end ORDER BY r.task_id)
 	  INTO ends
 	  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end, results) AS r

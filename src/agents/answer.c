@@ -14,12 +14,12 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "privacy/detect.h"
 
 #define MAX_REASON 48
 
 static const char *read_fields(AgentpayAnswer *answer, json_object *content);
-static const char *
-read_member(AgentpayAnswer *answer, const char *name, json_object *value);
+static char *redact(const char *text);
 static const char *read_reasons(AgentpayAnswer *answer, json_object *value);
 static void free_content(AgentpayAnswer *answer);
 
@@ -55,21 +55,40 @@ agentpay_answer_read(AgentpayAnswer *answer, const char *content, size_t len,
 		answer->status = AGENTPAY_ANSWER_NOT_JSON;
 		return;
 	}
-	answer->problem = read_fields(answer, parsed);
+	agentpay_answer_take(answer, parsed, verdicts, n_verdicts);
 	json_object_put(parsed);
-	if (answer->problem != NULL)
-	{
-		answer->status = AGENTPAY_ANSWER_SCHEMA;
-		free_content(answer);
-		return;
-	}
+}
+
+void
+agentpay_answer_take(AgentpayAnswer *answer, json_object *content,
+					 const char *const *verdicts, int n_verdicts)
+{
+	const char *problem = read_fields(answer, content);
+
+	if (problem != NULL)
+		agentpay_answer_refuse(answer, problem);
+	else
+		agentpay_answer_judge(answer, verdicts, n_verdicts);
+}
+
+void
+agentpay_answer_refuse(AgentpayAnswer *answer, const char *problem)
+{
+	answer->status = AGENTPAY_ANSWER_SCHEMA;
+	answer->problem = problem;
+	free_content(answer);
+}
+
+void
+agentpay_answer_judge(AgentpayAnswer *answer, const char *const *verdicts,
+					  int n_verdicts)
+{
+	answer->status = AGENTPAY_ANSWER_OK;
+	answer->problem = NULL;
 	for (int i = 0; i < n_verdicts; i++)
 	{
 		if (strcmp(answer->verdict, verdicts[i]) == 0)
-		{
-			answer->status = AGENTPAY_ANSWER_OK;
 			return;
-		}
 	}
 	answer->status = AGENTPAY_ANSWER_UNKNOWN_VERDICT;
 	answer->problem = "the verdict is not one of the point's";
@@ -129,9 +148,9 @@ read_fields(AgentpayAnswer *answer, json_object *content)
 	end = json_object_iter_end(content);
 	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
 	{
-		const char *problem = read_member(answer,
-										  json_object_iter_peek_name(&at),
-										  json_object_iter_peek_value(&at));
+		const char *problem =
+			agentpay_answer_field(answer, json_object_iter_peek_name(&at),
+								  json_object_iter_peek_value(&at));
 
 		if (problem != NULL)
 			return problem;
@@ -167,14 +186,15 @@ count_characters(const char *text)
 	return n;
 }
 
-/* Takes one member of the answer; NULL, or what is wrong with it. */
-static const char *
-read_member(AgentpayAnswer *answer, const char *name, json_object *value)
+const char *
+agentpay_answer_field(AgentpayAnswer *answer, const char *name,
+					  json_object *value)
 {
 	if (strcmp(name, "verdict") == 0)
 	{
 		if (!json_object_is_type(value, json_type_string))
 			return "verdict is not a string";
+		free(answer->verdict);
 		answer->verdict = strdup(json_object_get_string(value));
 		return answer->verdict == NULL ? "out of memory" : NULL;
 	}
@@ -200,10 +220,34 @@ read_member(AgentpayAnswer *answer, const char *name, json_object *value)
 		if (count_characters(json_object_get_string(value)) >
 			AGENTPAY_ANSWER_MAX_EXPLANATION)
 			return "explanation is longer than 500 characters";
-		answer->explanation = strdup(json_object_get_string(value));
+		free(answer->explanation);
+		answer->explanation = redact(json_object_get_string(value));
 		return answer->explanation == NULL ? "out of memory" : NULL;
 	}
 	return "the answer has a member outside the schema";
+}
+
+/* The text without card numbers, IBANs and e-mail addresses, malloc'd. */
+static char *
+redact(const char *text)
+{
+	size_t len = strlen(text);
+	char *out = malloc(AGENTPAY_DETECT_OUT_SIZE(len) + 1);
+
+	if (out != NULL)
+		out[agentpay_detect_redact(text, len, out, NULL)] = '\0';
+	return out;
+}
+
+/* Whether a code spells out what may not be stored in clear. */
+static bool
+tells_too_much(const char *code)
+{
+	char out[AGENTPAY_DETECT_OUT_SIZE(MAX_REASON)];
+	size_t len = strlen(code);
+
+	return agentpay_detect_redact(code, len, out, NULL) != len ||
+		   memcmp(out, code, len) != 0;
 }
 
 /* Whether the text is [A-Za-z][A-Za-z0-9_]{0,47}, whatever the locale. */
@@ -227,6 +271,8 @@ read_reasons(AgentpayAnswer *answer, json_object *value)
 {
 	size_t n;
 
+	if (answer->reasons != NULL)
+		return "reasons twice";
 	if (!json_object_is_type(value, json_type_array))
 		return "reasons is not an array";
 	n = json_object_array_length(value);
@@ -242,6 +288,8 @@ read_reasons(AgentpayAnswer *answer, json_object *value)
 		if (!json_object_is_type(reason, json_type_string) ||
 			!is_code(json_object_get_string(reason)))
 			return "a reason is not a code of letters, digits and underscores";
+		if (tells_too_much(json_object_get_string(reason)))
+			return "a reason holds a card number or an IBAN";
 		answer->reasons[i] = strdup(json_object_get_string(reason));
 		if (answer->reasons[i] == NULL)
 			return "out of memory";

@@ -48,8 +48,10 @@ typedef struct AgentpayAnswer
 	double score; /* 0..1 */
 	char **reasons;
 	int n_reasons;
-	char *explanation; /* NULL when absent */
+	char *explanation; /* redacted by privacy/detect; NULL when absent */
 } AgentpayAnswer;
+
+struct json_object;
 
 /* As agent_calls.status and decisions.failure spell it. */
 extern const char *agentpay_answer_status_name(AgentpayAnswerStatus status);
@@ -62,6 +64,27 @@ extern const char *agentpay_answer_status_name(AgentpayAnswerStatus status);
 extern void
 agentpay_answer_read(AgentpayAnswer *answer, const char *content, size_t len,
 					 const char *const *verdicts, int n_verdicts);
+
+/* The same for content that is parsed already, strictly; NULL is null. */
+extern void
+agentpay_answer_take(AgentpayAnswer *answer, struct json_object *content,
+					 const char *const *verdicts, int n_verdicts);
+
+/*
+ * Judges the content's fields when a protocol has filled them in itself:
+ * status OK, or UNKNOWN_VERDICT with the content forgotten.
+ */
+extern void agentpay_answer_judge(AgentpayAnswer *answer,
+								  const char *const *verdicts, int n_verdicts);
+
+/*
+ * Takes one field of the schema by its name: NULL, or what is wrong with it.
+ * After a problem agentpay_answer_refuse() forgets what was taken.
+ */
+extern const char *
+agentpay_answer_field(AgentpayAnswer *answer, const char *name,
+					  struct json_object *value);
+extern void agentpay_answer_refuse(AgentpayAnswer *answer, const char *problem);
 
 /* Takes token counts that can be true; otherwise usage_valid stays false. */
 extern void agentpay_answer_set_usage(AgentpayAnswer *answer, int64_t input,

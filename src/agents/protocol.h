@@ -64,6 +64,7 @@ typedef struct AgentpayProtocolHeaders
 {
 	AgentpayHttpHeader headers[AGENTPAY_PROTOCOL_HEADERS];
 	int n;
+	size_t used; /* of room */
 	char room[AGENTPAY_PROTOCOL_MAX_KEY + 2048];
 } AgentpayProtocolHeaders;
 
@@ -119,12 +120,16 @@ typedef struct AgentpayProtocol
 
 	/*
 	 * Whether the server refused the call for the way in which the shape of
-	 * the answer was asked for, so that plainer_body() may be taken.
+	 * the answer was asked for, so that plainer_body() may be taken.  NULL,
+	 * as plainer_body: it asks for none.
 	 */
 	bool (*refuses_structure)(int http_status, const char *body, size_t len);
 } AgentpayProtocol;
 
 extern const AgentpayProtocol agentpay_protocol_openai;
+extern const AgentpayProtocol agentpay_protocol_anthropic;
+extern const AgentpayProtocol agentpay_protocol_bedrock;
+extern const AgentpayProtocol agentpay_protocol_http;
 
 /* By the name of agents.protocol; NULL for builtin, and for none of ours. */
 extern const AgentpayProtocol *agentpay_protocol_find(const char *name);

@@ -16,8 +16,6 @@
 
 #include "base/json.h"
 
-#define COMPLETIONS "/chat/completions"
-
 /* All that options may hold, in the order in which it is sent. */
 static const AgentpayOptionRule rules[] = {
 	{.name = "temperature",
@@ -39,6 +37,8 @@ static const AgentpayOptionRule rules[] = {
 	{.name = "max_completion_tokens",
 	 .kind = AGENTPAY_OPTION_FLAG,
 	 .remark = ": the number is max_output_tokens"},
+	{.name = "api_version", .kind = AGENTPAY_OPTION_WORD},
+	{.name = "secret_header", .kind = AGENTPAY_OPTION_HEADER},
 	{.name = "response_format",
 	 .kind = AGENTPAY_OPTION_WORD,
 	 .choice = "json_schema|json_object|none"},
@@ -146,43 +146,56 @@ plainer_body(const char *body, size_t *len)
 
 /*
  * The URL of a base such as https://api.openai.com, …/v1 or …/v1/: …/v1 is
- * added to a bare origin only, /chat/completions unless it is there.
+ * added to a bare origin only, /chat/completions unless it is there.  With
+ * option api_version it ends in what Azure's deployments want.
  */
 static char *
 write_url(const AgentpayProtocolAgent *agent, const char **problem)
 {
 	AgentpayJsonWriter out = {0};
-	const char *base = agent->endpoint;
-	const char *query = strchr(base, '?');
-	size_t len = query == NULL ? strlen(base) : (size_t) (query - base);
-	size_t suffix = strlen(COMPLETIONS);
-	const char *authority = strstr(base, "://");
-	const char *path;
-	char *url;
+	json_object *options = agentpay_options_read(rules, N_RULES, agent->options,
+												 problem);
+	const char *version = agentpay_protocol_word(options, "api_version");
+	char *url = options == NULL
+					? NULL
+					: agentpay_protocol_url(agent->endpoint, "/v1",
+											"/chat/completions", problem);
 
-	while (len > 0 && base[len - 1] == '/')
-		len--;
-	agentpay_json_write_bytes(&out, base, len);
-	path = authority == NULL ? NULL : strchr(authority + 3, '/');
-	if (path == NULL || path >= base + len)
-		agentpay_json_write(&out, "/v1");
-	if (len < suffix || memcmp(base + len - suffix, COMPLETIONS, suffix) != 0)
-		agentpay_json_write(&out, COMPLETIONS);
-	if (query != NULL)
-		agentpay_json_write(&out, query);
-	url = agentpay_json_write_finish(&out);
-	if (url == NULL)
-		*problem = "out of memory";
+	if (url != NULL && version != NULL)
+	{
+		agentpay_json_write(&out, url);
+		agentpay_json_write(&out, "?api-version=");
+		agentpay_json_write(&out, version);
+		free(url);
+		url = agentpay_json_write_finish(&out);
+		if (url == NULL)
+			*problem = "out of memory";
+	}
+	json_object_put(options);
 	return url;
 }
 
+/* Azure takes its keys in a header of their own. */
 static bool
 write_headers(const AgentpayProtocolCall *call,
 			  AgentpayProtocolHeaders *headers, const char **problem)
 {
+	json_object *options = agentpay_options_read(rules, N_RULES, call->options,
+												 problem);
+	const char *name;
+	bool good;
+
+	if (options == NULL)
+		return false;
 	agentpay_protocol_common_headers(call, headers);
-	return agentpay_protocol_secret_header(call, "Authorization", headers,
-										   problem);
+	name = agentpay_protocol_word(options, "secret_header");
+	if (name == NULL)
+		name = agentpay_protocol_word(options, "api_version") != NULL
+				   ? "api-key"
+				   : "Authorization";
+	good = agentpay_protocol_secret_header(call, name, headers, problem);
+	json_object_put(options);
+	return good;
 }
 
 static void
@@ -193,15 +206,9 @@ read_answer(const AgentpayProtocolAgent *agent, const char *body, size_t len,
 	json_object *message;
 	json_object *content;
 
-	memset(answer, 0, sizeof(*answer));
-	envelope = agentpay_json_parse(body, len, AGENTPAY_JSON_MAX_DEPTH,
-								   &answer->problem);
+	envelope = agentpay_protocol_envelope(body, len, answer);
 	if (envelope == NULL)
-	{
-		answer->status = AGENTPAY_ANSWER_NOT_JSON;
 		return;
-	}
-	answer->status = AGENTPAY_ANSWER_SCHEMA;
 	answer->request_id = agentpay_protocol_copy_text(envelope, "id");
 	answer->response_model = agentpay_protocol_copy_text(envelope, "model");
 	read_usage(envelope, answer);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "agents/json_path.h"
 #include "base/json.h"
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -21,7 +22,10 @@ static bool check_option(const AgentpayOptionRule *rule, json_object *value,
 const AgentpayProtocol *
 agentpay_protocol_find(const char *name)
 {
-	static const AgentpayProtocol *const all[] = {&agentpay_protocol_openai};
+	static const AgentpayProtocol *const all[] = {&agentpay_protocol_openai,
+												  &agentpay_protocol_anthropic,
+												  &agentpay_protocol_bedrock,
+												  &agentpay_protocol_http};
 
 	for (size_t i = 0; name != NULL && i < sizeof(all) / sizeof(*all); i++)
 	{
@@ -117,9 +121,8 @@ agentpay_options_read(const AgentpayOptionRule *rules, size_t n_rules,
 							   AGENTPAY_JSON_MAX_DEPTH, problem);
 }
 
-/* Whether a word is one of "a|b|c". */
-static bool
-is_choice(const char *choice, const char *word)
+bool
+agentpay_protocol_is_choice(const char *choice, const char *word)
 {
 	size_t len = strlen(word);
 
@@ -196,7 +199,8 @@ check_option(const AgentpayOptionRule *rule, json_object *value, char *problem,
 			break;
 		case AGENTPAY_OPTION_WORD:
 			if (is_text && agentpay_protocol_is_word(text) &&
-				(rule->choice == NULL || is_choice(rule->choice, text)))
+				(rule->choice == NULL ||
+				 agentpay_protocol_is_choice(rule->choice, text)))
 				return true;
 			wanted = "a word";
 			if (rule->choice != NULL)
@@ -218,6 +222,11 @@ check_option(const AgentpayOptionRule *rule, json_object *value, char *problem,
 			if (json_object_is_type(value, json_type_object))
 				return true;
 			wanted = "a JSON object";
+			break;
+		case AGENTPAY_OPTION_PATH:
+			if (is_text && agentpay_json_path_writable(text))
+				return true;
+			wanted = "a path to write to such as $.instances[0]";
 			break;
 	}
 	snprintf(problem, size, "option \"%s\" is not %s%s", rule->name, wanted,
@@ -280,7 +289,13 @@ agentpay_protocol_write_schema(AgentpayJsonWriter *out,
 char *
 agentpay_protocol_copy_text(json_object *parent, const char *name)
 {
-	json_object *value = agentpay_protocol_member(parent, name);
+	return agentpay_protocol_copy_string(
+		agentpay_protocol_member(parent, name));
+}
+
+char *
+agentpay_protocol_copy_string(json_object *value)
+{
 	const char *text;
 	char *copy;
 
@@ -304,6 +319,95 @@ agentpay_protocol_count(json_object *parent, const char *name)
 	return json_object_is_type(value, json_type_int)
 			   ? json_object_get_int64(value)
 			   : -1;
+}
+
+int64_t
+agentpay_protocol_optional_count(json_object *parent, const char *name)
+{
+	return agentpay_protocol_member(parent, name) == NULL
+			   ? 0
+			   : agentpay_protocol_count(parent, name);
+}
+
+void
+agentpay_protocol_set_usage(AgentpayAnswer *answer, int64_t input,
+							int64_t cache_read, int64_t cache_write,
+							int64_t output)
+{
+	const int64_t most = AGENTPAY_ANSWER_MAX_TOKENS;
+
+	/* each by itself, so that the sum neither overflows nor hides one */
+	if (input < 0 || input > most || cache_read < 0 || cache_read > most ||
+		cache_write < 0 || cache_write > most)
+		return;
+	agentpay_answer_set_usage(answer, input + cache_read + cache_write,
+							  cache_read, output);
+}
+
+json_object *
+agentpay_protocol_envelope(const char *body, size_t len, AgentpayAnswer *answer)
+{
+	json_object *envelope;
+
+	memset(answer, 0, sizeof(*answer));
+	envelope = agentpay_json_parse(body, len, AGENTPAY_JSON_MAX_DEPTH,
+								   &answer->problem);
+	answer->status = envelope == NULL ? AGENTPAY_ANSWER_NOT_JSON
+									  : AGENTPAY_ANSWER_SCHEMA;
+	return envelope;
+}
+
+void
+agentpay_protocol_add_tool(AgentpayProtocolBlocks *blocks, json_object *tool)
+{
+	blocks->n_tools++;
+	blocks->tool = tool;
+}
+
+void
+agentpay_protocol_add_text(AgentpayProtocolBlocks *blocks, json_object *text)
+{
+	blocks->n_texts++;
+	blocks->text = text;
+}
+
+/* Whether the answer ended for this reason; Anthropic and Bedrock agree. */
+static bool
+finished(const AgentpayAnswer *answer, const char *reasons)
+{
+	return answer->finish_reason != NULL &&
+		   agentpay_protocol_is_choice(reasons, answer->finish_reason);
+}
+
+void
+agentpay_protocol_read_blocks(const AgentpayProtocolBlocks *blocks,
+							  const AgentpayProtocolAgent *agent,
+							  AgentpayAnswer *answer)
+{
+	const char *name = agentpay_protocol_word(blocks->tool, "name");
+	const char *text = agentpay_protocol_word(blocks->text, "text");
+
+	if (finished(answer, "max_tokens|model_context_window_exceeded"))
+	{
+		answer->status = AGENTPAY_ANSWER_TRUNCATED;
+		answer->problem = "the answer ends at max_output_tokens";
+	}
+	else if (finished(answer, "refusal|guardrail_intervened|content_filtered"))
+		answer->problem = "the agent refused to answer";
+	else if (blocks->n_tools > 1)
+		answer->problem = "more than one verdict";
+	else if (blocks->n_tools == 1 &&
+			 (name == NULL || strcmp(name, AGENTPAY_PROTOCOL_TOOL) != 0))
+		answer->problem = "a tool that was not offered";
+	else if (blocks->n_tools == 1)
+		agentpay_answer_take(answer,
+							 agentpay_protocol_member(blocks->tool, "input"),
+							 agent->verdicts, agent->n_verdicts);
+	else if (blocks->n_texts == 1 && text != NULL)
+		agentpay_answer_read(answer, text, strlen(text), agent->verdicts,
+							 agent->n_verdicts);
+	else
+		answer->problem = "the message has not exactly one answer";
 }
 
 void
@@ -333,6 +437,49 @@ agentpay_protocol_find_text(const char *body, size_t len, const char *text)
 	return NULL;
 }
 
+char *
+agentpay_protocol_cut_body(const char *body, size_t *len, const char *part)
+{
+	AgentpayJsonWriter out = {0};
+	const char *at = agentpay_protocol_find_text(body, *len, part);
+
+	if (at == NULL)
+		return NULL;
+	agentpay_json_write_bytes(&out, body, at - body);
+	agentpay_json_write(&out, "}");
+	*len = out.len;
+	return agentpay_json_write_finish(&out);
+}
+
+char *
+agentpay_protocol_url(const char *base, const char *version, const char *suffix,
+					  const char **problem)
+{
+	AgentpayJsonWriter out = {0};
+	const char *query = strchr(base, '?');
+	size_t len = query == NULL ? strlen(base) : (size_t) (query - base);
+	size_t suffix_len = strlen(suffix);
+	const char *authority = strstr(base, "://");
+	const char *path;
+	char *url;
+
+	while (len > 0 && base[len - 1] == '/')
+		len--;
+	agentpay_json_write_bytes(&out, base, len);
+	path = authority == NULL ? NULL : strchr(authority + 3, '/');
+	if (path == NULL || path >= base + len)
+		agentpay_json_write(&out, version);
+	if (len < suffix_len ||
+		memcmp(base + len - suffix_len, suffix, suffix_len) != 0)
+		agentpay_json_write(&out, suffix);
+	if (query != NULL)
+		agentpay_json_write(&out, query);
+	url = agentpay_json_write_finish(&out);
+	if (url == NULL)
+		*problem = "out of memory";
+	return url;
+}
+
 /* ── headers ──────────────────────────────────────────────────────────── */
 void
 agentpay_protocol_add_header(AgentpayProtocolHeaders *headers, const char *name,
@@ -343,16 +490,60 @@ agentpay_protocol_add_header(AgentpayProtocolHeaders *headers, const char *name,
 	headers->headers[headers->n++] = (AgentpayHttpHeader){name, value};
 }
 
+bool
+agentpay_protocol_add_copy(AgentpayProtocolHeaders *headers, const char *name,
+						   const char *value)
+{
+	size_t size = strlen(value) + 1;
+	char *copy = headers->room + headers->used;
+
+	if (size > sizeof(headers->room) - headers->used)
+		return false;
+	memcpy(copy, value, size);
+	headers->used += size;
+	agentpay_protocol_add_header(headers, name, copy);
+	return true;
+}
+
 void
 agentpay_protocol_common_headers(const AgentpayProtocolCall *call,
 								 AgentpayProtocolHeaders *headers)
 {
 	headers->n = 0;
+	headers->used = 0;
 	agentpay_protocol_add_header(headers, "Content-Type", "application/json");
 	agentpay_protocol_add_header(headers, "Accept", "application/json");
 	if (call->idempotency_key != NULL)
 		agentpay_protocol_add_header(headers, "Idempotency-Key",
 									 call->idempotency_key);
+}
+
+/* Whether the secret can stand in a header; has_scheme: after a word. */
+static bool
+check_secret(const char *secret, bool authorization, bool *has_scheme,
+			 const char **problem)
+{
+	size_t len = strlen(secret);
+
+	*has_scheme = false;
+	if (len == 0 || len > AGENTPAY_PROTOCOL_MAX_KEY)
+	{
+		*problem = "the secret is empty or too long";
+		return false;
+	}
+	for (size_t i = 0; i < len; i++)
+	{
+		/* one blank, in Authorization: between scheme and credentials */
+		if (secret[i] == ' ' && authorization && !*has_scheme && i > 0 &&
+			i + 1 < len)
+			*has_scheme = true;
+		else if (secret[i] < 0x21 || secret[i] > 0x7e)
+		{
+			*problem = "the secret holds a blank or a control character";
+			return false;
+		}
+	}
+	return true;
 }
 
 bool
@@ -362,32 +553,27 @@ agentpay_protocol_secret_header(const AgentpayProtocolCall *call,
 								const char **problem)
 {
 	bool authorization = strcasecmp(name, "Authorization") == 0;
-	bool has_scheme = false;
+	bool has_scheme;
+	const char *copied;
+	char *value = headers->room + headers->used;
+	size_t left = sizeof(headers->room) - headers->used;
 	size_t len;
 
 	if (call->secret == NULL)
 		return true;
-	len = strlen(call->secret);
-	if (len == 0 || len > AGENTPAY_PROTOCOL_MAX_KEY)
+	if (!check_secret(call->secret, authorization, &has_scheme, problem))
+		return false;
+	len = snprintf(value, left, "%s%s",
+				   authorization && !has_scheme ? "Bearer " : "", call->secret);
+	/* the name comes from the options, which do not live as long */
+	copied = value + len + 1;
+	if (len + 1 + strlen(name) + 1 > left)
 	{
 		*problem = "the secret is empty or too long";
 		return false;
 	}
-	for (size_t i = 0; i < len; i++)
-	{
-		char c = call->secret[i];
-
-		/* one blank, in Authorization: between scheme and credentials */
-		if (c == ' ' && authorization && !has_scheme && i > 0 && i + 1 < len)
-			has_scheme = true;
-		else if (c < 0x21 || c > 0x7e)
-		{
-			*problem = "the secret holds a blank or a control character";
-			return false;
-		}
-	}
-	snprintf(headers->room, sizeof(headers->room), "%s%s",
-			 authorization && !has_scheme ? "Bearer " : "", call->secret);
-	agentpay_protocol_add_header(headers, name, headers->room);
+	memcpy(value + len + 1, name, strlen(name) + 1);
+	headers->used += len + strlen(name) + 2;
+	agentpay_protocol_add_header(headers, copied, value);
 	return true;
 }

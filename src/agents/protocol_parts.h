@@ -21,6 +21,7 @@ typedef enum AgentpayOptionKind
 	AGENTPAY_OPTION_FLAG,	/* true or false */
 	AGENTPAY_OPTION_HEADER, /* the name of a header that may hold a secret */
 	AGENTPAY_OPTION_OBJECT, /* looked at by the protocol itself */
+	AGENTPAY_OPTION_PATH,	/* where the fields go: agents/json_path.h */
 } AgentpayOptionKind;
 
 typedef struct AgentpayOptionRule
@@ -62,7 +63,13 @@ agentpay_protocol_word(json_object *options, const char *name);
 /* Whether the text is a short identifier: letters, digits, _ . - */
 extern bool agentpay_protocol_is_word(const char *text);
 
-/* A short printable text of the envelope, malloc'd; NULL: there is none. */
+/* Whether a word is one of "a|b|c". */
+extern bool agentpay_protocol_is_choice(const char *choice, const char *word);
+
+/* A short printable text, malloc'd; NULL when it is no string. */
+extern char *agentpay_protocol_copy_string(json_object *value);
+
+/* The same of a member of the envelope. */
 extern char *agentpay_protocol_copy_text(json_object *parent, const char *name);
 
 /* A count of tokens; -1 when there is none or it is no integer. */
@@ -77,6 +84,60 @@ extern void agentpay_protocol_write_schema(AgentpayJsonWriter *out,
 										   const char *const *verdicts,
 										   int n_verdicts, bool strict);
 
+/* The same for a count that may be left out or null: 0 then. */
+extern int64_t
+agentpay_protocol_optional_count(json_object *parent, const char *name);
+
+/* Usage of those who count cached tokens apart; sums that cannot be count as
+ * none. */
+extern void agentpay_protocol_set_usage(AgentpayAnswer *answer, int64_t input,
+										int64_t cache_read, int64_t cache_write,
+										int64_t output);
+
+/* Zeroes the answer and parses the body; NULL: the answer says why. */
+extern json_object *agentpay_protocol_envelope(const char *body, size_t len,
+											   AgentpayAnswer *answer);
+
+/* The one tool that carries the answer. */
+#define AGENTPAY_PROTOCOL_TOOL "verdict"
+#define AGENTPAY_PROTOCOL_TOOL_TEXT "Gives the verdict on the payment."
+
+/* What an answer of several blocks holds. */
+typedef struct AgentpayProtocolBlocks
+{
+	int n_tools;
+	int n_texts;
+	json_object *tool; /* the last one: name and input */
+	json_object *text; /* the last one: text */
+} AgentpayProtocolBlocks;
+
+extern void
+agentpay_protocol_add_tool(AgentpayProtocolBlocks *blocks, json_object *tool);
+extern void
+agentpay_protocol_add_text(AgentpayProtocolBlocks *blocks, json_object *text);
+
+/*
+ * Reads the answer out of the blocks: the input of the one tool, or, without
+ * a call of any, the one text.  Looks at finish_reason, too.
+ */
+extern void agentpay_protocol_read_blocks(const AgentpayProtocolBlocks *blocks,
+										  const AgentpayProtocolAgent *agent,
+										  AgentpayAnswer *answer);
+
+/*
+ * A body without what begins with this text, which cannot stand in a string
+ * of it, and goes to its end.  NULL when it has no such part.
+ */
+extern char *
+agentpay_protocol_cut_body(const char *body, size_t *len, const char *part);
+
+/*
+ * The URL of a base: version is added to a bare origin only, suffix unless
+ * it is there; a query stays at the end.
+ */
+extern char *agentpay_protocol_url(const char *base, const char *version,
+								   const char *suffix, const char **problem);
+
 /* The first of the members that is an identifier, written to code. */
 extern void
 agentpay_protocol_read_code(json_object *error, const char *const *names,
@@ -85,6 +146,10 @@ agentpay_protocol_read_code(json_object *error, const char *const *names,
 /* Appends a header; name and value live as long as the headers are used. */
 extern void agentpay_protocol_add_header(AgentpayProtocolHeaders *headers,
 										 const char *name, const char *value);
+
+/* The same with a copy of the value; false when there is no room. */
+extern bool agentpay_protocol_add_copy(AgentpayProtocolHeaders *headers,
+									   const char *name, const char *value);
 
 /* What each call has: type, accepted type, idempotency key. */
 extern void agentpay_protocol_common_headers(const AgentpayProtocolCall *call,

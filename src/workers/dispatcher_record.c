@@ -27,6 +27,8 @@
  * each time, or what the agent asked for. */
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MAX_MS 10000
+/* Anthropic's own status: refused for want of capacity. */
+#define OVERLOADED 529
 /* After an error of ours. */
 #define RETRY_MS 500
 
@@ -161,9 +163,10 @@ read_body(const AgentpayHttpResult *result, DispatcherTask *task,
 	reading->status = reading->failure = status == 429 ? "rate_limited"
 													   : "http_error";
 	reading->retryable = status == 429 || (status >= 500 && status <= 504) ||
-						 ask_plainer(result, task);
+						 status == OVERLOADED || ask_plainer(result, task);
 	/* refused before any work, or perhaps not */
-	reading->charge = (status >= 300 && status < 500) || status == 503
+	reading->charge = (status >= 300 && status < 500) || status == 503 ||
+							  status == OVERLOADED
 						  ? "none"
 						  : "bound";
 }
@@ -287,6 +290,7 @@ write_answer(StringInfo json, const AgentpayAnswer *answer)
 		escape_json(json, answer->reasons[i]);
 	}
 	appendStringInfoChar(json, ']');
+	put_text(json, "explanation", answer->explanation);
 }
 
 /*
