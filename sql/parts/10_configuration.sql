@@ -364,3 +364,20 @@ COMMENT ON COLUMN agentpay.kill_switches.changed_at IS 'by trigger';
 -- dumped, and restored over the seeded ones (see 15_configuration_checks.sql).
 SELECT pg_catalog.pg_extension_config_dump('agentpay.kill_switches',
 	'WHERE engaged OR reason IS NOT NULL OR scope NOT IN (''all'', ''role'')');
+
+CREATE TABLE agentpay.guardrails (
+	agent text NOT NULL DEFAULT '*',
+	metric text NOT NULL CHECK (metric IN ('error_rate','timeout_rate','disagreement_rate','decline_rate','escalation_rate',
+		'p95_latency_ms','cost_per_decision','burn_rate','psi','ks')),
+	bound numeric NOT NULL,
+	over interval NOT NULL DEFAULT '10 minutes',
+	min_samples int NOT NULL DEFAULT 50 CHECK (min_samples > 0),
+	action text NOT NULL DEFAULT 'alert' CHECK (action IN ('alert','roll_back','kill')),
+	enabled boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (agent, metric, action));
+COMMENT ON TABLE agentpay.guardrails IS 'what an agent may do as it goes, looked at each second; what goes beyond is alerted, rolled back or killed';
+COMMENT ON COLUMN agentpay.guardrails.agent IS '''*'': every agent without a row of its own for the metric';
+COMMENT ON COLUMN agentpay.guardrails.bound IS 'breached above it: a share from 0 to 1, milliseconds, USD a decision, USD an hour';
+COMMENT ON COLUMN agentpay.guardrails.over IS 'the figure is of this long, up to now';
+COMMENT ON COLUMN agentpay.guardrails.min_samples IS 'fewer in that time decide nothing';
+SELECT pg_catalog.pg_extension_config_dump('agentpay.guardrails', '');

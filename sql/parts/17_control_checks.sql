@@ -260,3 +260,54 @@ BEGIN
 	RETURN NULL;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._keep_kill_switches() FROM PUBLIC;
+
+-- ── guardrails ──────────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._check_guardrails() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	mend text;
+BEGIN
+	IF agentpay._restoring() THEN
+		RETURN NEW;
+	END IF;
+	mend := format('UPDATE agentpay.guardrails SET %%s WHERE agent = %L AND metric = %L;',
+				   NEW.agent, NEW.metric);
+	IF NEW.agent <> '*' AND NOT EXISTS (
+		SELECT FROM agentpay.agents a WHERE a.name = NEW.agent) THEN
+		PERFORM agentpay._refuse('42704',
+			format('there is no agent %L', NEW.agent),
+			'A guardrail is of one agent, or of every agent: ''*''.',
+			'SELECT name FROM agentpay.agents;');
+	ELSIF NEW.metric IS NULL OR NEW.metric <> ALL ('{error_rate,timeout_rate,disagreement_rate,decline_rate,escalation_rate,p95_latency_ms,cost_per_decision,burn_rate,psi,ks}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown metric: %s',
+				coalesce(quote_literal(NEW.metric), 'NULL')),
+			'Metrics are error_rate, timeout_rate, disagreement_rate, decline_rate, escalation_rate, p95_latency_ms, cost_per_decision and burn_rate.',
+			'Use metric ''error_rate''.');
+	ELSIF NEW.metric IN ('psi', 'ks') THEN
+		PERFORM agentpay._refuse_later(format('metric %s', NEW.metric),
+			'Use metric ''decline_rate'' or ''disagreement_rate'' to see that answers change.');
+	ELSIF NEW.action IS NULL
+		OR NEW.action <> ALL ('{alert,roll_back,kill}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown action: %s',
+				coalesce(quote_literal(NEW.action), 'NULL')),
+			'Actions are alert, roll_back and kill.',
+			format(mend, 'action = ''alert'''));
+	ELSIF NEW.over > '1 day' THEN
+		PERFORM agentpay._refuse('22008',
+			format('over is too long: %s', NEW.over),
+			'The figure is of at most one day, up to now.',
+			format(mend, 'over = ''10 minutes'''));
+	END IF;
+	PERFORM agentpay._check_span('over', NEW.over, false);
+	PERFORM agentpay._check_range('min_samples', NEW.min_samples, 1, 1000000,
+								  format(mend, 'min_samples = 50'));
+	PERFORM agentpay._check_range('bound', NEW.bound, 0,
+		CASE WHEN NEW.metric LIKE '%\_rate' AND NEW.metric <> 'burn_rate'
+			 THEN 1 ELSE 1e9 END,
+		format(mend, CASE WHEN NEW.metric LIKE '%\_rate'
+						  THEN 'bound = 0.1' ELSE 'bound = 2000' END));
+	RETURN NEW;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_guardrails() FROM PUBLIC;

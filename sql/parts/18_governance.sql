@@ -122,6 +122,7 @@ BEGIN
 			('data_policies', 'data_policy', '{table_name,column_name}', 'INSERT OR UPDATE'),
 			('budgets', 'budget', '{name}', 'INSERT OR UPDATE'),
 			('kill_switches', 'kill_switch', '{scope,target}', 'INSERT OR UPDATE OR DELETE'),
+			('guardrails', 'guardrail', '{agent,metric,action}', 'INSERT OR UPDATE'),
 			('exchange_rates', 'exchange_rate', '{base,currency,valid_from}', 'INSERT OR UPDATE'),
 			('outcome_mappings', 'outcome_mapping', '{network,reason_code}', 'INSERT OR UPDATE OR DELETE'))
 			AS c (name, kind, key, checked)

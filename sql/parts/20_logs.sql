@@ -512,6 +512,7 @@ BEGIN
 	UPDATE agentpay.budgets SET name = name;
 	UPDATE agentpay.outcome_mappings SET network = network;
 	UPDATE agentpay.exchange_rates SET rate = rate;
+	UPDATE agentpay.guardrails SET metric = metric;
 	UPDATE agentpay.agents a SET name = a.name
 	  FROM agentpay.decision_points p WHERE p.point = a.point AND p.enabled;
 END$$;

@@ -24,7 +24,9 @@
 #include "evidence/seal.h"
 #include "workers/worker.h"
 
-#define TICK_MS 2000
+#define TICK_MS 1000
+#define WATCH_EVERY_MS 900 /* each tick */
+#define HEAL_EVERY_MS 2000
 #define PARTITIONS_EVERY_MS (60 * 60 * 1000)
 #define ANALYZE_EVERY_MS (10 * 1000)
 #define ROLL_EVERY_MS (10 * 1000)
@@ -36,6 +38,7 @@ static bool due(TimestampTz *last, int every_ms);
 static void make_partitions(void *arg);
 static void analyze_log(void *arg);
 static void roll_rules(void *arg);
+static void watch_guardrails(void *arg);
 static void heal(void *arg);
 static void seal(void *arg);
 
@@ -47,6 +50,7 @@ agentpay_governor_main(Datum arg)
 	TimestampTz analyzed_at = 0;
 	TimestampTz rolled_at = 0;
 	TimestampTz sealed_at = 0;
+	TimestampTz watched_at = 0;
 	TimestampTz healed_at = 0;
 
 	agentpay_worker_start("agentpay governor", arg);
@@ -97,7 +101,12 @@ agentpay_governor_main(Datum arg)
 			agentpay_worker_report("working", "counting decisions");
 			(void) agentpay_worker_run(roll_rules, NULL);
 		}
-		if (due(&healed_at, TICK_MS))
+		if (due(&watched_at, WATCH_EVERY_MS))
+		{
+			agentpay_worker_report("working", "watching guardrails");
+			(void) agentpay_worker_run(watch_guardrails, NULL);
+		}
+		if (due(&healed_at, HEAL_EVERY_MS))
 		{
 			agentpay_worker_report("working", "healing leases");
 			(void) agentpay_worker_run(heal, NULL);
@@ -154,10 +163,18 @@ roll_rules(void *arg)
 	SPI_execute("SELECT agentpay._roll_rules()", false, 0);
 }
 
+/* What was committed since the last time gets its place in the tree. */
 static void
 seal(void *arg)
 {
 	(void) agentpay_seal();
+}
+
+/* What agents did since the last time, and what is done about it. */
+static void
+watch_guardrails(void *arg)
+{
+	SPI_execute("SELECT agentpay._watch_guardrails()", false, 0);
 }
 
 /* What a dispatcher that is gone had sent; one that lives looks after it. */

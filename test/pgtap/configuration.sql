@@ -25,6 +25,7 @@ INSERT INTO agentpay.outcome_mappings VALUES ('t_nonsense', '1', 'fraud');
 INSERT INTO agentpay.exchange_rates VALUES ('XTS', 'XAU', '2026-01-01', 2);
 INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields, invoke_when, price_input_per_million, price_output_per_million)
 VALUES ('t_nonsense', 't_nonsense', 'openai', 'https://t-nonsense.example/v1', 'x', '{amount}', 'true', 1, 2);
+INSERT INTO agentpay.guardrails (agent, metric, bound) VALUES ('t_nonsense', 'timeout_rate', 0.5);
 
 CREATE TEMP TABLE nonsense AS
 SELECT type, value::jsonb FROM (VALUES
@@ -57,6 +58,7 @@ UNION ALL SELECT 'allowed_endpoints', to_jsonb(x), 'origin' FROM agentpay.allowe
 UNION ALL SELECT 'agents', to_jsonb(x), 'name' FROM agentpay.agents x WHERE name = 't_nonsense'
 UNION ALL SELECT 'data_policies', to_jsonb(x), 'column_name' FROM agentpay.data_policies x WHERE table_name = 't_nonsense.payments'::regclass
 UNION ALL SELECT 'budgets', to_jsonb(x), 'name' FROM agentpay.budgets x WHERE name = 't_nonsense'
+UNION ALL SELECT 'guardrails', to_jsonb(x), 'metric' FROM agentpay.guardrails x WHERE agent = 't_nonsense'
 UNION ALL SELECT 'exchange_rates', to_jsonb(x), 'valid_from' FROM agentpay.exchange_rates x WHERE base = 'XTS'
 UNION ALL SELECT 'outcome_mappings', to_jsonb(x), 'reason_code' FROM agentpay.outcome_mappings x WHERE network = 't_nonsense'
 UNION ALL SELECT 'kill_switches', to_jsonb(x), 'target' FROM agentpay.kill_switches x WHERE target = 't_nonsense' AND scope = 'agent';
@@ -83,7 +85,7 @@ SELECT r.* FROM valid v
   LATERAL pg_temp.try(format('INSERT INTO agentpay.%1$I SELECT * FROM jsonb_populate_record(NULL::agentpay.%1$I, $1)', v.name),
 	-- a row that is fine, but for this
 	v.valid_row || jsonb_build_object(v.key, CASE v.key WHEN 'version' THEN '3' WHEN 'origin' THEN '"https://b.example"'
-		WHEN 'column_name' THEN '"memo"' WHEN 'reason_code' THEN '"2"' WHEN 'valid_from' THEN '"2026-02-01"' ELSE '"fresh"' END::jsonb)
+		WHEN 'column_name' THEN '"memo"' WHEN 'reason_code' THEN '"2"' WHEN 'metric' THEN '"error_rate"' WHEN 'valid_from' THEN '"2026-02-01"' ELSE '"fresh"' END::jsonb)
 		|| CASE v.name WHEN 'verdicts' THEN '{"rank": 9}' WHEN 'decision_points' THEN '{"outcome_column": null, "score_column": null, "reasons_column": null}'
 		   ELSE '{}' END::jsonb || jsonb_build_object(a.attname, n.value),
 	NULL, ROW(v.name, 'INSERT', a.attname, n.value, NULL, NULL, NULL, NULL)::result) AS r;
