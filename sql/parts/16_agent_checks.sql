@@ -79,7 +79,7 @@ CREATE FUNCTION agentpay._check_agent_later(a agentpay.agents, mend text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF a.position IN ('pre_auth', 'review') THEN
+	IF a.position = 'pre_auth' THEN
 		PERFORM agentpay._refuse_later(format('position %s', a.position),
 			format(mend, 'position = ''post_auth'''));
 	ELSIF a.stage = ANY (a.rollout_steps::text[]) THEN
@@ -581,11 +581,6 @@ BEGIN
 	PERFORM agentpay._check_agent(NEW);
 	IF NEW.repeat_percent > 0 THEN
 		PERFORM agentpay._salt_draws(NEW.point);
-	END IF;
-	IF NEW.escalate_to IS DISTINCT FROM OLD.escalate_to
-	   AND NEW.escalate_to IS NOT NULL THEN
-		RAISE WARNING 'agent "%" does not escalate yet', NEW.name
-			USING DETAIL = 'This version of agentpay keeps escalate_to and asks nobody else.';
 	END IF;
 	RETURN NEW;
 END$$;

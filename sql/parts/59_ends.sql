@@ -23,7 +23,8 @@ AS $$
 			CASE WHEN e.failure IS NOT NULL THEN r.ruleset_version END,
 			t.agent, t.agent_version, e.confidence, e.failure, NULL,
 			coalesce(e.cost, 0), e.latency_ms, NULL,
-			jsonb_build_object('task_id', t.task_id)
+			jsonb_strip_nulls(jsonb_build_object('task_id', t.task_id,
+					'escalated_from', t.escalated_from))
 				|| coalesce(e.detail, '{}'), NULL, NULL,
 			NULL)::agentpay.decisions)
 	  FROM unnest(ends) AS e
@@ -49,6 +50,7 @@ BEGIN
 	END IF;
 	rows := agentpay._endings(ends);
 	PERFORM agentpay._append(d) FROM unnest(rows) AS d;
-	-- what follows from them: the next tier, cases
+	PERFORM agentpay._ask_next_tier(rows);
+	PERFORM agentpay._open_cases(rows);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._end_tasks(agentpay._task_end[]) FROM PUBLIC;

@@ -18,6 +18,7 @@
 
 #include "datatype/timestamp.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 typedef struct AgentpayVerdict
 {
@@ -25,6 +26,7 @@ typedef struct AgentpayVerdict
 	int rank; /* 0 = loosest; -1: the vocabulary is not ordered */
 	bool positive;
 	bool is_default;
+	bool needs_person; /* given by the rules it opens a case */
 } AgentpayVerdict;
 
 typedef enum AgentpayFeatureKind
@@ -116,7 +118,10 @@ typedef struct AgentpayAgentConfig
 	double sample_percent;
 	double repeat_percent; /* 0: nobody is asked again */
 	int repeats;		   /* how often a row is asked, the first included */
-	int n_fields;		   /* columns and features that are sent */
+	bool reviews;		   /* asked when a case opens */
+	bool is_tier;	   /* another one escalates to it: asked only by that one */
+	char *escalate_to; /* or NULL */
+	int n_fields;	   /* columns and features that are sent */
 	char **fields;
 } AgentpayAgentConfig;
 
@@ -149,6 +154,7 @@ typedef struct AgentpayPointConfig
 	double audit_percent;		/* 0 to 100 */
 	struct varlena *salt; /* bytea, of the draws; NULL: nothing is drawn */
 	int decide_within_ms;
+	Interval case_due;
 	int n_verdicts; /* by rank, then name */
 	AgentpayVerdict *verdicts;
 	int default_verdict;

@@ -71,6 +71,7 @@ static bool bool_at(Rows *rows, int column);
 static double float_at(Rows *rows, int column);
 static double double_of(Datum numeric);
 static Numeric numeric_at(Rows *rows, int column);
+static Interval interval_at(Rows *rows, int column);
 static char **texts_at(Rows *rows, int column, int *count);
 static double *numbers_at(Rows *rows, int column, int *count);
 static int verdict_at(Rows *rows, int column, const AgentpayPointConfig *point);
@@ -129,7 +130,7 @@ load_points(Rows *rows)
 		  " p.currency_column::text, p.currency, p.outcome_column::text,"
 		  " p.score_column::text, p.reasons_column::text,"
 		  " p.idempotency_column::text, p.time_zone, p.base_currency,"
-		  " p.labels_complete, p.decide_within_ms::int8,"
+		  " p.labels_complete, p.decide_within_ms::int8, p.case_due,"
 		  " p.explore_percent::float8, p.explore_max_amount,"
 		  " p.audit_sample_percent::float8, s.salt"
 		  "  FROM agentpay.decision_points p"
@@ -163,6 +164,7 @@ load_points(Rows *rows)
 		point->base_currency = text_at(rows, column++);
 		point->labels_complete = bool_at(rows, column++);
 		point->decide_within_ms = (int) int_at(rows, column++);
+		point->case_due = interval_at(rows, column++);
 		load_draws(rows, point, column);
 	}
 }
@@ -192,7 +194,8 @@ static void
 load_verdicts(Rows *rows)
 {
 	query(rows, "SELECT point, verdict, coalesce(rank, -1)::int8, positive,"
-				" is_default FROM agentpay.verdicts"
+				" is_default, agentpay._needs_person(v)"
+				"  FROM agentpay.verdicts v"
 				" ORDER BY point, rank, verdict COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
@@ -208,6 +211,7 @@ load_verdicts(Rows *rows)
 		verdict->rank = (int) int_at(rows, 3);
 		verdict->positive = bool_at(rows, 4);
 		verdict->is_default = bool_at(rows, 5);
+		verdict->needs_person = bool_at(rows, 6);
 		if (verdict->is_default)
 			point->default_verdict = point->n_verdicts;
 		point->n_verdicts++;
@@ -417,7 +421,9 @@ load_agents(Rows *rows)
 	query(rows, "SELECT a.point, a.name, v.version::int8,"
 				" a.protocol = 'builtin', coalesce(a.model, ''), a.invoke_when,"
 				" a.sample_percent, a.fields, a.repeat_percent::float8,"
-				" a.repeats::int8"
+				" a.repeats::int8, a.position = 'review',"
+				" EXISTS (SELECT FROM agentpay.agents o"
+				"	WHERE o.escalate_to = a.name), a.escalate_to"
 				"  FROM agentpay.agents a"
 				" CROSS JOIN LATERAL (SELECT max(x.version) AS version"
 				"	FROM agentpay.agent_versions x WHERE x.agent = a.name) AS v"
@@ -443,6 +449,9 @@ load_agents(Rows *rows)
 		agent->fields = texts_at(rows, 8, &agent->n_fields);
 		agent->repeat_percent = float_at(rows, 9);
 		agent->repeats = (int) int_at(rows, 10);
+		agent->reviews = bool_at(rows, 11);
+		agent->is_tier = bool_at(rows, 12);
+		agent->escalate_to = text_at(rows, 13);
 	}
 }
 
@@ -665,6 +674,16 @@ numeric_at(Rows *rows, int column)
 
 	MemoryContextSwitchTo(old);
 	return copy;
+}
+
+static Interval
+interval_at(Rows *rows, int column)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+	Interval nothing = {0};
+
+	return isnull ? nothing : *DatumGetIntervalP(value);
 }
 
 static char **

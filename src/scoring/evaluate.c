@@ -74,6 +74,9 @@ static void model_body(void *arg);
 static double number_in(const AgentpayColumn *column, TupleTableSlot *row);
 static double number_of(Datum value, Oid type, const char *name);
 static void choose_agents(AgentpayEvaluation *evaluation);
+static bool invokes(AgentpayEvaluation *evaluation, int index);
+static void add_tiers(AgentpayEvaluation *evaluation, int index);
+static void predict_for(AgentpayEvaluation *evaluation, Bitmapset *agents);
 static void invoke_body(void *arg);
 static bool is_drawn(const AgentpayInvoke *agent, const char *row_id);
 static void note_inputs(AgentpayEvaluation *evaluation);
@@ -230,6 +233,7 @@ begin(AgentpayEvaluation *evaluation)
 	const AgentpayPointConfig *config = point->config;
 
 	evaluation->asked = NULL;
+	evaluation->later = NULL;
 	evaluation->faults = NIL;
 	evaluation->failed = false;
 	evaluation->lost = NULL;
@@ -611,12 +615,16 @@ number_of(Datum value, Oid type, const char *name)
 	}
 }
 
-/* Which agents are asked about the row, and what a built-in one says. */
+/*
+ * Which agents are asked about the row, which may be asked when one of these
+ * is unsure or when a case opens, and what built-in ones say.
+ */
 static void
 choose_agents(AgentpayEvaluation *evaluation)
 {
 	AgentpayPoint *point = evaluation->point;
 	AgentpayScope *scope = &point->scope;
+	bool may_open;
 
 	set_param(point, AGENTPAY_PARAM_SCORE(scope),
 			  NumericGetDatum(evaluation->score), evaluation->score == NULL);
@@ -624,24 +632,75 @@ choose_agents(AgentpayEvaluation *evaluation)
 			  point->verdict_texts[evaluation->verdict], false);
 	for (int i = 0; i < point->n_agents; i++)
 	{
-		AgentpayInvoke *agent = &point->agents[i];
-		const char *name = agent->config->name;
-		Step step = {.evaluation = evaluation, .index = i};
+		const AgentpayAgentConfig *agent = point->agents[i].config;
 
-		if (!is_drawn(agent, evaluation->row_id))
+		if (agent->is_tier || agent->reviews || !invokes(evaluation, i))
 			continue;
-		if (agent->invoke_when == NULL)
-			agentpay_evaluate_fault(evaluation, name, agent->broken);
-		else if (agentpay_evaluate_step(evaluation, name, invoke_body, &step) &&
-				 step.holds)
-			evaluation->asked = bms_add_member(evaluation->asked, i);
+		evaluation->asked = bms_add_member(evaluation->asked, i);
+		add_tiers(evaluation, i);
 	}
-	for (int m = 0; evaluation->asked != NULL && m < point->n_models; m++)
+	may_open = evaluation->asked != NULL || point->config->audit_percent > 0 ||
+			   point->config->verdicts[evaluation->verdict].needs_person;
+	for (int i = 0; may_open && i < point->n_agents; i++)
+	{
+		const AgentpayAgentConfig *agent = point->agents[i].config;
+
+		if (agent->is_tier || !agent->reviews || !invokes(evaluation, i))
+			continue;
+		evaluation->later = bms_add_member(evaluation->later, i);
+		add_tiers(evaluation, i);
+	}
+	predict_for(evaluation, evaluation->asked);
+	predict_for(evaluation, evaluation->later);
+}
+
+/* Whether the agent's own conditions hold for the row. */
+static bool
+invokes(AgentpayEvaluation *evaluation, int index)
+{
+	AgentpayInvoke *agent = &evaluation->point->agents[index];
+	const char *name = agent->config->name;
+	Step step = {.evaluation = evaluation, .index = index};
+
+	if (!is_drawn(agent, evaluation->row_id))
+		return false;
+	if (agent->invoke_when == NULL)
+	{
+		agentpay_evaluate_fault(evaluation, name, agent->broken);
+		return false;
+	}
+	return agentpay_evaluate_step(evaluation, name, invoke_body, &step) &&
+		   step.holds;
+}
+
+/*
+ * The agents that the agent escalates to, as far as their own conditions hold;
+ * configuration has no cycle, and each is visited once all the same.
+ */
+static void
+add_tiers(AgentpayEvaluation *evaluation, int index)
+{
+	const AgentpayInvoke *agents = evaluation->point->agents;
+
+	for (int i = agents[index].escalate_to; i >= 0; i = agents[i].escalate_to)
+	{
+		if (bms_is_member(i, evaluation->later) || !invokes(evaluation, i))
+			return;
+		evaluation->later = bms_add_member(evaluation->later, i);
+	}
+}
+
+static void
+predict_for(AgentpayEvaluation *evaluation, Bitmapset *agents)
+{
+	AgentpayPoint *point = evaluation->point;
+
+	for (int m = 0; agents != NULL && m < point->n_models; m++)
 	{
 		AgentpayModelSlot *model = &point->models[m];
 		int i = -1;
 
-		while ((i = bms_next_member(evaluation->asked, i)) >= 0)
+		while ((i = bms_next_member(agents, i)) >= 0)
 			if (!model->needed && point->agents[i].config->builtin &&
 				strcmp(point->agents[i].config->model, model->config->name) ==
 					0)
@@ -695,7 +754,8 @@ note_inputs(AgentpayEvaluation *evaluation)
 					 .index = i,
 					 .value = &pair->value};
 
-		if (!agentpay_inputs_wanted(input, evaluation->asked))
+		if (!agentpay_inputs_wanted(input, evaluation->asked) &&
+			!agentpay_inputs_wanted(input, evaluation->later))
 			continue;
 		pair->key.type = jbvString;
 		pair->key.val.string.val = input->name;

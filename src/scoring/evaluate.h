@@ -57,6 +57,7 @@ typedef struct AgentpayEvaluation
 	int n_reasons;	  /* codes of the rules that matched */
 	Datum *reasons;	  /* text; room for every rule */
 	Bitmapset *asked; /* indexes of the agents to ask */
+	Bitmapset *later; /* those that may be asked: tiers, and of a case */
 	Jsonb *inputs;
 	List *faults;	 /* of AgentpayFault */
 	bool failed;	 /* one that decides: on_error holds */

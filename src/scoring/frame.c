@@ -65,7 +65,8 @@ struct AgentpayFrame
 	ResourceOwner owner; /* of the appenders */
 	AgentpayAppender *appenders[AGENTPAY_LOG_COUNT];
 	HTAB *keys;
-	List *locks; /* of LOCKTAG */
+	AgentpayCases *cases; /* to be opened */
+	List *locks;		  /* of LOCKTAG */
 	bool has_on_conflict;
 	/* the last row, when it may be skipped: what streams know of it */
 	bytea *added;
@@ -393,6 +394,15 @@ agentpay_frame_append(AgentpayFrame *frame, AgentpayLog log, TimestampTz at,
 	CurrentResourceOwner = owner;
 }
 
+void
+agentpay_frame_open_case(AgentpayFrame *frame, const AgentpayCase *opened)
+{
+	if (frame->cases == NULL)
+		frame->cases = agentpay_cases_begin(frame->context);
+	if (agentpay_cases_add(frame->cases, opened) || frame->is_base)
+		agentpay_cases_flush(frame->cases);
+}
+
 /* The key of a row in frame->keys. */
 static uint64
 row_hash(int point, const char *row_id)
@@ -588,6 +598,8 @@ close_frame(AgentpayFrame *frame)
 {
 	ResourceOwner owner = CurrentResourceOwner;
 
+	if (frame->cases != NULL)
+		agentpay_cases_flush(frame->cases);
 	for (int log = 0; log < AGENTPAY_LOG_COUNT; log++)
 	{
 		AgentpayAppender *appender = frame->appenders[log];

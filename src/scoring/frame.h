@@ -20,6 +20,7 @@
 #include "base/appender.h"
 #include "base/config.h"
 #include "base/shmem.h"
+#include "control/cases.h"
 #include "scoring/draw.h"
 #include "scoring/table.h"
 
@@ -37,13 +38,14 @@ typedef struct AgentpayEntry
 	Datum amount; /* numeric, 0 for NULL, as those that follow */
 	Datum currency;
 	Datum base_amount;
-	Datum score;   /* numeric */
-	Datum reasons; /* text[] */
-	Datum inputs;  /* jsonb */
-	Datum detail;  /* jsonb */
-	Datum asked;   /* bytea: a byte for each agent, or NULL */
-	Datum digest;  /* bytea: four bytes for each column of table->used */
-	Datum added;   /* bytea: what agentpay_streams_end() said of the row */
+	Datum score;		 /* numeric */
+	Datum reasons;		 /* text[] */
+	Datum inputs;		 /* jsonb */
+	Datum detail;		 /* jsonb */
+	Datum asked;		 /* bytea: a byte for each agent, or NULL */
+	AgentpayCause cause; /* of the case that it opens */
+	Datum digest;		 /* bytea: four bytes for each column of table->used */
+	Datum added; /* bytea: what agentpay_streams_end() said of the row */
 	AgentpayAssigned assigned;
 } AgentpayEntry;
 
@@ -102,6 +104,13 @@ extern Datum agentpay_frame_added(AgentpayFrame *frame, int64 number);
 /* Appends a row to a log, at the latest when the statement ends. */
 extern void agentpay_frame_append(AgentpayFrame *frame, AgentpayLog log,
 								  TimestampTz at, Datum *values, bool *nulls);
+
+/*
+ * Opens a case, at the latest when the statement ends; what fails then is an
+ * event of the governance log, and the governor opens it.
+ */
+extern void
+agentpay_frame_open_case(AgentpayFrame *frame, const AgentpayCase *opened);
 
 /*
  * What this statement gave to the row that has the point's key, or NULL; and

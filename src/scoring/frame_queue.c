@@ -42,6 +42,7 @@ enum
 	COL_ANSWER,
 	COL_ASSIGNMENT,
 	COL_PROPENSITY,
+	COL_CAUSE,
 	COL_AMOUNT,
 	COL_CURRENCY,
 	COL_BASE_AMOUNT,
@@ -114,6 +115,7 @@ agentpay_queue_push(AgentpayQueue *queue, const AgentpayEntry *entry)
 	values[COL_ANSWER] = Int32GetDatum(entry->assigned.answer);
 	values[COL_ASSIGNMENT] = Int32GetDatum(entry->assigned.assignment);
 	values[COL_PROPENSITY] = Float4GetDatum(entry->assigned.propensity);
+	values[COL_CAUSE] = Int32GetDatum(entry->cause);
 	values[COL_AMOUNT] = entry->amount;
 	values[COL_CURRENCY] = entry->currency;
 	values[COL_BASE_AMOUNT] = entry->base_amount;
@@ -232,6 +234,7 @@ description(void)
 		[COL_ANSWER] = INT4OID,
 		[COL_ASSIGNMENT] = INT4OID,
 		[COL_PROPENSITY] = FLOAT4OID,
+		[COL_CAUSE] = INT4OID,
 		[COL_AMOUNT] = NUMERICOID,
 		[COL_CURRENCY] = TEXTOID,
 		[COL_BASE_AMOUNT] = NUMERICOID,
@@ -324,6 +327,7 @@ read_entry(AgentpayQueue *queue)
 	head->assigned.assignment = DatumGetInt32(slot->tts_values[COL_ASSIGNMENT]);
 	head->assigned.propensity = DatumGetFloat4(
 		slot->tts_values[COL_PROPENSITY]);
+	head->cause = DatumGetInt32(slot->tts_values[COL_CAUSE]);
 	head->amount = value_or_null(slot, COL_AMOUNT);
 	head->currency = value_or_null(slot, COL_CURRENCY);
 	head->base_amount = value_or_null(slot, COL_BASE_AMOUNT);

@@ -61,9 +61,12 @@ static List *with_outcome(List *changed, const AgentpayPoint *point,
 						  int verdict, TupleTableSlot *row);
 static void refuse_changed(List *changed);
 static Datum detail_with(Datum detail, List *changed);
-static void
-append_decision(AgentpayFrame *frame, const AgentpayTable *table,
-				const AgentpayEntry *entry, Datum row_id, List *changed);
+static void append_decision(AgentpayFrame *frame, const AgentpayTable *table,
+							const AgentpayEntry *entry, TupleTableSlot *row,
+							Datum row_id, List *changed);
+static void open_case(AgentpayFrame *frame, const AgentpayPoint *point,
+					  const AgentpayEntry *entry, TupleTableSlot *row,
+					  const pg_uuid_t *decision_id);
 static void append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 						 const AgentpayEntry *entry, Datum row_id,
 						 const pg_uuid_t *decision_id);
@@ -156,7 +159,7 @@ record_insert(AgentpayFrame *frame, TriggerData *trigger)
 		{
 			if (entry->digest != (Datum) 0)
 				changed = changed_columns(table, entry, digest, renamed);
-			append_decision(frame, table, entry,
+			append_decision(frame, table, entry, row,
 							CStringGetTextDatum(agentpay_row_id(point, row)),
 							entry->ruleset > 0
 								? NIL
@@ -205,14 +208,14 @@ score_late(AgentpayFrame *frame, AgentpayTable *table, TupleTableSlot *row)
 		AgentpayEntry entry;
 
 		agentpay_row_score(frame, table, i, row, &evaluation, &entry);
-		append_decision(frame, table, &entry, CStringGetTextDatum(entry.row_id),
-						NIL);
+		append_decision(frame, table, &entry, row,
+						CStringGetTextDatum(entry.row_id), NIL);
 		for (int s = 0; s < evaluation.n_shadows; s++)
 		{
 			AgentpayEntry shadow;
 
 			agentpay_row_shadow(&evaluation, s, &entry, &shadow);
-			append_decision(frame, table, &shadow,
+			append_decision(frame, table, &shadow, row,
 							CStringGetTextDatum(entry.row_id), NIL);
 		}
 	}
@@ -317,7 +320,8 @@ detail_with(Datum detail, List *changed)
  */
 static void
 append_decision(AgentpayFrame *frame, const AgentpayTable *table,
-				const AgentpayEntry *entry, Datum row_id, List *changed)
+				const AgentpayEntry *entry, TupleTableSlot *row, Datum row_id,
+				List *changed)
 {
 	const AgentpayPoint *point = &table->points[entry->point];
 	const AgentpayRulesetConfig *ruleset =
@@ -378,6 +382,38 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 						  values, nulls);
 	if (entry->asked != (Datum) 0)
 		append_tasks(frame, point, entry, row_id, &id);
+	if (entry->cause != AGENTPAY_CAUSE_NONE)
+		open_case(frame, point, entry, row, &id);
+}
+
+/*
+ * A dispute is to be answered before it can be contested no more, whatever the
+ * point's case_due.
+ */
+static void
+open_case(AgentpayFrame *frame, const AgentpayPoint *point,
+		  const AgentpayEntry *entry, TupleTableSlot *row,
+		  const pg_uuid_t *decision_id)
+{
+	AgentpayCase opened = {
+		.point = point->config->name,
+		.row_id = agentpay_row_id(unconstify(AgentpayPoint *, point), row),
+		.decision_id = *decision_id,
+		.cause = entry->cause,
+		.opened_at = entry->decided_at,
+		.due_in = point->config->case_due,
+		.due_by = DT_NOEND,
+	};
+	bool isnull;
+
+	if (point->respond_by.attno != 0)
+	{
+		Datum due_by = slot_getattr(row, point->respond_by.attno, &isnull);
+
+		if (!isnull)
+			opened.due_by = DatumGetTimestampTz(due_by);
+	}
+	agentpay_frame_open_case(frame, &opened);
 }
 
 /*

@@ -30,10 +30,15 @@ repeated(AgentpayFrame *frame, AgentpayEvaluation *evaluation, int point,
 		 char **first, AgentpayAssigned *assigned, ErrorData **error);
 static bool on_record(const AgentpayPointConfig *config, const char *row_id,
 					  AgentpayAssigned *assigned);
+static AgentpayCause cause_of_case(const AgentpayEvaluation *evaluation,
+								   const AgentpayAssigned *assigned);
+static void ask_reviewers(AgentpayEvaluation *evaluation);
 static Datum asked_bytes(const AgentpayEvaluation *evaluation);
 static Datum reasons_array(int count, Datum *reasons);
-static Datum
-detail_of(const AgentpayPoint *point, List *faults, const char *repeats);
+static Datum detail_of(const AgentpayPoint *point, List *faults,
+					   const char *repeats, Bitmapset *later);
+static void push_later(JsonbParseState **state, const AgentpayPoint *point,
+					   Bitmapset *later);
 static void
 push_text(JsonbParseState **state, JsonbIteratorToken token, const char *text);
 static void push_faults(JsonbParseState **state, List *faults);
@@ -149,7 +154,7 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	evaluation->verdict = assigned.verdict;
 	/* nobody is asked twice, also where it is not known whether they were */
 	if (repeats_one || error != NULL)
-		evaluation->asked = NULL;
+		evaluation->asked = evaluation->later = NULL;
 
 	memset(entry, 0, sizeof(*entry));
 	entry->leaf = table->leaf;
@@ -164,8 +169,13 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	entry->score = PointerGetDatum(evaluation->score);
 	entry->reasons = reasons_array(evaluation->n_reasons, evaluation->reasons);
 	entry->inputs = PointerGetDatum(evaluation->inputs);
+	if (!repeats_one)
+		entry->cause = cause_of_case(evaluation, &assigned);
+	if (entry->cause != AGENTPAY_CAUSE_NONE)
+		ask_reviewers(evaluation);
 	entry->asked = asked_bytes(evaluation);
-	entry->detail = detail_of(evaluation->point, evaluation->faults, repeats);
+	entry->detail = detail_of(evaluation->point, evaluation->faults, repeats,
+							  table->config->held ? NULL : evaluation->later);
 	if (evaluation->point->idempotency.attno != 0)
 		agentpay_frame_key_note(frame, point, entry->row_id, &entry->assigned);
 }
@@ -185,8 +195,9 @@ agentpay_row_shadow(const AgentpayEvaluation *evaluation, int shadow,
 	entry->reasons = reasons_array(ruling->n_reasons, ruling->reasons);
 	entry->inputs = (Datum) 0;
 	entry->asked = (Datum) 0;
+	entry->cause = AGENTPAY_CAUSE_NONE;
 	entry->digest = (Datum) 0;
-	entry->detail = detail_of(evaluation->point, ruling->faults, NULL);
+	entry->detail = detail_of(evaluation->point, ruling->faults, NULL, NULL);
 }
 
 /* No datum when there are none. */
@@ -245,6 +256,36 @@ on_record(const AgentpayPointConfig *config, const char *row_id,
 	return assigned->verdict >= 0;
 }
 
+/* Why somebody has to look at the row, if somebody has. */
+static AgentpayCause
+cause_of_case(const AgentpayEvaluation *evaluation,
+			  const AgentpayAssigned *assigned)
+{
+	const AgentpayPointConfig *config = evaluation->point->config;
+
+	if (config->verdicts[assigned->verdict].needs_person)
+		return AGENTPAY_CAUSE_REVIEW;
+	if (assigned->assignment == AGENTPAY_AUDIT)
+		return AGENTPAY_CAUSE_AUDIT;
+	return AGENTPAY_CAUSE_NONE;
+}
+
+/* The case is there: who advises cases is asked at once. */
+static void
+ask_reviewers(AgentpayEvaluation *evaluation)
+{
+	const AgentpayPoint *point = evaluation->point;
+	int i = -1;
+
+	while ((i = bms_next_member(evaluation->later, i)) >= 0)
+		if (point->agents[i].config->reviews &&
+			!point->agents[i].config->is_tier)
+		{
+			evaluation->asked = bms_add_member(evaluation->asked, i);
+			evaluation->later = bms_del_member(evaluation->later, i);
+		}
+}
+
 /* A byte for each of the point's agents; no datum when none is asked. */
 static Datum
 asked_bytes(const AgentpayEvaluation *evaluation)
@@ -264,13 +305,14 @@ asked_bytes(const AgentpayEvaluation *evaluation)
 
 /* The decision's detail, or no datum. */
 static Datum
-detail_of(const AgentpayPoint *point, List *faults, const char *repeats)
+detail_of(const AgentpayPoint *point, List *faults, const char *repeats,
+		  Bitmapset *later)
 {
 	Jsonb *usual = point->detail;
 	JsonbParseState *state = NULL;
 	Datum special;
 
-	if (faults == NIL && repeats == NULL)
+	if (faults == NIL && repeats == NULL && bms_is_empty(later))
 		return PointerGetDatum(usual);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (repeats != NULL)
@@ -280,11 +322,27 @@ detail_of(const AgentpayPoint *point, List *faults, const char *repeats)
 	}
 	if (faults != NIL)
 		push_faults(&state, faults);
+	if (!bms_is_empty(later))
+		push_later(&state, point, later);
 	special = JsonbPGetDatum(
 		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 	if (usual == NULL)
 		return special;
 	return DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(usual), special);
+}
+
+/* "later": [names of agents that may be asked] */
+static void
+push_later(JsonbParseState **state, const AgentpayPoint *point,
+		   Bitmapset *later)
+{
+	int i = -1;
+
+	push_text(state, WJB_KEY, "later");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	while ((i = bms_next_member(later, i)) >= 0)
+		push_text(state, WJB_ELEM, point->agents[i].config->name);
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
 static void

@@ -98,6 +98,7 @@ typedef struct AgentpayInvoke
 	const AgentpayAgentConfig *config;
 	AgentpayExpression *invoke_when;
 	ErrorData *broken;
+	int escalate_to;   /* index among the point's, or -1 */
 	uint64 seed;	   /* of the sampling bucket */
 	uint32 draw_below; /* of a million buckets */
 } AgentpayInvoke;
@@ -129,6 +130,7 @@ typedef struct AgentpayPoint
 	AgentpayColumn amount;
 	AgentpayColumn currency;
 	AgentpayColumn idempotency;
+	AgentpayColumn respond_by; /* of role dispute, when there is such a time */
 	bool unique_keys; /* the key's index is unique: nothing can repeat it */
 	FmgrInfo key_output;
 	AgentpayTarget outcome;

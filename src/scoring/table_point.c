@@ -216,6 +216,10 @@ compile_columns(AgentpayPoint *point, Relation leaf)
 		fmgr_info(output, &point->key_output);
 		compile_key_index(point);
 	}
+	if (strcmp(config->role, "dispute") == 0)
+		agentpay_column_named(leaf, "respond_by", &point->respond_by);
+	if (point->respond_by.type != TIMESTAMPTZOID)
+		point->respond_by.attno = 0;
 	compile_target(&point->outcome, leaf, config->outcome_column);
 	compile_target(&point->score, leaf, config->score_column);
 	compile_target(&point->reasons, leaf, config->reasons_column);
@@ -457,6 +461,12 @@ compile_agents(AgentpayPoint *point)
 												&agent->broken);
 		if (agent->invoke_when != NULL)
 			mark_needed(point, agent->invoke_when->params, &point->agents_read);
+		agent->escalate_to = -1;
+		for (int to = 0; agent->config->escalate_to && to < config->n_agents;
+			 to++)
+			if (strcmp(config->agents[to].name, agent->config->escalate_to) ==
+				0)
+				agent->escalate_to = to;
 	}
 }
 

@@ -2,7 +2,7 @@
  * governor.c
  *		Looks after one database: the Merkle log, partitions ahead, statistics
  *		of the logs, the rollup behind rule_stats, calls whose dispatcher is
- *		gone.
+ *		gone, cases that could not be opened with their decision.
  *
  * It is also the one who finds out whether the database has agentpay at all:
  * without it, it says "absent" and leaves.
@@ -41,6 +41,7 @@ static void roll_rules(void *arg);
 static void watch_guardrails(void *arg);
 static void heal(void *arg);
 static void seal(void *arg);
+static void open_cases(void *arg);
 
 /* Entry point: runs until the extension is dropped or the server stops. */
 void
@@ -105,6 +106,8 @@ agentpay_governor_main(Datum arg)
 		{
 			agentpay_worker_report("working", "watching guardrails");
 			(void) agentpay_worker_run(watch_guardrails, NULL);
+			agentpay_worker_report("working", "opening cases");
+			(void) agentpay_worker_run(open_cases, NULL);
 		}
 		if (due(&healed_at, HEAL_EVERY_MS))
 		{
@@ -184,4 +187,11 @@ heal(void *arg)
 	if (!agentpay_worker_try_lock_dispatch())
 		return;
 	SPI_execute("SELECT agentpay._heal_leases()", false, 0);
+}
+
+/* Those that could not be opened with their decision. */
+static void
+open_cases(void *arg)
+{
+	SPI_execute("SELECT agentpay._open_missing_cases()", false, 0);
 }

@@ -1,0 +1,364 @@
+-- 59_cases.sql
+--		What follows from an answer that does not count: the next tier is
+--		asked, or a person.
+--
+-- agentpay._end_tasks() calls both, in the transaction that writes the
+-- decisions.  Unsure is low_confidence and over_authority: the agent spoke, and
+-- another one, or a person, may know better or decide more.  Other failures
+-- leave the verdict of the rules.
+--
+-- Which agents may be asked later was found with the row (detail.later of the
+-- rules decision), and their fields were kept with its inputs.
+
+CREATE TABLE agentpay._asked_later (
+	decision_id uuid NOT NULL,
+	agent text NOT NULL,
+	task_id bigint NOT NULL,
+	escalated_from bigint,
+	asked_at timestamptz NOT NULL,
+	PRIMARY KEY (decision_id, agent));
+CREATE INDEX ON agentpay._asked_later (asked_at);
+COMMENT ON TABLE agentpay._asked_later IS 'agents that were asked after the INSERT, so that nobody is asked twice about a row; kept for 30 days. Not dumped: adopt() closes the tasks';
+COMMENT ON COLUMN agentpay._asked_later.decision_id IS 'the rules decision of the row';
+
+-- Appends those of the tasks whose agent was not asked about the row.
+CREATE FUNCTION agentpay._ask_later(wanted agentpay._tasks[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	fresh bigint[];
+BEGIN
+	WITH noted AS (
+		INSERT INTO agentpay._asked_later
+		SELECT w.decision_id, w.agent, w.task_id, w.escalated_from,
+			   agentpay._now()
+		  FROM unnest(wanted) AS w
+		-- two dispatchers that ask the same wait for each other in one order
+		 ORDER BY w.decision_id, w.agent
+			ON CONFLICT DO NOTHING
+		RETURNING task_id)
+	SELECT array_agg(n.task_id) INTO fresh FROM noted n;
+	PERFORM agentpay._append(w) FROM unnest(wanted) AS w
+	  WHERE w.task_id = ANY (fresh);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._ask_later(agentpay._tasks[]) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._decided_by_person(point text, row_id text)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM agentpay.decisions d
+					WHERE d.point = $1 AND d.row_id = $2 AND d.kind = 'human')
+$$;
+REVOKE ALL ON FUNCTION agentpay._decided_by_person(text, text) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._is_unsure(d agentpay.decisions) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(d.failure IN ('low_confidence', 'over_authority'), false)
+	   AND d.repeat_no = 0
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_unsure(agentpay.decisions) FROM PUBLIC;
+
+-- ── tiers ───────────────────────────────────────────────────────────────────
+-- A pre_auth agent is asked while its verdict could still take effect.
+CREATE FUNCTION agentpay._ask_next_tier(rows agentpay.decisions[])
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wanted agentpay._tasks[];
+BEGIN
+	IF NOT EXISTS (SELECT FROM unnest(rows) AS d
+					WHERE agentpay._is_unsure(d)) THEN
+		RETURN;
+	END IF;
+	SELECT array_agg(ROW(nextval('agentpay._task_id_seq'), t.created_at,
+			t.point, t.row_id, t.decision_id, b.name, v.version,
+			CASE WHEN b.position = 'pre_auth' THEN t.decide_by END,
+			agentpay._uuid_v7(), 0, t.task_id, NULL)::agentpay._tasks)
+	  INTO wanted
+	  FROM unnest(rows) AS d
+	  JOIN agentpay._tasks t ON t.task_id = (d.detail ->> 'task_id')::bigint
+	   AND t.point = d.point AND t.row_id = d.row_id AND t.agent = d.agent
+	  JOIN agentpay.agents a ON a.name = d.agent
+	  JOIN agentpay.agents b ON b.name = a.escalate_to AND b.point = a.point
+	   AND b.enabled AND b.stage <> 'off'
+	  JOIN agentpay.decisions r
+		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
+	 CROSS JOIN LATERAL (SELECT max(x.version) AS version
+						   FROM agentpay.agent_versions x
+						  WHERE x.agent = b.name) AS v
+	 WHERE agentpay._is_unsure(d) AND r.detail -> 'later' ? b.name
+	   AND (b.position <> 'pre_auth' OR t.decide_by > agentpay._now())
+	   AND NOT agentpay._decided_by_person(d.point, d.row_id);
+	IF wanted IS NOT NULL THEN
+		PERFORM agentpay._ask_later(wanted);
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._ask_next_tier(agentpay.decisions[])
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._ask_next_tier(agentpay.decisions[]) IS 'of decisions of tasks that were just written: where the agent was unsure, asks the one that it escalates to';
+
+-- Whether an answer that can take effect is still to come from above.
+CREATE FUNCTION agentpay._waits_for_tier(t agentpay._tasks,
+	r agentpay.decisions) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (
+		SELECT FROM agentpay._asked_later l
+		  JOIN agentpay._tasks n
+			ON n.task_id = l.task_id AND n.created_at = t.created_at
+		  JOIN agentpay.agents b ON b.name = n.agent
+		 WHERE l.decision_id = t.decision_id AND l.escalated_from = t.task_id
+		   AND agentpay._is_live(n, b, r)
+		   AND NOT EXISTS (SELECT FROM agentpay._ending(n)))
+$$;
+REVOKE ALL ON FUNCTION agentpay._waits_for_tier(agentpay._tasks,
+	agentpay.decisions) FROM PUBLIC;
+
+-- ── cases ───────────────────────────────────────────────────────────────────
+-- When a dispute can be contested no more; NULL where nobody knows.
+CREATE FUNCTION agentpay._respond_by(p agentpay.decision_points, row_id text)
+	RETURNS timestamptz
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found_at timestamptz;
+BEGIN
+	IF p.role <> 'dispute' OR NOT EXISTS (
+		SELECT FROM pg_attribute a
+		 WHERE a.attrelid = p.table_name AND a.attname = 'respond_by'
+		   AND a.atttypid = 'timestamptz'::regtype AND NOT a.attisdropped
+		   AND a.attgenerated = '') THEN
+		RETURN NULL;
+	END IF;
+	EXECUTE format('SELECT respond_by FROM %s WHERE %I = %L::%s LIMIT 1',
+				   p.table_name, p.id_column, row_id,
+				   (SELECT format_type(a.atttypid, a.atttypmod)
+					  FROM pg_attribute a
+					 WHERE a.attrelid = p.table_name
+					   AND a.attname = p.id_column))
+	   INTO found_at;
+	RETURN found_at;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._respond_by(agentpay.decision_points, text)
+	FROM PUBLIC;
+
+-- Opens a case about a row and asks the agents that advise cases.  NULL: the
+-- row has an open case.  r is the rules decision of the row.
+CREATE FUNCTION agentpay._open_case(r agentpay.decisions, opened_by uuid,
+	agent text, cause text) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p agentpay.decision_points := agentpay._point(r.point);
+	moment timestamptz := agentpay._now();
+	case_id bigint;
+	wanted agentpay._tasks[];
+BEGIN
+	case_id := agentpay._insert_case(ROW(NULL, r.point, r.row_id, opened_by,
+		agent, cause, 'pending', NULL, moment,
+		least(moment + p.case_due, agentpay._respond_by(p, r.row_id)), NULL,
+		NULL, NULL)::agentpay.cases);
+	IF case_id IS NULL THEN
+		RETURN NULL;
+	END IF;
+	SELECT array_agg(ROW(nextval('agentpay._task_id_seq'), r.decided_at,
+			r.point, r.row_id, r.decision_id, a.name, v.version, NULL,
+			agentpay._uuid_v7(), 0, NULL, NULL)::agentpay._tasks)
+	  INTO wanted
+	  FROM agentpay.agents a
+	 CROSS JOIN LATERAL (SELECT max(x.version) AS version
+						   FROM agentpay.agent_versions x
+						  WHERE x.agent = a.name) AS v
+	 WHERE a.point = r.point AND a.position = 'review' AND a.enabled
+	   AND a.stage <> 'off' AND r.detail -> 'later' ? a.name
+	   AND NOT EXISTS (SELECT FROM agentpay.agents o
+						WHERE o.escalate_to = a.name);
+	IF wanted IS NOT NULL AND NOT agentpay._held() THEN
+		PERFORM agentpay._ask_later(wanted);
+	END IF;
+	RETURN case_id;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._open_case(agentpay.decisions, uuid, text,
+	text) FROM PUBLIC;
+
+-- The decision for which a person is to look, after that one: itself, or that
+-- of the nearest tier below that spoke, when those above could not help.
+CREATE FUNCTION agentpay._case_of(d agentpay.decisions)
+	RETURNS TABLE (r agentpay.decisions, decision_id uuid, agent text,
+				   cause text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE chain AS (
+		SELECT t, d AS ended, 1 AS step
+		  FROM agentpay._tasks t
+		 WHERE t.task_id = (d.detail ->> 'task_id')::bigint
+		   AND t.point = d.point AND t.row_id = d.row_id AND t.agent = d.agent
+		UNION ALL
+		SELECT b, e, c.step + 1
+		  FROM chain c
+		  JOIN agentpay._tasks b ON b.task_id = (c.t).escalated_from
+		   AND b.created_at = (c.t).created_at
+		 CROSS JOIN LATERAL agentpay._ending(b) AS x
+		  JOIN agentpay.decisions e ON e.decision_id = x.decision_id
+		   AND e.decided_at = x.decided_at)
+	SELECT r, (c.ended).decision_id, (c.ended).agent, (c.ended).failure
+	  FROM chain c
+	  JOIN agentpay.decisions r ON r.decision_id = (c.t).decision_id
+	   AND r.decided_at = (c.t).created_at
+	 WHERE (c.ended).authority = 'live' AND agentpay._is_unsure(c.ended)
+	   AND NOT (d.kind = 'agent' AND d.authority = 'live')
+	   AND NOT EXISTS (SELECT FROM chain w
+						WHERE agentpay._waits_for_tier(w.t, r))
+	 ORDER BY c.step LIMIT 1
+$$;
+REVOKE ALL ON FUNCTION agentpay._case_of(agentpay.decisions) FROM PUBLIC;
+
+-- Of its own, an unsure live answer; of a tier, also one that could not help.
+CREATE FUNCTION agentpay._may_open_case(d agentpay.decisions) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d.repeat_no = 0
+	   AND (d.authority = 'live' AND agentpay._is_unsure(d)
+			OR d.kind IN ('agent', 'fallback') AND d.detail ? 'escalated_from'
+			   AND (d.kind = 'fallback' OR d.authority = 'shadow'))
+$$;
+REVOKE ALL ON FUNCTION agentpay._may_open_case(agentpay.decisions)
+	FROM PUBLIC;
+
+-- What an agent of position review says advises people, and opens no case.
+CREATE FUNCTION agentpay._open_cases(rows agentpay.decisions[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	c record;
+BEGIN
+	IF NOT EXISTS (SELECT FROM unnest(rows) AS d
+					WHERE agentpay._may_open_case(d)) THEN
+		RETURN;
+	END IF;
+	FOR c IN
+		SELECT u.* FROM unnest(rows) AS d
+		  LEFT JOIN agentpay.agents a ON a.name = d.agent
+		 CROSS JOIN LATERAL agentpay._case_of(d) AS u
+		 WHERE agentpay._may_open_case(d)
+		   AND a.position IS DISTINCT FROM 'review'
+		   AND NOT agentpay._decided_by_person(d.point, d.row_id)
+	LOOP
+		PERFORM agentpay._open_case(c.r, c.decision_id, c.agent, c.cause);
+	END LOOP;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._open_cases(agentpay.decisions[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._open_cases(agentpay.decisions[]) IS 'of decisions of tasks that were just written: opens a case where a live agent was unsure and no other one is asked';
+
+-- ── what could not be opened at once ────────────────────────────────────────
+-- A snapshot: decisions of the transactions that it sees were looked at.
+CREATE TABLE agentpay._case_cursor (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	horizon pg_snapshot NOT NULL);
+COMMENT ON TABLE agentpay._case_cursor IS 'how far the governor has looked for decisions without their case; not dumped';
+
+CREATE TABLE agentpay._cases_failed (
+	decision_id uuid PRIMARY KEY,
+	decided_at timestamptz NOT NULL,
+	problem text NOT NULL);
+COMMENT ON TABLE agentpay._cases_failed IS 'decisions whose case could not be opened by the governor either; it tries again. Not dumped';
+
+-- The case of one decision; what goes wrong holds up no other.
+CREATE FUNCTION agentpay._open_missing_case(d agentpay.decisions)
+	RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF d.kind <> 'rules' THEN
+		PERFORM agentpay._open_cases(ARRAY[d]);
+	ELSIF NOT agentpay._decided_by_person(d.point, d.row_id) THEN
+		PERFORM agentpay._open_case(d, d.decision_id, NULL, CASE WHEN EXISTS (
+			SELECT FROM agentpay.verdicts v
+			 WHERE v.point = d.point AND v.verdict = d.verdict
+			   AND agentpay._needs_person(v)) THEN 'review' ELSE 'audit' END);
+	END IF;
+	DELETE FROM agentpay._cases_failed f WHERE f.decision_id = d.decision_id;
+	RETURN true;
+EXCEPTION WHEN OTHERS THEN
+	INSERT INTO agentpay._cases_failed
+	VALUES (d.decision_id, d.decided_at, SQLSTATE || ' ' || SQLERRM)
+		ON CONFLICT (decision_id) DO UPDATE SET problem = excluded.problem
+	 WHERE _cases_failed.problem <> excluded.problem;
+	IF FOUND THEN
+		PERFORM agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
+			'agentpay', 'fail', 'case', d.point, 'case of decision '
+				|| d.decision_id || ': ' || SQLSTATE || ' ' || SQLERRM, NULL,
+			NULL, NULL)::agentpay.governance_log);
+	END IF;
+	RETURN false;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._open_missing_case(agentpay.decisions)
+	FROM PUBLIC;
+
+-- Cases of an INSERT whose own attempt failed (the governance log says why),
+-- and of agents' answers that met a case which was then closed or rolled back.
+CREATE FUNCTION agentpay._open_missing_cases() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	seen pg_snapshot := (SELECT k.horizon FROM agentpay._case_cursor k);
+	upto pg_snapshot := pg_current_snapshot();
+	wanted text[];
+	missing agentpay.decisions[];
+	unseen bigint;
+	opened bigint;
+BEGIN
+	wanted := ARRAY(SELECT v.point || '.' || v.verdict
+					  FROM agentpay.verdicts v
+					 WHERE agentpay._needs_person(v));
+	EXECUTE format($q$
+		SELECT count(*), array_agg(d ORDER BY d.decided_at, d.decision_id)
+		 FILTER (WHERE (d.kind = 'rules'
+				AND (d.point || '.' || d.verdict = ANY ($1)
+					 OR d.assignment = 'audit')
+				AND NOT coalesce(d.detail ? 'repeats', false)
+				OR agentpay._may_open_case(d))
+		   AND NOT EXISTS (
+			SELECT FROM agentpay.cases c
+			 WHERE c.point = d.point AND c.row_id = d.row_id
+			   AND (c.state <> 'closed' OR c.opened_at >= d.decided_at))
+		   AND EXISTS (SELECT FROM agentpay.decision_points p
+						WHERE p.point = d.point))
+		  FROM agentpay.decisions d
+		 WHERE %s AND d.decided_at >= (SELECT i.adopted_at
+										 FROM agentpay._identity i)$q$,
+		agentpay._unseen('d', seen))
+	   INTO unseen, missing USING wanted;
+	SELECT missing || coalesce(array_agg(d), '{}') INTO missing
+	  FROM agentpay._cases_failed f
+	  JOIN agentpay.decisions d ON d.decision_id = f.decision_id
+	   AND d.decided_at = f.decided_at;
+	SELECT count(*) FILTER (WHERE agentpay._open_missing_case(d))
+	  INTO opened FROM unnest(missing) AS d;
+	-- its own write would be unseen the next time
+	IF unseen = 0 THEN
+		RETURN opened;
+	END IF;
+	INSERT INTO agentpay._case_cursor (horizon) VALUES (upto)
+		ON CONFLICT (one) DO UPDATE SET horizon = excluded.horizon;
+	DELETE FROM agentpay._asked_later l
+	 WHERE l.asked_at < agentpay._now() - interval '30 days';
+	RETURN opened;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._open_missing_cases() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._open_missing_cases() IS 'by the governor: opens the cases that could not be opened with their decision';
