@@ -117,7 +117,7 @@ sub add_agent
 		$node->safe_psql('postgres',
 			"INSERT INTO agentpay.allowed_endpoints (origin) VALUES ('$origin') ON CONFLICT DO NOTHING");
 	}
-	my @columns = sort keys %row;
+	my @columns = grep { defined $row{$_} } sort keys %row;
 	my $values = join ', ', map { "\$v\$$row{$_}\$v\$" } @columns;
 	$node->safe_psql('postgres',
 		"INSERT INTO agentpay.agents (@{[ join ', ', @columns ]}) VALUES ($values)");
