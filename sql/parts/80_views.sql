@@ -116,7 +116,8 @@ SELECT (d.detail ->> 'task_id')::bigint AS task_id,
 	   d.failure, d.kind,
 	   CASE WHEN d.kind = 'agent' THEN coalesce(d.answer, d.verdict)
 			WHEN d.failure IN ('low_confidence', 'over_authority')
-			THEN d.answer END AS valid_answer
+			THEN d.answer END AS valid_answer,
+	   d.confidence, CASE WHEN d.kind = 'agent' THEN d.score END AS score
   FROM agentpay.decisions d
  WHERE d.kind IN ('agent', 'fallback') AND d.repeat_no = 0;
 REVOKE ALL ON agentpay._task_decisions FROM PUBLIC;
@@ -134,7 +135,8 @@ SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
 			ELSE d.verdict END AS verdict,
 	   CASE WHEN d.decision_id IS NULL THEN 'open'
 			WHEN d.valid_answer IS NULL THEN coalesce(d.failure, 'no_answer')
-			END AS missing
+			END AS missing,
+	   d.confidence, d.score
   FROM agentpay._tasks t
   JOIN agentpay.decisions r
 	ON r.decision_id = t.decision_id AND r.kind = 'rules'
@@ -305,27 +307,35 @@ REVOKE ALL ON FUNCTION agentpay._use_label(boolean, text, real, text, boolean)
 COMMENT ON FUNCTION agentpay._use_label(boolean, text, real, text, boolean) IS 'the label that counts, whether one is missing, and the weight';
 
 -- ── agent_accuracy ──────────────────────────────────────────────────────────
-CREATE VIEW agentpay._labelled_answers AS
-SELECT s.point, s.agent, s.agent_version, s.rules_verdict, s.answer, s.verdict,
-	   s.role, (s.use).label, (s.use).unobservable, (s.use).weight, s.n
+-- measure: verdict, one cell for each combination of verdicts; or confidence
+-- and score, which are counted by the thousandth as well (bucket).
+CREATE VIEW agentpay._labelled_cells AS
+SELECT s.measure, s.point, s.agent, s.agent_version, s.rules_verdict, s.answer,
+	   s.verdict, s.role, (s.use).label, (s.use).unobservable, (s.use).weight,
+	   s.bucket, s.n, s.p1, s.p2
   FROM (
 	SELECT k.*, agentpay._use_label(k.stopped, k.assignment,
 			CASE WHEN k.labels_complete THEN 1 ELSE k.propensity END, k.truth,
 			bool_and(k.truth IS NOT NULL)
 				FILTER (WHERE k.stopped AND k.assignment <> 'audit')
-				OVER (PARTITION BY k.point, k.agent, k.agent_version,
-					  k.rules_verdict, k.propensity)) AS use
+				OVER (PARTITION BY k.measure, k.point, k.agent,
+					  k.agent_version, k.rules_verdict, k.propensity)) AS use
 	  FROM (
 		SELECT c.*, t.stopped,
 			   coalesce(c.label, CASE WHEN c.role = 'fraud' AND c.mature
 									   AND NOT t.stopped THEN 'legit' END)
 				   AS truth
 		  FROM (
-			SELECT a.point, a.agent, a.agent_version, a.rules_verdict,
-				   a.answer, a.verdict, a.given, a.assignment, a.propensity,
-				   p.role, p.labels_complete, m.mature, l.label,
-				   count(*)::numeric AS n
+			SELECT q.measure, a.point, a.agent, a.agent_version,
+				   a.rules_verdict, a.answer, a.verdict, a.given,
+				   a.assignment, a.propensity, p.role, p.labels_complete,
+				   m.mature, l.label, floor(q.p * 1000)::int AS bucket,
+				   count(*)::numeric AS n, sum(q.p) AS p1,
+				   sum(q.p * q.p) AS p2
 			  FROM agentpay._answers a
+			 CROSS JOIN LATERAL (VALUES ('verdict', NULL::double precision),
+					('confidence', a.confidence), ('score', a.score))
+				AS q (measure, p)
 			  JOIN agentpay.decision_points p ON p.point = a.point
 			 CROSS JOIN LATERAL (
 				SELECT a.occurred_at <= (SELECT agentpay._now())
@@ -334,16 +344,25 @@ SELECT s.point, s.agent, s.agent_version, s.rules_verdict, s.answer, s.verdict,
 				ON l.row_id = a.row_id AND l.point IS NOT DISTINCT FROM a.point
 			 WHERE a.missing IS DISTINCT FROM 'open'
 			   AND (m.mature OR p.labels_complete)
-			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13) AS c
+			   AND (q.measure = 'verdict' OR q.p IS NOT NULL)
+			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) AS c
 		  LEFT JOIN agentpay.verdicts v
 			ON v.point = c.point AND v.verdict = c.given
 		 CROSS JOIN LATERAL (SELECT agentpay._is_stopped(c.role,
 				c.labels_complete, v.positive, c.assignment, c.propensity)
 			AS stopped) AS t) AS k) AS s;
+REVOKE ALL ON agentpay._labelled_cells FROM PUBLIC;
+COMMENT ON VIEW agentpay._labelled_cells IS 'answers counted by verdicts and label, where labels are due';
+COMMENT ON COLUMN agentpay._labelled_cells.label IS 'legit: no fraud label at maturity; NULL: not known, or other rows speak for it';
+COMMENT ON COLUMN agentpay._labelled_cells.unobservable IS 'stopped, and nobody has labelled it';
+COMMENT ON COLUMN agentpay._labelled_cells.p1 IS 'Σ of the confidence or score of the cell; p2: Σ of their squares';
+
+CREATE VIEW agentpay._labelled_answers AS
+SELECT c.point, c.agent, c.agent_version, c.rules_verdict, c.answer, c.verdict,
+	   c.role, c.label, c.unobservable, c.weight, c.n
+  FROM agentpay._labelled_cells c WHERE c.measure = 'verdict';
 REVOKE ALL ON agentpay._labelled_answers FROM PUBLIC;
 COMMENT ON VIEW agentpay._labelled_answers IS 'answers counted by verdicts and label, where labels are due';
-COMMENT ON COLUMN agentpay._labelled_answers.label IS 'legit: no fraud label at maturity; NULL: not known, or other rows speak for it';
-COMMENT ON COLUMN agentpay._labelled_answers.unobservable IS 'stopped, and nobody has labelled it';
 
 -- Σw of each cell of the confusion matrix, and u1, u0: of unobservable rows
 -- that were called positive or not.
