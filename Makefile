@@ -67,7 +67,7 @@ EXTRA_CLEAN = $(DEPS)
 
 PG_CONFIG ?= pg_config
 PKG_CONFIG ?= pkg-config
-LIBRARIES = libcurl json-c libcrypto
+LIBRARIES = libcurl json-c libssl libcrypto
 
 # PostgreSQL's own headers come as system headers, so that only our code has
 # to be free of warnings. The four that are off are noise in PostgreSQL's own

@@ -6,6 +6,11 @@
  * set, so that a worker waits on its latch and on one descriptor.  What
  * concerns one call only is in http_transfer.c.
  *
+ * Calls, their connections and how they go out (authorities, proxy) are a
+ * pool.  A change of the options begins another: no later call goes over a
+ * connection that the old options let through, and calls in flight go on.
+ * A pool without calls that is not the newest is dropped.
+ *
  * A request is never sent twice by libcurl itself: the body comes from a
  * read callback that cannot be rewound, so that the silent retry on a reused
  * connection that died fails instead, and the caller learns that the fate of
@@ -23,6 +28,7 @@
 
 #include <curl/curl.h>
 
+#include "agents/http_memory.h"
 #include "agents/http_transfer.h"
 
 #define EVENTS_AT_ONCE 256
@@ -35,20 +41,38 @@ typedef struct TransferList
 	AgentpayHttpTransfer *last;
 } TransferList;
 
+struct AgentpayHttpPool
+{
+	AgentpayHttpClient *client;
+	AgentpayHttpPool *next; /* older ones, whose calls go on */
+	uint32_t number;
+	CURLM *multi;
+	int64_t timer_at_ns; /* -1: none */
+	int n_in_flight;
+	AgentpayHttpRoute route;
+};
+
 struct AgentpayHttpClient
 {
-	CURLM *multi;
+	AgentpayHttpPool *pools; /* the first is for new calls */
+	uint32_t last_number;
 	int epoll_fd;
-	int64_t timer_at_ns; /* -1: none */
+	bool libcurl; /* initialised */
 	int n_in_flight;
 	TransferList in_flight;
 	TransferList done;
-	char *ca_file;
 };
 
 static int on_socket(CURL *easy, curl_socket_t socket, int what, void *arg,
 					 void *socket_arg);
 static int on_timer(CURLM *multi, long timeout_ms, void *arg);
+static AgentpayHttpPool *
+create_pool(AgentpayHttpClient *client, const AgentpayHttpOptions *options,
+			const char **problem);
+static void destroy_pool(AgentpayHttpPool *pool);
+static void drop_drained_pools(AgentpayHttpClient *client);
+static AgentpayHttpPool *find_pool(AgentpayHttpClient *client, uint32_t number);
+static bool run_due_timers(AgentpayHttpClient *client);
 static void collect_finished(AgentpayHttpClient *client);
 static void finish(AgentpayHttpTransfer *transfer, CURLcode code, bool killed);
 static void release(AgentpayHttpTransfer *transfer);
@@ -103,15 +127,11 @@ agentpay_http_client_create(const AgentpayHttpOptions *options,
 							const char **problem)
 {
 	AgentpayHttpClient *client = calloc(1, sizeof(*client));
-	long idle = options->max_connections > IDLE_CONNECTIONS
-					? options->max_connections
-					: IDLE_CONNECTIONS;
 	sigset_t saved;
 
 	*problem = "out of memory";
 	if (client == NULL)
 		return NULL;
-	client->timer_at_ns = -1;
 	client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (client->epoll_fd < 0)
 	{
@@ -119,33 +139,11 @@ agentpay_http_client_create(const AgentpayHttpOptions *options,
 		free(client);
 		return NULL;
 	}
-	if (options->ca_file != NULL)
-		client->ca_file = strdup(options->ca_file);
-
 	block_signals(&saved);
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
-	{
-		client->multi = curl_multi_init();
-		if (client->multi == NULL)
-			curl_global_cleanup();
-	}
-	if (client->multi != NULL)
-	{
-		CURLM *multi = client->multi;
-
-		curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-		curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
-		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
-		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
-		curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
-						  (long) options->max_connections);
-		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, idle);
-	}
+	client->libcurl = agentpay_http_memory_init();
 	restore_signals(&saved);
-
-	if (client->multi == NULL ||
-		(options->ca_file != NULL && client->ca_file == NULL))
+	if (!client->libcurl ||
+		!agentpay_http_client_configure(client, options, problem))
 	{
 		agentpay_http_client_destroy(client);
 		return NULL;
@@ -153,10 +151,107 @@ agentpay_http_client_create(const AgentpayHttpOptions *options,
 	return client;
 }
 
+bool
+agentpay_http_client_configure(AgentpayHttpClient *client,
+							   const AgentpayHttpOptions *options,
+							   const char **problem)
+{
+	AgentpayHttpPool *pool;
+	sigset_t saved;
+
+	block_signals(&saved);
+	pool = create_pool(client, options, problem);
+	if (pool != NULL)
+	{
+		pool->next = client->pools;
+		client->pools = pool;
+		drop_drained_pools(client);
+	}
+	restore_signals(&saved);
+	return pool != NULL;
+}
+
+static AgentpayHttpPool *
+create_pool(AgentpayHttpClient *client, const AgentpayHttpOptions *options,
+			const char **problem)
+{
+	AgentpayHttpPool *pool = calloc(1, sizeof(*pool));
+	long idle = options->max_idle > IDLE_CONNECTIONS ? options->max_idle
+													 : IDLE_CONNECTIONS;
+	CURLM *multi;
+
+	if (pool != NULL)
+	{
+		pool->client = client;
+		pool->number = ++client->last_number;
+		pool->timer_at_ns = -1;
+		pool->multi = curl_multi_init();
+	}
+	if (pool == NULL || pool->multi == NULL ||
+		!agentpay_http_route_create(&pool->route, options, problem))
+	{
+		*problem = "out of memory";
+		destroy_pool(pool);
+		return NULL;
+	}
+	multi = pool->multi;
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, pool);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, pool);
+	curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+	curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+					  (long) options->max_connections);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, idle);
+	return pool;
+}
+
+static void
+destroy_pool(AgentpayHttpPool *pool)
+{
+	if (pool == NULL)
+		return;
+	if (pool->multi != NULL)
+		curl_multi_cleanup(pool->multi);
+	agentpay_http_route_free(&pool->route);
+	free(pool);
+}
+
+static void
+drop_drained_pools(AgentpayHttpClient *client)
+{
+	AgentpayHttpPool **at = &client->pools->next;
+
+	while (*at != NULL)
+	{
+		AgentpayHttpPool *pool = *at;
+
+		if (pool->n_in_flight > 0)
+		{
+			at = &pool->next;
+			continue;
+		}
+		*at = pool->next;
+		destroy_pool(pool);
+	}
+}
+
+/* Events of a pool that was dropped meanwhile find none. */
+static AgentpayHttpPool *
+find_pool(AgentpayHttpClient *client, uint32_t number)
+{
+	AgentpayHttpPool *pool = client->pools;
+
+	while (pool != NULL && pool->number != number)
+		pool = pool->next;
+	return pool;
+}
+
 void
 agentpay_http_client_destroy(AgentpayHttpClient *client)
 {
 	AgentpayHttpTransfer *transfer;
+	AgentpayHttpPool *pool;
 	sigset_t saved;
 
 	block_signals(&saved);
@@ -167,14 +262,15 @@ agentpay_http_client_destroy(AgentpayHttpClient *client)
 		list_remove(&client->done, transfer);
 		release(transfer);
 	}
-	if (client->multi != NULL)
+	while ((pool = client->pools) != NULL)
 	{
-		curl_multi_cleanup(client->multi);
-		curl_global_cleanup();
+		client->pools = pool->next;
+		destroy_pool(pool);
 	}
+	if (client->libcurl)
+		curl_global_cleanup();
 	restore_signals(&saved);
 	close(client->epoll_fd);
-	free(client->ca_file);
 	free(client);
 }
 
@@ -184,6 +280,7 @@ agentpay_http_client_start(AgentpayHttpClient *client,
 						   const char **problem)
 {
 	AgentpayHttpTransfer *transfer;
+	AgentpayHttpPool *pool = client->pools;
 	char origin[512];
 	sigset_t saved;
 	bool started;
@@ -200,16 +297,22 @@ agentpay_http_client_start(AgentpayHttpClient *client,
 
 	block_signals(&saved);
 	transfer->client = client;
+	transfer->pool = pool;
 	transfer->tls = strncmp(origin, "https:", 6) == 0;
 	transfer->started_ns = agentpay_http_now_ns();
-	started = agentpay_http_transfer_copy(transfer, request, problem) &&
+	started = agentpay_http_transfer_route(transfer, &pool->route, origin,
+										   problem) &&
+			  agentpay_http_transfer_copy(transfer, request, problem) &&
+			  (!transfer->proxied || request->proxy_secret == NULL ||
+			   agentpay_http_transfer_log_in(transfer, &pool->route,
+											 request->proxy_secret, problem)) &&
 			  (transfer->easy = curl_easy_init()) != NULL &&
-			  agentpay_http_transfer_prepare(transfer, request,
-											 client->ca_file) &&
-			  curl_multi_add_handle(client->multi, transfer->easy) == CURLM_OK;
+			  agentpay_http_transfer_prepare(transfer, request, &pool->route) &&
+			  curl_multi_add_handle(pool->multi, transfer->easy) == CURLM_OK;
 	if (started)
 	{
 		client->n_in_flight++;
+		pool->n_in_flight++;
 		list_append(&client->in_flight, transfer);
 	}
 	else
@@ -230,14 +333,20 @@ agentpay_http_client_fd(const AgentpayHttpClient *client)
 long
 agentpay_http_client_timeout_ms(const AgentpayHttpClient *client)
 {
-	int64_t left_ns;
+	int64_t now_ns = agentpay_http_now_ns();
+	long soonest = -1;
 
 	if (client->done.first != NULL)
 		return 0;
-	if (client->timer_at_ns < 0)
-		return -1;
-	left_ns = client->timer_at_ns - agentpay_http_now_ns();
-	return left_ns <= 0 ? 0 : (long) ((left_ns + 999999) / 1000000);
+	for (AgentpayHttpPool *pool = client->pools; pool; pool = pool->next)
+	{
+		int64_t left_ns = pool->timer_at_ns - now_ns;
+		long left = left_ns <= 0 ? 0 : (long) ((left_ns + 999999) / 1000000);
+
+		if (pool->timer_at_ns >= 0 && (soonest < 0 || left < soonest))
+			soonest = left;
+	}
+	return soonest;
 }
 
 void
@@ -251,8 +360,7 @@ agentpay_http_client_perform(AgentpayHttpClient *client)
 	for (int round = 0; round < ROUNDS_AT_ONCE; round++)
 	{
 		int n = epoll_wait(client->epoll_fd, events, EVENTS_AT_ONCE, 0);
-		bool due = client->timer_at_ns >= 0 &&
-				   client->timer_at_ns <= agentpay_http_now_ns();
+		bool due;
 
 		for (int i = 0; i < n; i++)
 		{
@@ -260,21 +368,40 @@ agentpay_http_client_perform(AgentpayHttpClient *client)
 			int what = (seen & EPOLLIN ? CURL_CSELECT_IN : 0) |
 					   (seen & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 					   (seen & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+			AgentpayHttpPool *pool =
+				find_pool(client, (uint32_t) (events[i].data.u64 >> 32));
 
-			curl_multi_socket_action(client->multi, events[i].data.fd, what,
-									 &running);
+			if (pool != NULL)
+				curl_multi_socket_action(
+					pool->multi, (curl_socket_t) (uint32_t) events[i].data.u64,
+					what, &running);
 		}
-		if (due)
-		{
-			client->timer_at_ns = -1;
-			curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0,
-									 &running);
-		}
+		due = run_due_timers(client);
 		collect_finished(client);
 		if (n < EVENTS_AT_ONCE && !due)
 			break;
 	}
+	drop_drained_pools(client);
 	restore_signals(&saved);
+}
+
+/* Whether any was due. */
+static bool
+run_due_timers(AgentpayHttpClient *client)
+{
+	int64_t now_ns = agentpay_http_now_ns();
+	bool any = false;
+	int running;
+
+	for (AgentpayHttpPool *pool = client->pools; pool; pool = pool->next)
+	{
+		if (pool->timer_at_ns < 0 || pool->timer_at_ns > now_ns)
+			continue;
+		any = true;
+		pool->timer_at_ns = -1;
+		curl_multi_socket_action(pool->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	return any;
 }
 
 int
@@ -325,35 +452,36 @@ static int
 on_socket(CURL *easy, curl_socket_t socket, int what, void *arg,
 		  void *socket_arg)
 {
-	AgentpayHttpClient *client = arg;
-	struct epoll_event event = {.data.fd = socket};
+	AgentpayHttpPool *pool = arg;
+	int epoll_fd = pool->client->epoll_fd;
+	struct epoll_event event = {.data.u64 = (uint64_t) pool->number << 32 |
+											(uint32_t) socket};
 
 	(void) easy;
 	(void) socket_arg;
 	if (what == CURL_POLL_REMOVE)
 	{
 		/* It may be closed already, which removed it. */
-		(void) epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, socket, &event);
+		(void) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, socket, &event);
 		return 0;
 	}
 	event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) |
 				   (what & CURL_POLL_OUT ? EPOLLOUT : 0);
-	if (epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, socket, &event) == 0)
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, socket, &event) == 0)
 		return 0;
-	return epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, socket, &event) == 0 ? 0
-																		   : -1;
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, socket, &event) == 0 ? 0 : -1;
 }
 
 /* libcurl: call me when so much time has passed. */
 static int
 on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
-	AgentpayHttpClient *client = arg;
+	AgentpayHttpPool *pool = arg;
 
 	(void) multi;
-	client->timer_at_ns = timeout_ms < 0 ? -1
-										 : agentpay_http_now_ns() +
-											   (int64_t) timeout_ms * 1000000;
+	pool->timer_at_ns = timeout_ms < 0 ? -1
+									   : agentpay_http_now_ns() +
+											 (int64_t) timeout_ms * 1000000;
 	return 0;
 }
 
@@ -364,16 +492,19 @@ collect_finished(AgentpayHttpClient *client)
 	CURLMsg *message;
 	int left;
 
-	while ((message = curl_multi_info_read(client->multi, &left)) != NULL)
+	for (AgentpayHttpPool *pool = client->pools; pool; pool = pool->next)
 	{
-		AgentpayHttpTransfer *transfer = NULL;
-		CURLcode code = message->data.result;
+		while ((message = curl_multi_info_read(pool->multi, &left)) != NULL)
+		{
+			AgentpayHttpTransfer *transfer = NULL;
+			CURLcode code = message->data.result;
 
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
-						  (char **) &transfer);
-		finish(transfer, code, false);
+			if (message->msg != CURLMSG_DONE)
+				continue;
+			curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
+							  (char **) &transfer);
+			finish(transfer, code, false);
+		}
 	}
 }
 
@@ -382,11 +513,14 @@ static void
 finish(AgentpayHttpTransfer *transfer, CURLcode code, bool killed)
 {
 	AgentpayHttpClient *client = transfer->client;
+	AgentpayHttpPool *pool = transfer->pool;
 
 	agentpay_http_transfer_conclude(transfer, code, killed);
-	curl_multi_remove_handle(client->multi, transfer->easy);
+	curl_multi_remove_handle(pool->multi, transfer->easy);
 	list_remove(&client->in_flight, transfer);
 	client->n_in_flight--;
+	pool->n_in_flight--;
+	transfer->pool = NULL;
 	list_append(&client->done, transfer);
 	curl_easy_cleanup(transfer->easy);
 	transfer->easy = NULL;

@@ -26,10 +26,14 @@ typedef struct AgentpayHttpTransfer AgentpayHttpTransfer;
 #define AGENTPAY_HTTP_HEADER_LIMIT_BYTES (64 * 1024)
 #define AGENTPAY_HTTP_RETRY_AFTER_MAX_MS (60 * 1000)
 
+/* How calls go out; create() and configure() copy it. */
 typedef struct AgentpayHttpOptions
 {
 	int max_connections; /* calls beyond wait inside; 0: no limit */
-	const char *ca_file; /* NULL: the system's certificate authorities */
+	int max_idle;		 /* connections kept; at least 64 */
+	const char *ca_file; /* authorities beside the system's; NULL, "": none */
+	const char *proxy;	 /* http(s)://host:port; NULL, "": none */
+	bool no_dns_cache;	 /* ask for each connection.  For tests. */
 } AgentpayHttpOptions;
 
 typedef struct AgentpayHttpHeader
@@ -48,10 +52,12 @@ typedef struct AgentpayHttpRequest
 	size_t body_len;
 	int timeout_ms;				   /* from start() to the last byte, > 0 */
 	int connect_timeout_ms;		   /* 0: timeout_ms */
-	int low_speed_bytes;		   /* slower than so many per second ... */
+	int low_speed_bytes;		   /* answers slower than so many per second */
 	int low_speed_seconds;		   /* ... for so long: time-out; 0: off */
 	size_t response_limit_bytes;   /* of the body, > 0 */
 	size_t header_limit_bytes;	   /* 0: AGENTPAY_HTTP_HEADER_LIMIT_BYTES */
+	const char *secret;			   /* blotted out of what comes back; or NULL */
+	const char *proxy_secret;	   /* "user:password" for the proxy, or NULL */
 	const char *resolve;		   /* "host:port:address" instead of asking the
 								  * resolver; NULL: ask.  For tests. */
 	const char *request_id_header; /* of the answer; NULL: x-request-id */
@@ -63,7 +69,7 @@ typedef enum AgentpayHttpStatus
 	AGENTPAY_HTTP_OK,		 /* a whole answer, whatever its HTTP status */
 	AGENTPAY_HTTP_TIMEOUT,	 /* any of the time limits */
 	AGENTPAY_HTTP_ERROR,	 /* name, connection, TLS or protocol */
-	AGENTPAY_HTTP_REFUSED,	 /* by us: forbidden address; nothing was sent */
+	AGENTPAY_HTTP_REFUSED,	 /* by us, for its address; nothing was sent */
 	AGENTPAY_HTTP_TRUNCATED, /* over a byte limit, or cut off half-way */
 	AGENTPAY_HTTP_KILLED,	 /* by abort() */
 } AgentpayHttpStatus;
@@ -84,7 +90,8 @@ typedef struct AgentpayHttpResult
 	bool sent;
 	int retry_after_ms;		/* Retry-After within [0, 60 s]; -1: none */
 	double latency_ms;		/* start() to the last byte, or to the failure */
-	const char *address;	/* connected to, "" when never */
+	const char *address;	/* connected to (the proxy's), "" when never */
+	int protocol;			/* of the answer: 11 HTTP/1.1, 20 HTTP/2, 0 none */
 	const char *request_id; /* of request_id_header, "" when none */
 	void *user;
 } AgentpayHttpResult;
@@ -93,6 +100,17 @@ typedef struct AgentpayHttpResult
 extern AgentpayHttpClient *
 agentpay_http_client_create(const AgentpayHttpOptions *options,
 							const char **problem);
+
+/*
+ * Changes how calls go out that are started from now on, over connections of
+ * their own; those in flight go on as they were started.  Also to read again
+ * certificate authorities that have changed.  False, and nothing has changed,
+ * when out of memory.  *problem: NULL, or what is wrong with ca_file (calls
+ * go on, by the system's authorities alone), or "out of memory".
+ */
+extern bool agentpay_http_client_configure(AgentpayHttpClient *client,
+										   const AgentpayHttpOptions *options,
+										   const char **problem);
 
 /* Drops all transfers, in flight or not yet taken, and their handles. */
 extern void agentpay_http_client_destroy(AgentpayHttpClient *client);
@@ -128,8 +146,9 @@ agentpay_http_client_next_done(AgentpayHttpClient *client,
 							   AgentpayHttpResult *result);
 
 /*
- * Cuts a transfer off at once: its connection is closed before this returns,
- * and next_done() brings it as KILLED.  One that has finished keeps its result.
+ * Cuts a transfer off at once: before this returns its connection is closed,
+ * or its stream is, where others share the connection, and next_done() brings
+ * it as KILLED.  One that has finished keeps its result.
  */
 extern void agentpay_http_client_abort(AgentpayHttpClient *client,
 									   AgentpayHttpTransfer *transfer);
@@ -140,6 +159,18 @@ extern void agentpay_http_transfer_free(AgentpayHttpTransfer *transfer);
 /* Whether a connection to the address is allowed, over TLS or in clear. */
 extern bool
 agentpay_http_address_allowed(const struct sockaddr *address, bool tls);
+extern bool agentpay_http_text_allowed(const char *address, bool tls);
+
+/* What the host of an origin says by itself, without asking a resolver. */
+typedef enum AgentpayHttpHost
+{
+	AGENTPAY_HTTP_HOST_ELSEWHERE,
+	AGENTPAY_HTTP_HOST_LOCAL,	  /* this machine: never through a proxy */
+	AGENTPAY_HTTP_HOST_FORBIDDEN, /* by address, or by a metadata name */
+} AgentpayHttpHost;
+
+/* The origin is one that agentpay_http_origin() wrote. */
+extern AgentpayHttpHost agentpay_http_judge_host(const char *origin);
 
 /*
  * Writes the origin of a URL as libcurl itself reads it, in the form of

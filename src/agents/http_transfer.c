@@ -6,6 +6,7 @@
  * and return; they never leave by longjmp.
  *-------------------------------------------------------------------------
  */
+#define _GNU_SOURCE /* memmem() */
 #include "agents/http_transfer.h"
 
 #include <errno.h>
@@ -15,6 +16,11 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
+
+/* A connection that was verified longer ago is not used again. */
+#define CONNECTION_LIFE_SECONDS 3600L
+/* Shorter ones would be found where they are not. */
+#define SHORTEST_SECRET 8
 
 int64_t
 agentpay_http_now_ns(void)
@@ -32,7 +38,8 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	AgentpayHttpTransfer *transfer = arg;
 
 	if (purpose != CURLSOCKTYPE_IPCXN ||
-		!agentpay_http_address_allowed(&address->addr, transfer->tls))
+		!agentpay_http_address_allowed(&address->addr,
+									   transfer->tls || transfer->proxied))
 	{
 		transfer->forbidden = true;
 		return CURL_SOCKET_BAD;
@@ -40,6 +47,32 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	transfer->connecting = true;
 	return socket(address->family, address->socktype | SOCK_CLOEXEC,
 				  address->protocol);
+}
+
+/*
+ * libcurl: about to send over this connection, a new one or one of before.
+ * It comes here again when that one turned out to be dead; then it goes on
+ * only if nothing of the body was handed over.
+ */
+static int
+on_request(void *arg, char *address, char *local_address, int port,
+		   int local_port)
+{
+	AgentpayHttpTransfer *transfer = arg;
+
+	(void) local_address;
+	(void) port;
+	(void) local_port;
+	if (transfer->underway && transfer->request_at > 0)
+		return CURL_PREREQFUNC_ABORT;
+	if (!agentpay_http_text_allowed(address,
+									transfer->tls || transfer->proxied))
+	{
+		transfer->refused = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	transfer->underway = true;
+	return CURL_PREREQFUNC_OK;
 }
 
 /* libcurl: more of the request's body.  It can be read once only. */
@@ -109,6 +142,18 @@ keep_header(const char *line, size_t len, const char *name, char *value,
 	value[to] = '\0';
 }
 
+/* Whether it is a status line, other than one that announces more. */
+static bool
+is_final_status(const char *line, size_t len)
+{
+	const char *space;
+
+	if (len < 10 || memcmp(line, "HTTP/", 5) != 0)
+		return false;
+	space = memchr(line, ' ', len - 1);
+	return space != NULL && space[1] != '1';
+}
+
 /* libcurl: one line of the answer's head, or of its trailer. */
 static size_t
 on_header(char *data, size_t size, size_t n, void *arg)
@@ -123,10 +168,13 @@ on_header(char *data, size_t size, size_t n, void *arg)
 		transfer->over_limit = true;
 		return 0;
 	}
-	if (len > 5 && memcmp(data, "HTTP/", 5) == 0)
+	if (is_final_status(data, len))
 	{
 		transfer->answered = true;
 		transfer->retry_after[0] = transfer->request_id[0] = '\0';
+		/* An agent may think as long as its time-out lets it. */
+		curl_easy_setopt(transfer->easy, CURLOPT_LOW_SPEED_TIME,
+						 (long) transfer->low_speed_seconds);
 	}
 	keep_header(data, len, "retry-after", transfer->retry_after,
 				sizeof(transfer->retry_after));
@@ -135,9 +183,8 @@ on_header(char *data, size_t size, size_t n, void *arg)
 	return len;
 }
 
-/* Appends to a list of libcurl's; false when out of memory. */
-static bool
-append_line(struct curl_slist **list, const char *line)
+bool
+agentpay_http_append_line(struct curl_slist **list, const char *line)
 {
 	struct curl_slist *longer = curl_slist_append(*list, line);
 
@@ -169,6 +216,23 @@ fits_header(const char *text, bool is_name)
 	return !is_name || *text != '\0';
 }
 
+/* Whether it is a header that libcurl writes, and nobody else. */
+static bool
+is_reserved(const char *name)
+{
+	static const char *const names[] = {"host",		  "content-length",
+										"connection", "transfer-encoding",
+										"te",		  "upgrade",
+										"expect"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+	{
+		if (strcasecmp(name, names[i]) == 0)
+			return true;
+	}
+	return strncasecmp(name, "proxy-", 6) == 0;
+}
+
 /* Takes over all that start() was given, except the URL. */
 bool
 agentpay_http_transfer_copy(AgentpayHttpTransfer *transfer,
@@ -189,10 +253,13 @@ agentpay_http_transfer_copy(AgentpayHttpTransfer *transfer,
 	if (transfer->request == NULL)
 		return false;
 	memcpy(transfer->request, request->body, request->body_len);
+	if (request->secret != NULL &&
+		(transfer->secret = strdup(request->secret)) == NULL)
+		return false;
 	/* No "Expect: 100-continue": it costs a round trip. */
-	if (!append_line(&transfer->headers, "Expect:") ||
+	if (!agentpay_http_append_line(&transfer->headers, "Expect:") ||
 		(request->resolve != NULL &&
-		 !append_line(&transfer->resolve, request->resolve)))
+		 !agentpay_http_append_line(&transfer->resolve, request->resolve)))
 		return false;
 
 	for (int i = 0; i < request->n_headers; i++)
@@ -208,13 +275,18 @@ agentpay_http_transfer_copy(AgentpayHttpTransfer *transfer,
 			*problem = "a control character in a header";
 			return false;
 		}
+		if (is_reserved(header->name))
+		{
+			*problem = "a header that is not the caller's";
+			return false;
+		}
 		line = malloc(size);
 		if (line == NULL)
 			return false;
 		/* ";" is libcurl's way to send a header without a value. */
 		snprintf(line, size, "%s%s%s", header->name,
 				 header->value[0] == '\0' ? ";" : ": ", header->value);
-		appended = append_line(&transfer->headers, line);
+		appended = agentpay_http_append_line(&transfer->headers, line);
 		explicit_bzero(line, size);
 		free(line);
 		if (!appended)
@@ -235,13 +307,9 @@ set_fixed_options(AgentpayHttpTransfer *transfer)
 	SET(CURLOPT_PRIVATE, transfer);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_QUICK_EXIT, 1L);
-	SET(CURLOPT_PROXY, ""); /* whatever the environment says */
-	SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_SSL_VERIFYPEER, 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, 2L);
-	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFE_SECONDS);
 	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
 	SET(CURLOPT_PIPEWAIT, transfer->tls ? 1L : 0L);
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
@@ -249,6 +317,9 @@ set_fixed_options(AgentpayHttpTransfer *transfer)
 	SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_PREREQFUNCTION, on_request);
+	SET(CURLOPT_PREREQDATA, transfer);
+	SET(CURLOPT_ERRORBUFFER, transfer->heard);
 	SET(CURLOPT_READFUNCTION, on_read);
 	SET(CURLOPT_READDATA, transfer);
 	SET(CURLOPT_WRITEFUNCTION, on_body);
@@ -262,10 +333,12 @@ set_fixed_options(AgentpayHttpTransfer *transfer)
 bool
 agentpay_http_transfer_prepare(AgentpayHttpTransfer *transfer,
 							   const AgentpayHttpRequest *request,
-							   const char *ca_file)
+							   const AgentpayHttpRoute *route)
 {
 	CURL *easy = transfer->easy;
-	bool good = set_fixed_options(transfer);
+	bool good = set_fixed_options(transfer) &&
+				agentpay_http_trust_use(route->trust, easy) &&
+				agentpay_http_transfer_set_proxy(transfer, route);
 	int connect_ms = request->connect_timeout_ms > 0
 						 ? request->connect_timeout_ms
 						 : request->timeout_ms;
@@ -277,12 +350,12 @@ agentpay_http_transfer_prepare(AgentpayHttpTransfer *transfer,
 	SET(CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) connect_ms);
 	SET(CURLOPT_LOW_SPEED_LIMIT, (long) request->low_speed_bytes);
-	SET(CURLOPT_LOW_SPEED_TIME, (long) request->low_speed_seconds);
+	transfer->low_speed_seconds = request->low_speed_seconds;
 	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t) request->response_limit_bytes);
 	if (transfer->resolve != NULL)
 		SET(CURLOPT_RESOLVE, transfer->resolve);
-	if (ca_file != NULL)
-		SET(CURLOPT_CAINFO, ca_file);
+	if (route->no_dns_cache)
+		SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
 #undef SET
 	return good;
 }
@@ -290,6 +363,9 @@ agentpay_http_transfer_prepare(AgentpayHttpTransfer *transfer,
 static AgentpayHttpStatus
 classify(const AgentpayHttpTransfer *transfer, CURLcode code)
 {
+	if (!transfer->result.sent &&
+		(transfer->refused || (transfer->forbidden && !transfer->connecting)))
+		return AGENTPAY_HTTP_REFUSED;
 	switch (code)
 	{
 		case CURLE_OK:
@@ -302,8 +378,6 @@ classify(const AgentpayHttpTransfer *transfer, CURLcode code)
 		default:
 			break;
 	}
-	if (transfer->forbidden && !transfer->connecting)
-		return AGENTPAY_HTTP_REFUSED;
 	if (transfer->out_of_memory)
 		return AGENTPAY_HTTP_ERROR;
 	return transfer->over_limit || transfer->answered ? AGENTPAY_HTTP_TRUNCATED
@@ -343,6 +417,7 @@ describe(AgentpayHttpTransfer *transfer, CURLcode code)
 	char *problem = transfer->problem;
 	size_t size = sizeof(transfer->problem);
 	long os_error = 0;
+	long proxy_status = 0;
 
 	switch (transfer->result.status)
 	{
@@ -364,16 +439,45 @@ describe(AgentpayHttpTransfer *transfer, CURLcode code)
 		snprintf(problem, size, "the answer is larger than allowed");
 		return;
 	}
-	if (code == CURLE_SEND_FAIL_REWIND || code == CURLE_ABORTED_BY_CALLBACK)
+	if (code == CURLE_SEND_FAIL_REWIND || code == CURLE_ABORTED_BY_CALLBACK ||
+		(code == CURLE_COULDNT_CONNECT && transfer->result.sent))
 	{
 		snprintf(problem, size, "the connection was closed without an answer");
 		return;
 	}
+	if (agentpay_http_trust_describe(transfer->easy, code, transfer->heard,
+									 problem, size))
+		return;
+	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+	if (!transfer->underway && proxy_status >= 300)
+	{
+		snprintf(problem, size, "the proxy answered HTTP %ld", proxy_status);
+		return;
+	}
 	if (code == CURLE_COULDNT_CONNECT)
 		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_error);
-	snprintf(problem, size, "%s%s%s", curl_easy_strerror(code),
-			 os_error != 0 ? ": " : "",
+	snprintf(problem, size, "%s%s%s%s",
+			 transfer->proxied && !transfer->underway ? "by the proxy: " : "",
+			 curl_easy_strerror(code), os_error != 0 ? ": " : "",
 			 os_error != 0 ? strerror((int) os_error) : "");
+}
+
+/* An agent that sends back the key that it was sent does not get it stored. */
+static void
+blot_out(char *text, size_t len, const char *secret)
+{
+	size_t secret_len = secret == NULL ? 0 : strlen(secret);
+	char *end = text + len;
+	char *found;
+
+	if (secret_len < SHORTEST_SECRET || text == NULL)
+		return;
+	while ((found = memmem(text, (size_t) (end - text), secret, secret_len)) !=
+		   NULL)
+	{
+		memset(found, '*', secret_len);
+		text = found + secret_len;
+	}
 }
 
 /*
@@ -385,23 +489,30 @@ agentpay_http_transfer_conclude(AgentpayHttpTransfer *transfer, CURLcode code,
 								bool killed)
 {
 	AgentpayHttpResult *result = &transfer->result;
-	long request_size = 0;
 	long http_status = 0;
+	long version = CURL_HTTP_VERSION_NONE;
 	char *address = NULL;
 	int64_t end_ns = agentpay_http_now_ns();
 
-	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status);
-	curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &request_size);
+	/* Not the proxy's. */
+	if (transfer->answered)
+	{
+		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status);
+		curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
+	}
 	curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &address);
 	snprintf(transfer->address, sizeof(transfer->address), "%s",
 			 address == NULL ? "" : address);
 
-	result->status = killed ? AGENTPAY_HTTP_KILLED : classify(transfer, code);
 	/* Not what libcurl says it sent: a retry that failed resets that. */
 	result->sent = transfer->answered ||
-				   (request_size > 0 &&
+				   (transfer->underway &&
 					transfer->request_at >= transfer->request_len);
+	result->status = killed ? AGENTPAY_HTTP_KILLED : classify(transfer, code);
 	describe(transfer, code);
+	blot_out(transfer->body, transfer->body_len, transfer->secret);
+	blot_out(transfer->request_id, strlen(transfer->request_id),
+			 transfer->secret);
 	result->problem = transfer->problem;
 	result->http_status = (int) http_status;
 	result->body = transfer->body == NULL ? "" : transfer->body;
@@ -411,6 +522,10 @@ agentpay_http_transfer_conclude(AgentpayHttpTransfer *transfer, CURLcode code,
 		end_ns = transfer->last_ns;
 	result->latency_ms = (double) (end_ns - transfer->started_ns) / 1e6;
 	result->address = transfer->address;
+	result->protocol = version == CURL_HTTP_VERSION_2_0	  ? 20
+					   : version == CURL_HTTP_VERSION_1_1 ? 11
+					   : version == CURL_HTTP_VERSION_1_0 ? 10
+														  : 0;
 	result->request_id = transfer->request_id;
 }
 
@@ -419,7 +534,12 @@ void
 agentpay_http_transfer_wipe(AgentpayHttpTransfer *transfer)
 {
 	wipe_lines(transfer->headers);
-	transfer->headers = NULL;
+	wipe_lines(transfer->proxy_headers);
+	transfer->headers = transfer->proxy_headers = NULL;
+	if (transfer->secret != NULL)
+		explicit_bzero(transfer->secret, strlen(transfer->secret));
+	free(transfer->secret);
+	transfer->secret = NULL;
 	if (transfer->request != NULL)
 		explicit_bzero(transfer->request, transfer->request_len);
 	free(transfer->request);

@@ -24,6 +24,8 @@ the same.  Without either the behaviour is `normal`.
   429, 503, 500 …      this status; 429-X: with Retry-After X ("date": in an
                        hour)
   redirect             307 to a metadata service
+  echo, echo-401       normal, or this status: the key that the request came
+                       with, in each place of the answer that might be kept
   fail-first-N         503 to the first N calls with an Idempotency-Key, then
                        normal; reset-first-N likewise
   truncated-json duplicate-keys nan deep nul bad-utf8 prose fenced html empty
@@ -285,6 +287,8 @@ class Connection:
                 if name == "reset":
                     return self.reset()
                 return await self.error(503, "", entry)
+        if name == "echo":
+            return await self.echo(argument, headers, body, entry)
         if name.isdigit():
             return await self.error(int(name), argument, entry)
         if behaviour == "redirect":
@@ -326,6 +330,20 @@ class Connection:
                         struct.pack("ii", 1, 0))
         self.writer.transport.abort()
         return False
+
+    async def echo(self, status, headers, body, entry):
+        """Gives the key back."""
+        key = headers.get("authorization", "none").split(" ")[-1]
+        entry["status"] = int(status or 200)
+        answer = json.loads(completion("normal", body))
+        answer.update(id=key, model=key)
+        answer["choices"][0]["finish_reason"] = key
+        if status:
+            answer = {"error": {"code": key, "type": key, "message": key}}
+        data = json.dumps(answer).encode()
+        await self.send(head(entry["status"], {
+            **JSON_TYPE, "x-request-id": key}, len(data)) + data)
+        return True
 
     async def error(self, status, retry_after, entry):
         """A status other than 200, with a body as providers send it."""

@@ -267,7 +267,8 @@ is_allowed(const char *text, bool tls)
 
 	if (inet_pton(AF_INET, text, &in.sin_addr) == 1)
 		return agentpay_http_address_allowed((struct sockaddr *) &in, tls);
-	inet_pton(AF_INET6, text, &in6.sin6_addr);
+	if (inet_pton(AF_INET6, text, &in6.sin6_addr) != 1)
+		check(false, "%s is an address", text);
 	return agentpay_http_address_allowed((struct sockaddr *) &in6, tls);
 }
 
@@ -294,10 +295,24 @@ test_addresses(void)
 		"64:ff9b::a9fe:a9fe",
 		"64:ff9b::7f00:1",
 		"2002:a9fe:a9fe::1",
+		"2002:7f00:1::",
+		"fd00:ec2::23",
+		"fd00:ec2::253",
+		"fd00:c1::a9fe:a9fe",
+		"fec0::1",
+		"::ffff:0:169.254.169.254",
+		"64:ff9b:1::a9fe:a9fe",
+		"64:ff9b:1:a9fe:a9:fe00::",
+		"64:ff9b:1::808:808",
+		"2001:0:a9fe:a9fe::1",
+		"2001:db8::5efe:a9fe:a9fe",
+		"2001:db8::200:5efe:100.100.100.200",
 	};
 	static const char *const tls_only[] = {
-		"8.8.8.8",		 "10.1.2.3",	   "192.168.0.1",	   "2001:db8::1",
-		"fd00:ec2::253", "::ffff:8.8.8.8", "64:ff9b::808:808",
+		"8.8.8.8",		   "10.1.2.3",
+		"192.168.0.1",	   "2001:db8::1",
+		"fd00:ec1::254",   "::ffff:8.8.8.8",
+		"2002:808:808::1", "2001:db8::5efe:808:808",
 	};
 	static const char *const always[] = {"127.0.0.1", "127.8.9.1", "::1",
 										 "::ffff:127.0.0.1"};
@@ -380,6 +395,9 @@ test_urls(void)
 		"https://a:99999/",
 		"javascript:x",
 		"https://\xC3\xA9/",
+		"https://169.254.169.254./",
+		"https://1.2.3.4.5/",
+		"https://a.0x7f/",
 	};
 	static const char *const good[][2] = {
 		{"https://API.Example/v1", "https://api.example"},
@@ -408,8 +426,17 @@ static void
 test_headers(void)
 {
 	static const AgentpayHttpHeader bad[] = {
-		{"X", "a\r\nY: b"}, {"X", "a\nb"}, {"X\r\nY", "a"},
-		{"", "a"},			{"X:", "a"},   {"X Y", "a"},
+		{"X", "a\r\nY: b"},
+		{"X", "a\nb"},
+		{"X\r\nY", "a"},
+		{"", "a"},
+		{"X:", "a"},
+		{"X Y", "a"},
+		{"X", "a\x7f"},
+		{"Host", "a"},
+		{"content-length", "0"},
+		{"Transfer-Encoding", "chunked"},
+		{"Proxy-Authorization", "a"},
 	};
 	AgentpayHttpRequest request = {.url = "http://127.0.0.1:1/",
 								   .n_headers = 1,
