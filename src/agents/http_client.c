@@ -171,6 +171,12 @@ agentpay_http_client_configure(AgentpayHttpClient *client,
 	return pool != NULL;
 }
 
+bool
+agentpay_http_client_authorities_changed(const AgentpayHttpClient *client)
+{
+	return agentpay_http_trust_changed(client->pools->route.trust);
+}
+
 static AgentpayHttpPool *
 create_pool(AgentpayHttpClient *client, const AgentpayHttpOptions *options,
 			const char **problem)

@@ -112,6 +112,10 @@ extern bool agentpay_http_client_configure(AgentpayHttpClient *client,
 										   const AgentpayHttpOptions *options,
 										   const char **problem);
 
+/* Whether files of certificate authorities have changed since configure(). */
+extern bool
+agentpay_http_client_authorities_changed(const AgentpayHttpClient *client);
+
 /* Drops all transfers, in flight or not yet taken, and their handles. */
 extern void agentpay_http_client_destroy(AgentpayHttpClient *client);
 

@@ -6,7 +6,6 @@
  * and return; they never leave by longjmp.
  *-------------------------------------------------------------------------
  */
-#define _GNU_SOURCE /* memmem() */
 #include "agents/http_transfer.h"
 
 #include <errno.h>
@@ -468,15 +467,17 @@ blot_out(char *text, size_t len, const char *secret)
 {
 	size_t secret_len = secret == NULL ? 0 : strlen(secret);
 	char *end = text + len;
-	char *found;
 
 	if (secret_len < SHORTEST_SECRET || text == NULL)
 		return;
-	while ((found = memmem(text, (size_t) (end - text), secret, secret_len)) !=
-		   NULL)
+	while ((size_t) (end - text) >= secret_len)
 	{
-		memset(found, '*', secret_len);
-		text = found + secret_len;
+		text = memchr(text, secret[0], (size_t) (end - text) - secret_len + 1);
+		if (text == NULL)
+			return;
+		if (memcmp(text, secret, secret_len) == 0)
+			memset(text, '*', secret_len);
+		text++;
 	}
 }
 

@@ -14,29 +14,74 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
+/* A file as it was when it was read. */
+typedef struct FileState
+{
+	dev_t device;
+	ino_t inode;
+	off_t size;
+	struct timespec changed;
+} FileState;
+
 struct AgentpayHttpTrust
 {
 	X509_STORE *store;
+	char *ca_file; /* NULL: none */
+	FileState system_state;
+	FileState ca_state;
 };
 
-/* Reads what libcurl was built to believe. */
+/* All zeros when there is no such file. */
+static FileState
+look_at(const char *path)
+{
+	FileState state;
+	struct stat seen;
+
+	memset(&state, 0, sizeof(state));
+	if (path != NULL && stat(path, &seen) == 0)
+	{
+		state.device = seen.st_dev;
+		state.inode = seen.st_ino;
+		state.size = seen.st_size;
+		state.changed = seen.st_mtim;
+	}
+	return state;
+}
+
+static bool
+is_same(const FileState *one, const FileState *other)
+{
+	return one->device == other->device && one->inode == other->inode &&
+		   one->size == other->size &&
+		   one->changed.tv_sec == other->changed.tv_sec &&
+		   one->changed.tv_nsec == other->changed.tv_nsec;
+}
+
+/* What libcurl was built to believe; either may be NULL. */
+static void
+find_system(const char **file, const char **directory)
+{
+	const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+
+	*file = curl->age >= CURLVERSION_SEVENTH ? curl->cainfo : NULL;
+	*directory = curl->age >= CURLVERSION_SEVENTH ? curl->capath : NULL;
+}
+
 static void
 load_system(X509_STORE *store)
 {
-	const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
-	const char *file = NULL;
-	const char *directory = NULL;
+	const char *file;
+	const char *directory;
 
-	if (curl->age >= CURLVERSION_SEVENTH)
-	{
-		file = curl->cainfo;
-		directory = curl->capath;
-	}
+	find_system(&file, &directory);
 	/* Either may be missing: then nothing is signed by them. */
 	if (file != NULL)
 		(void) X509_STORE_load_locations(store, file, NULL);
@@ -51,18 +96,26 @@ agentpay_http_trust_create(const char *ca_file, const char **problem)
 {
 	AgentpayHttpTrust *trust = calloc(1, sizeof(*trust));
 
+	const char *system_file;
+	const char *system_directory;
+	bool own = ca_file != NULL && ca_file[0] != '\0';
+
 	*problem = NULL;
 	if (trust == NULL)
 		return NULL;
 	trust->store = X509_STORE_new();
-	if (trust->store == NULL)
+	if (own)
+		trust->ca_file = strdup(ca_file);
+	if (trust->store == NULL || (own && trust->ca_file == NULL))
 	{
-		free(trust);
+		agentpay_http_trust_free(trust);
 		return NULL;
 	}
+	find_system(&system_file, &system_directory);
+	trust->system_state = look_at(system_file);
+	trust->ca_state = look_at(trust->ca_file);
 	load_system(trust->store);
-	if (ca_file != NULL && ca_file[0] != '\0' &&
-		X509_STORE_load_locations(trust->store, ca_file, NULL) != 1)
+	if (own && X509_STORE_load_locations(trust->store, ca_file, NULL) != 1)
 		*problem = "agentpay.ca_file cannot be read, or holds no certificate";
 	ERR_clear_error();
 	return trust;
@@ -74,7 +127,22 @@ agentpay_http_trust_free(AgentpayHttpTrust *trust)
 	if (trust == NULL)
 		return;
 	X509_STORE_free(trust->store);
+	free(trust->ca_file);
 	free(trust);
+}
+
+bool
+agentpay_http_trust_changed(const AgentpayHttpTrust *trust)
+{
+	const char *file;
+	const char *directory;
+	FileState system_state;
+	FileState ca_state = look_at(trust->ca_file);
+
+	find_system(&file, &directory);
+	system_state = look_at(file);
+	return !is_same(&system_state, &trust->system_state) ||
+		   !is_same(&ca_state, &trust->ca_state);
 }
 
 /* libcurl: a context for a connection, to the agent or to the proxy. */

@@ -24,6 +24,9 @@ agentpay_http_trust_create(const char *ca_file, const char **problem);
 /* Connections that use them keep them. */
 extern void agentpay_http_trust_free(AgentpayHttpTrust *trust);
 
+/* Whether the files they were read from are others now. */
+extern bool agentpay_http_trust_changed(const AgentpayHttpTrust *trust);
+
 /* Has a handle verify by them, and by nothing else; false: it cannot. */
 extern bool agentpay_http_trust_use(AgentpayHttpTrust *trust, CURL *easy);
 

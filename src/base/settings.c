@@ -10,6 +10,7 @@
 #include "utils/guc.h"
 
 #include "base/settings.h"
+#include "base/settings_check.h"
 
 bool agentpay_workers_enabled = true;
 int agentpay_recheck_interval_s = 60;
@@ -22,6 +23,9 @@ int agentpay_changed_after_scoring = AGENTPAY_CHANGED_RECORD;
 int agentpay_velocity_memory_kb = 65536;
 char *agentpay_expression_schemas = NULL;
 int agentpay_seal_interval_ms = 1000;
+char *agentpay_egress_proxy = NULL;
+char *agentpay_egress_proxy_secret = NULL;
+char *agentpay_ca_file = NULL;
 
 static const struct config_enum_entry changed_actions[] = {
 	{"record", AGENTPAY_CHANGED_RECORD, false},
@@ -29,6 +33,7 @@ static const struct config_enum_entry changed_actions[] = {
 	{NULL, 0, false}};
 
 static void define_worker_settings(void);
+static void define_egress_settings(void);
 static void define_scoring_settings(void);
 static void define_evidence_settings(void);
 
@@ -37,6 +42,7 @@ void
 agentpay_settings_define(void)
 {
 	define_worker_settings();
+	define_egress_settings();
 	define_scoring_settings();
 	define_evidence_settings();
 	MarkGUCPrefixReserved("agentpay");
@@ -72,6 +78,27 @@ define_worker_settings(void)
 		"A longer body is cut off, and the call fails as truncated.",
 		&agentpay_response_limit_kb, 1024, 1, 65536, PGC_SIGHUP, GUC_UNIT_KB,
 		NULL, NULL, NULL);
+}
+
+/* Not for ordinary roles, neither to set nor to see. */
+static void
+define_egress_settings(void)
+{
+	DefineCustomStringVariable(
+		"agentpay.egress_proxy", "Proxy through which agents are called.",
+		"http://host:port or https://host:port; empty: none. The environment has no say.",
+		&agentpay_egress_proxy, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+		agentpay_check_egress_proxy, NULL, NULL);
+	DefineCustomStringVariable(
+		"agentpay.egress_proxy_secret",
+		"Where the proxy's user:password is: file:/path or env:NAME.", NULL,
+		&agentpay_egress_proxy_secret, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+		agentpay_check_egress_proxy_secret, NULL, NULL);
+	DefineCustomStringVariable(
+		"agentpay.ca_file",
+		"File of certificate authorities that are believed beside the system's.",
+		NULL, &agentpay_ca_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+		agentpay_check_ca_file, NULL, NULL);
 }
 
 static void

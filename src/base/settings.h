@@ -27,6 +27,10 @@ extern int agentpay_velocity_memory_kb;	   /* postmaster; 0: none */
 extern char *agentpay_expression_schemas;  /* functions rules may call */
 extern int agentpay_seal_interval_ms;	   /* between two seals */
 
+extern char *agentpay_egress_proxy;		   /* http(s)://host:port, or "" */
+extern char *agentpay_egress_proxy_secret; /* reference, or "" */
+extern char *agentpay_ca_file;			   /* path, or "" */
+
 extern void agentpay_settings_define(void);
 
 #endif /* AGENTPAY_SETTINGS_H */

@@ -86,6 +86,9 @@ agentpay_dispatcher_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		agentpay_worker_reload();
 		now = GetCurrentTimestamp();
+		dispatcher_follow_settings(
+			&d, checked_at == 0 ||
+					TimestampDifferenceExceeds(checked_at, now, CHECK_MS));
 		if (checked_at == 0 ||
 			TimestampDifferenceExceeds(checked_at, now, CHECK_MS))
 		{
@@ -118,9 +121,6 @@ agentpay_dispatcher_main(Datum arg)
 static void
 create_dispatcher(Dispatcher *d)
 {
-	AgentpayHttpOptions options = {.max_connections = 0};
-	const char *problem = NULL;
-
 	raise_file_limit(d);
 	d->claim_behind = true; /* the cursor may have been left on its way */
 	d->context = AllocSetContextCreate(TopMemoryContext, "agentpay dispatcher",
@@ -136,11 +136,7 @@ create_dispatcher(Dispatcher *d)
 	if (!pg_strong_random(&d->lease, sizeof(d->lease)))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("could not generate random values")));
-	d->client = agentpay_http_client_create(&options, &problem);
-	if (d->client == NULL)
-		ereport(FATAL,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start the HTTP client: %s", problem)));
+	dispatcher_create_client(d);
 }
 
 /*

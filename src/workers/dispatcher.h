@@ -83,6 +83,10 @@ typedef struct Dispatcher
 	MemoryContext context; /* agents, tasks, results */
 	MemoryContext turn;	   /* current; emptied at each turn of the loop */
 	AgentpayHttpClient *client;
+	char *egress_proxy; /* as the client has them */
+	char *ca_file;
+	int max_idle;
+	char *proxy_secret; /* while calls are started; NULL: none */
 	int64 lease;
 	dlist_head agents;
 	dlist_head later; /* tasks with run_after, in no order */
@@ -112,6 +116,14 @@ extern void
 dispatcher_wait(Dispatcher *d, DispatcherTask *task, TimestampTz run_after);
 extern DispatcherAgent *dispatcher_agent(Dispatcher *d, const char *name);
 extern void dispatcher_free_task(DispatcherTask *task);
+
+/* dispatcher_egress.c: the way out, as the settings have it. */
+extern void dispatcher_create_client(Dispatcher *d);
+extern void dispatcher_follow_settings(Dispatcher *d, bool look_at_files);
+extern char *
+dispatcher_read_secret(const char *reference, const char **problem);
+extern void dispatcher_read_proxy_secret(Dispatcher *d);
+extern void dispatcher_wipe_proxy_secret(Dispatcher *d);
 
 /* dispatcher_start.c: from waiting to in flight. */
 extern bool dispatcher_prepare(Dispatcher *d);	 /* something was picked */

@@ -14,7 +14,6 @@
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "executor/spi.h"
-#include "storage/fd.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -59,7 +58,6 @@ read_talk(AgentpayProtocolAgent *talk, HeapTuple row, TupleDesc desc);
 static char *copy_value(HeapTuple row, TupleDesc desc, int column);
 static void wipe_secret(DispatcherAgent *agent);
 static void forget_connection(DispatcherAgent *agent);
-static char *read_secret(const char *reference, const char **problem);
 static void start(Dispatcher *d, DispatcherTask *task);
 static const char *start_call(Dispatcher *d, DispatcherTask *task);
 static void make_plainer(Dispatcher *d, DispatcherTask *task);
@@ -265,6 +263,7 @@ dispatcher_hand_over(Dispatcher *d)
 	/* whether or not it came to its end */
 	dlist_foreach(agents, &d->agents)
 		wipe_secret(dlist_container(DispatcherAgent, node, agents.cur));
+	dispatcher_wipe_proxy_secret(d);
 	return ran && batch.locked;
 }
 
@@ -290,6 +289,7 @@ hand_over(void *arg)
 		elog(ERROR, "could not read agents");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		read_connection(d, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+	dispatcher_read_proxy_secret(d);
 
 	dlist_foreach_modify(iter, &d->ready)
 	{
@@ -357,7 +357,7 @@ read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 		free(url);
 	}
 	if (secret != NULL)
-		agent->secret = read_secret(secret, &agent->problem);
+		agent->secret = dispatcher_read_secret(secret, &agent->problem);
 	if (agent->plainer_version != agent->version)
 	{
 		agent->plainer = 0;
@@ -434,46 +434,6 @@ forget_connection(DispatcherAgent *agent)
 	agent->problem = NULL;
 }
 
-/* The key that env:NAME or file:/path refers to, without its last newline. */
-static char *
-read_secret(const char *reference, const char **problem)
-{
-	char buffer[AGENTPAY_PROTOCOL_MAX_SECRET + 2];
-	size_t len = 0;
-	char *secret;
-
-	if (strncmp(reference, "env:", 4) == 0)
-	{
-		const char *value = getenv(reference + 4);
-
-		if (value != NULL)
-			len = strlcpy(buffer, value, sizeof(buffer));
-	}
-	else if (strncmp(reference, "file:", 5) == 0)
-	{
-		FILE *file = AllocateFile(reference + 5, "r");
-
-		if (file != NULL)
-		{
-			len = fread(buffer, 1, sizeof(buffer) - 1, file);
-			FreeFile(file);
-		}
-	}
-	if (len == 0 || len >= sizeof(buffer) - 1)
-	{
-		*problem = len == 0 ? "its secret could not be read"
-							: "its secret is too long";
-		explicit_bzero(buffer, sizeof(buffer));
-		return NULL;
-	}
-	buffer[len] = '\0';
-	while (len > 0 && (buffer[len - 1] == '\n' || buffer[len - 1] == '\r'))
-		buffer[--len] = '\0';
-	secret = pstrdup(buffer);
-	explicit_bzero(buffer, sizeof(buffer));
-	return secret;
-}
-
 /* Hands a task over, or ends it without a call.  It is in no list. */
 static void
 start(Dispatcher *d, DispatcherTask *task)
@@ -523,6 +483,8 @@ start_call(Dispatcher *d, DispatcherTask *task)
 		.low_speed_bytes = LOW_SPEED_BYTES,
 		.low_speed_seconds = LOW_SPEED_SECONDS,
 		.response_limit_bytes = (size_t) agentpay_response_limit_kb * 1024,
+		.secret = agent->secret,
+		.proxy_secret = d->proxy_secret,
 		.request_id_header = agent->protocol->request_id_header,
 		.user = task,
 	};
