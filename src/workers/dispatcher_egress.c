@@ -42,7 +42,7 @@ warn(const char *problem)
 	if (problem == NULL)
 		return;
 	agentpay_worker_report_error(problem);
-	ereport(WARNING, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("%s", problem),
+	ereport(WARNING, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("%s", problem),
 					  errhint("Mend the file; it is looked at each second.")));
 }
 

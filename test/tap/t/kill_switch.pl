@@ -22,7 +22,7 @@ sub flip
 add_agent($node, 'good');
 add_agent($node, 'inside', protocol => 'builtin');
 add_agent($node, 'hangs', behaviour => 'hang', timeout_ms => 60000);
-add_agent($node, 'late', behaviour => 'delay-300', timeout_ms => 60000);
+add_agent($node, 'late', behaviour => 'delay-1500', timeout_ms => 60000);
 
 # ── transfers in flight are aborted within 100 ms, and charged ──────────────
 ask($node, 'hangs', 1, 20);
@@ -67,10 +67,10 @@ foreach my $switch ([ 'all', '*' ], [ 'role', 'fraud' ], [ 'point', 'fraud' ], [
 
 # ── an open kill: INSERTs go on, answers wait, and then do not count ────────
 ask($node, 'late', 301, 310);
-await('the calls are under way', sub { (() = journal('delay-300')) == 10 });
+await('the calls are under way', sub { (() = journal('delay-1500')) == 10 });
 my $session = session($node);
 $session->("BEGIN; UPDATE agentpay.kill_switches SET engaged = true WHERE scope = 'all'");
-await('they have answered', sub { (grep { $_->{status} } journal('delay-300')) == 10 });
+await('they have answered', sub { (grep { $_->{status} } journal('delay-1500')) == 10 });
 ask($node, 'good', 321, 325);
 ask($node, 'inside', 326, 330);
 is(query("SELECT count(*) FROM payments WHERE payment_id BETWEEN 321 AND 330"), '10', 'an open kill holds up no INSERT');
