@@ -50,19 +50,16 @@ BEGIN
 		 WHERE w.task_id = ANY (task_ids) AND w.lease = _prepare.lease
 		   AND w.state = 'leased'),
 	talks AS (
-		SELECT a.name, agentpay._sendable_fields(a, p) AS fields,
-			   (SELECT array_agg(v.verdict ORDER BY v.rank, v.verdict)
-				  FROM agentpay.verdicts v WHERE v.point = p.point) AS verdicts,
-			   (SELECT array_agg(v.description ORDER BY v.rank, v.verdict)
-				  FROM agentpay.verdicts v WHERE v.point = p.point)
-				   AS descriptions
+		SELECT a.name, agentpay._sendable_fields(a, p) AS fields, o.verdicts,
+			   o.notes
 		  FROM agentpay.agents a
 		  JOIN agentpay.decision_points p ON p.point = a.point
+		 CROSS JOIN LATERAL agentpay._offered_verdicts(a.name, p) AS o
 		 WHERE a.name IN (SELECT o.agent FROM ours o)),
 	bodies AS (
 		SELECT o.*, p.role, p.table_name, a.cost_center, a.timeout_ms,
 			   CASE WHEN o.why IS NULL THEN agentpay._request_body(a.protocol,
-					p.role, a.prompt, k.verdicts, k.descriptions,
+					p.role, a.prompt, k.verdicts, k.notes,
 					(SELECT coalesce(jsonb_object_agg(f, d.inputs -> f), '{}')
 					   FROM unnest(k.fields) AS f WHERE d.inputs ? f)::text,
 					a.model, a.max_output_tokens, a.options::text) END AS body

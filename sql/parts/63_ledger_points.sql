@@ -31,6 +31,28 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._ledger_attach(name) FROM PUBLIC;
 
+-- What the verdicts mean, as agents read it.  Where somebody has written a
+-- description already, that stays.
+CREATE FUNCTION agentpay._ledger_descriptions() RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE agentpay.verdicts v SET description = d.description
+	  FROM (VALUES
+		('fraud', 'approve', 'let it through'),
+		('fraud', 'review', 'a person looks at it first'),
+		('fraud', 'decline', 'refuse it'),
+		('reconciliation', 'matched', 'settled as expected'),
+		('reconciliation', 'exception', 'a person has to look at it'),
+		('dispute', 'accept', 'bear the loss'),
+		('dispute', 'contest', 'refute the claim with evidence'),
+		('dispute', 'escalate', 'a person decides'))
+		AS d (point, verdict, description)
+	 WHERE v.point = d.point AND v.verdict = d.verdict
+	   AND v.description IS NULL
+$$;
+REVOKE ALL ON FUNCTION agentpay._ledger_descriptions() FROM PUBLIC;
+
 -- Amounts of different currencies do not add up: the key has the currency.
 CREATE FUNCTION agentpay._ledger_features(schema_name name) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -118,7 +140,8 @@ DECLARE
 	point_name text;
 BEGIN
 	INSERT INTO agentpay.lists (name, description)
-	VALUES ('blocked_cards', 'card_id of cards that are never approved')
+	VALUES ('blocked_cards', 'card_id of cards that are never approved'),
+		   ('disabled_routes', 'routes that nobody chooses now')
 		ON CONFLICT (name) DO NOTHING;
 	FOREACH point_name IN ARRAY ARRAY['fraud', 'routing', 'reconciliation',
 									  'dispute'] LOOP
@@ -173,14 +196,17 @@ AS $$
 		'customer_spend_1d > 10 * customer_average_30d', 30, NULL,
 		'ten average payments of the customer in a day', 100),
 	('routing', 'BOTH_FAIL',
-		'acquirer_a_attempts_10m >= 10 AND acquirer_a_failures_10m > 0.5 AND acquirer_b_attempts_10m >= 10 AND acquirer_b_failures_10m > 0.5',
-		0, 'acquirer_c', 'acquirer_a and acquirer_b fail for the merchant',
+		'(in_list(''disabled_routes'', ''acquirer_a'') OR acquirer_a_attempts_10m >= 10 AND acquirer_a_failures_10m > 0.5) AND (in_list(''disabled_routes'', ''acquirer_b'') OR acquirer_b_attempts_10m >= 10 AND acquirer_b_failures_10m > 0.5)',
+		0, 'acquirer_c',
+		'acquirer_a and acquirer_b fail for the merchant, or are disabled',
 		10),
 	('routing', 'A_FAILS',
-		'acquirer_a_attempts_10m >= 10 AND acquirer_a_failures_10m > 0.5', 0,
-		'acquirer_b', 'acquirer_a fails for the merchant', 20),
-	('routing', 'AMEX', 'network = ''amex''', 0, 'acquirer_b',
-		'an example: acquirer_b takes American Express', 30),
+		'in_list(''disabled_routes'', ''acquirer_a'') OR acquirer_a_attempts_10m >= 10 AND acquirer_a_failures_10m > 0.5',
+		0, 'acquirer_b', 'acquirer_a fails for the merchant, or is disabled',
+		20),
+	('routing', 'AMEX',
+		'network = ''amex'' AND NOT in_list(''disabled_routes'', ''acquirer_b'')',
+		0, 'acquirer_b', 'an example: acquirer_b takes American Express', 30),
 	('reconciliation', 'NO_AUTHORISATION', 'authorised_amount IS NULL', 0,
 		'exception', 'the line names no known payment', 100),
 	('reconciliation', 'NOT_CAPTURED', 'captured_amount IS NULL', 0,

@@ -86,6 +86,7 @@ BEGIN
 	PERFORM agentpay._ledger_returns(schema_name);
 	PERFORM agentpay._ledger_disputes(schema_name);
 	PERFORM agentpay._ledger_attach(schema_name);
+	PERFORM agentpay._ledger_descriptions();
 	PERFORM agentpay._ledger_policies(schema_name);
 	PERFORM agentpay._ledger_features(schema_name);
 	PERFORM agentpay._ledger_rules();

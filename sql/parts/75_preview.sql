@@ -182,11 +182,10 @@ BEGIN
 			SELECT x.name, 10000 FROM agentpay.features x
 			 WHERE x.point = p.point) AS c
 	 WHERE NOT fields ? c.name;
-	SELECT agentpay._request_body(a.protocol, p.role, a.prompt,
-			array_agg(v.verdict ORDER BY v.rank, v.verdict),
-			array_agg(v.description ORDER BY v.rank, v.verdict),
-			fields::text, a.model, a.max_output_tokens, a.options::text)
-	  INTO body FROM agentpay.verdicts v WHERE v.point = p.point;
+	SELECT agentpay._request_body(a.protocol, p.role, a.prompt, o.verdicts,
+			o.notes, fields::text, a.model, a.max_output_tokens,
+			a.options::text)
+	  INTO body FROM agentpay._offered_verdicts(a.name, p) AS o;
 	why := why || CASE WHEN a.protocol = 'builtin'
 		THEN '; computed in the database, nothing is sent' ELSE '' END;
 	request := body::jsonb;

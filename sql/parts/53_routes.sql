@@ -1,0 +1,48 @@
+-- 53_routes.sql
+--		Which verdicts an agent is offered: of role routing, only routes that
+--		are not disabled and that the agent may choose.
+--
+-- A route is disabled by an entry of the list disabled_routes, for as long as
+-- that counts: rules read it by in_list(), and no agent's choice of it takes
+-- effect, however it came to make it.
+
+CREATE FUNCTION agentpay._is_disabled_route(role text, verdict text)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT role = 'routing' AND EXISTS (
+		SELECT FROM agentpay.list_entries e
+		 WHERE e.list = 'disabled_routes' AND e.value = verdict
+		   AND (e.expires_at IS NULL OR e.expires_at > agentpay._now()))
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_disabled_route(text, text) FROM PUBLIC;
+
+-- The verdicts that a request names, in their order, and what it says of them.
+-- Where nothing would be left, all: the answer is judged anyway.
+CREATE FUNCTION agentpay._offered_verdicts(agent text, p agentpay.decision_points,
+	OUT verdicts text[], OUT notes text[])
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT array_agg(o.verdict ORDER BY o.rank, o.verdict),
+		   array_agg(concat_ws('; ', o.description,
+						CASE WHEN o.is_default THEN 'the default' END)
+					 ORDER BY o.rank, o.verdict)
+	  FROM (SELECT v.*, u.open, bool_or(u.open) OVER () AS any_open
+			  FROM agentpay.verdicts v
+			 CROSS JOIN LATERAL (
+				SELECT p.role <> 'routing'
+					OR NOT agentpay._is_disabled_route(p.role, v.verdict)
+					   AND (NOT EXISTS (SELECT FROM agentpay.authorities a
+										 WHERE a.agent = $1)
+							OR EXISTS (SELECT FROM agentpay.authorities a
+										WHERE a.agent = $1
+										  AND a.verdict = v.verdict))
+					AS open) AS u
+			 WHERE v.point = p.point) AS o
+	 WHERE o.open OR NOT o.any_open
+$$;
+REVOKE ALL ON FUNCTION agentpay._offered_verdicts(text,
+	agentpay.decision_points) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._offered_verdicts(text, agentpay.decision_points) IS 'what an agent may choose from, as its request says it';
