@@ -101,8 +101,7 @@ agentpay_prompt_system(const char *role, const char *prompt,
 		}
 		agentpay_json_write(&out, "\n");
 	}
-	agentpay_json_write(
-		&out, "\nThe user message is one JSON object: ");
+	agentpay_json_write(&out, "\nThe user message is one JSON object: ");
 	agentpay_json_write(&out, found != NULL ? found->subject : "one payment");
 	agentpay_json_write(
 		&out,
