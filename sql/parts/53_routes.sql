@@ -1,6 +1,6 @@
 -- 53_routes.sql
---		Which verdicts an agent is offered: of role routing, only routes that
---		are not disabled and that the agent may choose.
+--		Which verdicts agents are offered: of role routing, only routes that
+--		are not disabled.
 --
 -- A route is disabled by an entry of the list disabled_routes, for as long as
 -- that counts: rules read it by in_list(), and no agent's choice of it takes
@@ -20,7 +20,7 @@ REVOKE ALL ON FUNCTION agentpay._is_disabled_route(text, text) FROM PUBLIC;
 
 -- The verdicts that a request names, in their order, and what it says of them.
 -- Where nothing would be left, all: the answer is judged anyway.
-CREATE FUNCTION agentpay._offered_verdicts(agent text, p agentpay.decision_points,
+CREATE FUNCTION agentpay._offered_verdicts(p agentpay.decision_points,
 	OUT verdicts text[], OUT notes text[])
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -32,17 +32,11 @@ AS $$
 	  FROM (SELECT v.*, u.open, bool_or(u.open) OVER () AS any_open
 			  FROM agentpay.verdicts v
 			 CROSS JOIN LATERAL (
-				SELECT p.role <> 'routing'
-					OR NOT agentpay._is_disabled_route(p.role, v.verdict)
-					   AND (NOT EXISTS (SELECT FROM agentpay.authorities a
-										 WHERE a.agent = $1)
-							OR EXISTS (SELECT FROM agentpay.authorities a
-										WHERE a.agent = $1
-										  AND a.verdict = v.verdict))
+				SELECT NOT agentpay._is_disabled_route(p.role, v.verdict)
 					AS open) AS u
 			 WHERE v.point = p.point) AS o
 	 WHERE o.open OR NOT o.any_open
 $$;
-REVOKE ALL ON FUNCTION agentpay._offered_verdicts(text,
-	agentpay.decision_points) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._offered_verdicts(text, agentpay.decision_points) IS 'what an agent may choose from, as its request says it';
+REVOKE ALL ON FUNCTION agentpay._offered_verdicts(agentpay.decision_points)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._offered_verdicts(agentpay.decision_points) IS 'what agents may choose from, as the request says it';

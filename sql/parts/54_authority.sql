@@ -11,7 +11,11 @@ CREATE FUNCTION agentpay._judge(t agentpay._tasks, a agentpay.agents,
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN confidence < coalesce(a.min_confidence, 0)
-				THEN 'low_confidence' END
+				THEN 'low_confidence'
+				WHEN agentpay._is_disabled_route((
+					SELECT p.role FROM agentpay.decision_points p
+					 WHERE p.point = t.point), verdict)
+				THEN 'over_authority' END
 $$;
 REVOKE ALL ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,
 	agentpay.decisions, text, real) FROM PUBLIC;

@@ -54,7 +54,7 @@ BEGIN
 			   o.notes
 		  FROM agentpay.agents a
 		  JOIN agentpay.decision_points p ON p.point = a.point
-		 CROSS JOIN LATERAL agentpay._offered_verdicts(a.name, p) AS o
+		 CROSS JOIN LATERAL agentpay._offered_verdicts(p) AS o
 		 WHERE a.name IN (SELECT o.agent FROM ours o)),
 	bodies AS (
 		SELECT o.*, p.role, p.table_name, a.cost_center, a.timeout_ms,
