@@ -79,10 +79,7 @@ CREATE FUNCTION agentpay._check_agent_later(a agentpay.agents, mend text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF a.position = 'pre_auth' THEN
-		PERFORM agentpay._refuse_later(format('position %s', a.position),
-			format(mend, 'position = ''post_auth'''));
-	ELSIF a.stage = ANY (a.rollout_steps::text[]) THEN
+	IF a.stage = ANY (a.rollout_steps::text[]) THEN
 		PERFORM agentpay._refuse_later(format('stage %s', a.stage),
 			format(mend, 'stage = ''shadow'''));
 	ELSIF a.holdout_percent <> 0 THEN
@@ -375,6 +372,54 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_agent_numbers(agentpay.agents, text)
 	FROM PUBLIC;
 
+-- What a verdict calls for after the authorisation, whatever the protocol.
+CREATE FUNCTION agentpay._check_action_options(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	problem text;
+	length interval;
+BEGIN
+	IF NOT a.options ? 'actions' THEN
+		NULL;
+	ELSIF jsonb_typeof(a.options -> 'actions') <> 'object' THEN
+		problem := 'option actions is an object: an action for a verdict';
+	ELSE
+		SELECT CASE WHEN v.verdict IS NULL
+				THEN format('option actions: point "%s" has no verdict %s', a.point,
+							to_jsonb(o.key))
+				ELSE format('option actions: unknown action %s; actions are hold_capture, void, refund, step_up and notify', o.value) END
+		  INTO problem
+		  FROM jsonb_each(a.options -> 'actions') AS o
+		  LEFT JOIN agentpay.verdicts v
+			ON v.point = a.point AND v.verdict = o.key
+		 WHERE v.verdict IS NULL
+			OR coalesce(o.value #>> '{}', '') <> ALL ('{hold_capture,void,refund,step_up,notify}')
+		 LIMIT 1;
+	END IF;
+	IF problem IS NULL AND a.options ? 'capture_within' THEN
+		BEGIN
+			length := (a.options ->> 'capture_within')::interval;
+		EXCEPTION WHEN data_exception THEN
+			NULL;
+		END;
+		IF length IS NULL OR length < '0' OR length > '1 year'
+		   OR jsonb_typeof(a.options -> 'capture_within') <> 'string' THEN
+			problem := 'option capture_within is an interval of up to a year, such as "7 days"';
+		END IF;
+	END IF;
+	IF problem IS NOT NULL THEN
+		PERFORM agentpay._refuse('22023',
+			format('options of agent "%s" do not fit its position', a.name),
+			format('%s%s.', upper(left(problem, 1)), substr(problem, 2)),
+			format(mend, 'options = ''{"actions": {"decline": "refund"}, "capture_within": "7 days"}'''));
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_action_options(agentpay.agents, text)
+	FROM PUBLIC;
+
 CREATE FUNCTION agentpay._check_agent_options(a agentpay.agents, mend text)
 	RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -382,6 +427,7 @@ CREATE FUNCTION agentpay._check_agent_options(a agentpay.agents, mend text)
 AS $$
 DECLARE
 	problem text;
+	own jsonb;
 BEGIN
 	PERFORM agentpay._refuse('22023',
 			format('%s of agent "%s" must be a JSON object', j.what, a.name),
@@ -399,11 +445,12 @@ BEGIN
 			'It could add a header to a request.',
 			format(mend, 'options = ''{}'''));
 	END IF;
+	own := a.options - '{actions,capture_within}'::text[];
 	problem := CASE a.protocol
 		WHEN 'builtin' THEN (SELECT format('option %s is not known', to_jsonb(k))
-							   FROM jsonb_object_keys(a.options) AS k
+							   FROM jsonb_object_keys(own) AS k
 							  WHERE k <> 'thresholds' LIMIT 1)
-		ELSE agentpay._option_problem(a.protocol, a.options::text) END;
+		ELSE agentpay._option_problem(a.protocol, own::text) END;
 	IF problem IS NOT NULL THEN
 		PERFORM agentpay._refuse('22023',
 			format('options of agent "%s" do not fit protocol %s', a.name,
@@ -412,6 +459,7 @@ BEGIN
 			format(mend, agentpay._protocol_example(a.protocol, 'options')));
 	END IF;
 	PERFORM agentpay._check_http_options(a, mend) WHERE a.protocol = 'http';
+	PERFORM agentpay._check_action_options(a, mend);
 	IF btrim(a.prompt, E' \t\r\n') = '' THEN
 		PERFORM agentpay._refuse('22023',
 			format('the prompt of agent "%s" is empty', a.name),
@@ -524,7 +572,7 @@ BEGIN
 	ELSIF a.position IS NULL OR a.position <> ALL ('{pre_auth,post_auth,review}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown position: %s',
 				coalesce(quote_literal(a.position), 'NULL')),
-			'The position is post_auth.', format(mend, 'position = ''post_auth'''));
+			'Positions are pre_auth, post_auth and review.', format(mend, 'position = ''post_auth'''));
 	ELSIF a.stage IS NULL OR a.stage NOT IN ('off', 'shadow')
 		AND NOT a.stage = ANY (a.rollout_steps::text[]) THEN
 		PERFORM agentpay._refuse('23514', format('unknown stage: %s',

@@ -189,6 +189,7 @@ CREATE TABLE agentpay._tasks (
 ) PARTITION BY RANGE (created_at);
 COMMENT ON TABLE agentpay._tasks IS 'questions for agents: written with the payment, never updated; done when the decision exists';
 COMMENT ON COLUMN agentpay._tasks.created_at IS 'decided_at of the rules decision';
+COMMENT ON COLUMN agentpay._tasks.decide_by IS 'an answer of position pre_auth counts before it; NULL: it may take its time';
 COMMENT ON COLUMN agentpay._tasks.repeat_no IS '0: the question that counts; 1, 2, …: the same question asked again';
 COMMENT ON COLUMN agentpay._tasks.escalated_from IS 'the task whose answer was not sure enough; NULL: the payment itself asks';
 CREATE SEQUENCE agentpay._task_id_seq;
@@ -271,19 +272,23 @@ BEGIN
 	EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING CONSTRAINTS'
 				   ' INCLUDING STORAGE INCLUDING COMPRESSION)', leaf, parent);
 	FOR index_columns IN
-		SELECT c FROM (VALUES
-			('decisions', 'point, row_id'), ('decisions', 'decision_id'),
-			('decisions', 'xid'),
-			('agent_calls', 'decision_id'), ('agent_calls', 'task_id'),
-			('agent_calls', 'xid'),
-			('outcomes', 'point, row_id'), ('outcomes', 'outcome_id'),
-			('outcomes', 'xid'),
-			('governance_log', 'object_kind, object'),
-			('governance_log', 'event_id'), ('governance_log', 'xid'),
-			('_tasks', 'task_id'), ('_tasks', 'xid, task_id')) AS i (l, c)
+		SELECT format('(%s)', c) || coalesce(' WHERE ' || w, '')
+		  FROM (VALUES
+			('decisions', 'point, row_id', NULL),
+			('decisions', 'decision_id', NULL), ('decisions', 'xid', NULL),
+			('agent_calls', 'decision_id', NULL),
+			('agent_calls', 'task_id', NULL), ('agent_calls', 'xid', NULL),
+			('outcomes', 'point, row_id', NULL),
+			('outcomes', 'outcome_id', NULL), ('outcomes', 'xid', NULL),
+			('governance_log', 'object_kind, object', NULL),
+			('governance_log', 'event_id', NULL),
+			('governance_log', 'xid', NULL),
+			('_tasks', 'task_id', NULL), ('_tasks', 'xid, task_id', NULL),
+			('_tasks', 'decision_id', 'decide_by IS NOT NULL'),
+			('_tasks', 'decide_by', 'decide_by IS NOT NULL')) AS i (l, c, w)
 		 WHERE l = log
 	LOOP
-		EXECUTE format('CREATE INDEX ON %s (%s)', leaf, index_columns);
+		EXECUTE format('CREATE INDEX ON %s %s', leaf, index_columns);
 	END LOOP;
 	EXECUTE format('CREATE TRIGGER agentpay_truncate BEFORE TRUNCATE ON %s'
 				   ' EXECUTE FUNCTION agentpay._refuse_change()', leaf);

@@ -111,7 +111,8 @@ CREATE FUNCTION agentpay._why_skipped(t agentpay._tasks) RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN a.name IS NULL THEN 'the agent was removed'
+	SELECT CASE WHEN t.decide_by <= agentpay._now() THEN 'decide_by passed'
+				WHEN a.name IS NULL THEN 'the agent was removed'
 				WHEN NOT a.enabled THEN 'the agent is not enabled'
 				WHEN a.stage = 'off' THEN 'the agent is off'
 				WHEN EXISTS (SELECT FROM agentpay.agent_versions v

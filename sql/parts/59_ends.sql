@@ -3,54 +3,114 @@
 --
 -- The caller has made sure that the tasks are its to end, and holds the kill
 -- lock shared, from an earlier statement, if there are answers among the ends.
+--
+-- A task with decide_by may be ended by an answer or, at that moment, by the
+-- governor: the task's lock picks the winner.  What comes second is recorded
+-- beside the first, as late, and has no effect.
+
+CREATE FUNCTION agentpay._lock_tasks(ids bigint[]) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_lock_tasks';
+REVOKE ALL ON FUNCTION agentpay._lock_tasks(bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._lock_tasks(bigint[]) IS 'locks tasks, in ascending order, to the end of the transaction';
 
 -- The decision of each end: the agent's verdict, or, with a failure, the rules
--- verdict that stands.
-CREATE FUNCTION agentpay._endings(ends agentpay._task_end[])
-	RETURNS agentpay.decisions[]
+-- verdict that stands.  An answer that comes at decide_by or later has timed
+-- out; a call that was not even made by then, too.
+CREATE FUNCTION agentpay._endings(ends agentpay._task_end[],
+	moment timestamptz) RETURNS agentpay.decisions[]
 	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT array_agg(ROW(e.decision_id, agentpay._now(), t.point, t.row_id,
+	SELECT array_agg(ROW(e.decision_id, moment, t.point, t.row_id,
 			r.occurred_at, r.amount, r.currency, r.base_amount,
-			CASE WHEN e.failure IS NULL THEN 'agent' ELSE 'fallback' END,
-			CASE WHEN agentpay._is_live(t, a, r) THEN 'live' ELSE 'shadow' END,
-			CASE WHEN e.failure IS NULL THEN e.verdict ELSE r.verdict END,
+			CASE WHEN f.failure IS NULL THEN 'agent' ELSE 'fallback' END,
+			CASE WHEN l.late IS NULL AND v.position <> 'review'
+					  AND agentpay._is_live(t, a, r) THEN 'live'
+				 ELSE 'shadow' END,
+			CASE WHEN f.failure IS NULL THEN e.verdict ELSE r.verdict END,
 			e.answer, r.assignment, t.repeat_no, r.propensity,
-			CASE WHEN e.failure IS NULL THEN e.score ELSE r.score END,
-			CASE WHEN e.failure IS NULL THEN coalesce(e.reasons, '{}')
+			CASE WHEN f.failure IS NULL THEN e.score ELSE r.score END,
+			CASE WHEN f.failure IS NULL THEN coalesce(e.reasons, '{}')
 				 ELSE r.reasons END,
-			CASE WHEN e.failure IS NOT NULL THEN r.ruleset_version END,
-			t.agent, t.agent_version, e.confidence, e.failure, NULL,
+			CASE WHEN f.failure IS NOT NULL THEN r.ruleset_version END,
+			t.agent, t.agent_version, e.confidence, f.failure, NULL,
 			coalesce(e.cost, 0), e.latency_ms, NULL,
 			jsonb_strip_nulls(jsonb_build_object('task_id', t.task_id,
 					'escalated_from', t.escalated_from))
-				|| coalesce(e.detail, '{}'), NULL, NULL,
-			NULL)::agentpay.decisions)
+				|| coalesce(e.detail, '{}') || coalesce(l.late, '{}'),
+			NULL, NULL, NULL)::agentpay.decisions)
 	  FROM unnest(ends) AS e
 	  JOIN agentpay._tasks t
 		ON t.task_id = e.task_id AND t.created_at = e.created_at
 	  JOIN agentpay.decisions r
 		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
 	  LEFT JOIN agentpay.agents a ON a.name = t.agent
+	 CROSS JOIN LATERAL (SELECT coalesce((
+		SELECT x.definition ->> 'position' FROM agentpay.agent_versions x
+		 WHERE x.agent = t.agent AND x.version = t.agent_version), '')
+			AS position) AS v
+	  LEFT JOIN LATERAL (
+		SELECT jsonb_build_object('late', true) AS late
+		  FROM agentpay._ending(t)) AS l ON t.decide_by IS NOT NULL
+	 CROSS JOIN LATERAL (
+		SELECT CASE WHEN (l.late IS NOT NULL OR t.decide_by <= moment)
+						 AND coalesce(e.failure, 'skipped') = 'skipped'
+					THEN 'timeout' ELSE e.failure END AS failure) AS f
+	 -- nothing is said by the second of two that made no call
+	 WHERE l.late IS NULL OR e.answer IS NOT NULL OR e.latency_ms IS NOT NULL
+		OR e.failure = 'uncertain' OR e.cost > 0
 $$;
-REVOKE ALL ON FUNCTION agentpay._endings(agentpay._task_end[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._endings(agentpay._task_end[], timestamptz)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._endings(agentpay._task_end[], timestamptz) IS 'the decisions with which tasks end, not yet written; detail.late: the task had ended before';
 
--- Rows are gathered before they are appended: one cannot make a partition of
--- what is being read.
+-- Writes the decisions, and makes them take effect.  Rows are gathered before
+-- they are appended: one cannot make a partition of what is being read.
 CREATE FUNCTION agentpay._end_tasks(ends agentpay._task_end[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	awaited bigint[];
 	rows agentpay.decisions[];
+	live agentpay.decisions[];
+	d agentpay.decisions;
 BEGIN
 	IF ends IS NULL THEN
 		RETURN;
 	END IF;
-	rows := agentpay._endings(ends);
-	PERFORM agentpay._append(d) FROM unnest(rows) AS d;
+	SELECT array_agg(t.task_id) INTO awaited
+	  FROM unnest(ends) AS e
+	  JOIN agentpay._tasks t
+		ON t.task_id = e.task_id AND t.created_at = e.created_at
+	 WHERE t.decide_by IS NOT NULL;
+	-- in a statement before those that read what it guards
+	PERFORM agentpay._lock_tasks(awaited);
+	rows := agentpay._endings(ends, agentpay._now());
+	SELECT array_agg(x) FILTER (WHERE x.kind <> 'agent' OR x.authority <> 'live'),
+		   array_agg(x ORDER BY e.task_id)
+			   FILTER (WHERE x.kind = 'agent' AND x.authority = 'live')
+	  INTO rows, live
+	  FROM unnest(rows) AS x JOIN unnest(ends) AS e USING (decision_id);
+	PERFORM agentpay._append(x) FROM unnest(rows) AS x;
+	-- one by one: what takes effect first is what the next one finds
+	FOREACH d IN ARRAY coalesce(live, '{}') LOOP
+		d := agentpay._take_effect(d, e)
+		   FROM unnest(ends) AS e WHERE e.decision_id = d.decision_id;
+		CONTINUE WHEN d.decision_id IS NULL;
+		PERFORM agentpay._append(d);
+		PERFORM agentpay._open_action(d);
+		rows := rows || d;
+	END LOOP;
+	-- what comes late leads to nothing more
+	rows := ARRAY(SELECT x FROM unnest(rows) AS x WHERE NOT x.detail ? 'late');
 	PERFORM agentpay._ask_next_tier(rows);
 	PERFORM agentpay._open_cases(rows);
+	IF awaited IS NOT NULL THEN
+		PERFORM agentpay._wake_waiters(x.point, x.row_id)
+		   FROM unnest(rows) AS x;
+	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._end_tasks(agentpay._task_end[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._end_tasks(agentpay._task_end[]) IS 'ends tasks: one decision each, and what follows from it';

@@ -119,7 +119,8 @@ SELECT (d.detail ->> 'task_id')::bigint AS task_id,
 			THEN d.answer END AS valid_answer,
 	   d.confidence, CASE WHEN d.kind = 'agent' THEN d.score END AS score
   FROM agentpay.decisions d
- WHERE d.kind IN ('agent', 'fallback') AND d.repeat_no = 0;
+ WHERE d.kind IN ('agent', 'fallback') AND d.repeat_no = 0
+   AND NOT d.detail ? 'late';
 REVOKE ALL ON agentpay._task_decisions FROM PUBLIC;
 COMMENT ON VIEW agentpay._task_decisions IS 'the decision that ended each task';
 
@@ -620,16 +621,21 @@ COMMENT ON COLUMN agentpay.cost_per_million.cost_per_million_low IS '95 % interv
 COMMENT ON COLUMN agentpay.cost_per_million.cost_per_million_high IS 'as cost_per_million_low, upper end';
 
 -- ── current_decisions ───────────────────────────────────────────────────────
--- No later live decision of the same row: an anti-join, so that one row is
--- found by the index on (point, row_id), and all of them by one hash.
+-- As agentpay._standing() has it, for all rows at once: no later decision of
+-- the same row that counts, by an anti-join, so that one row is found by the
+-- index on (point, row_id), and all of them by one hash.
 CREATE VIEW agentpay.current_decisions AS
 SELECT d.point, d.row_id, d.decision_id, d.decided_at, d.kind, d.verdict,
 	   d.score, d.reasons, d.agent, d.confidence,
 	   w.decide_by IS NOT NULL AS pending, w.decide_by
   FROM agentpay.decisions d
-  LEFT JOIN (SELECT t.point, t.row_id, min(t.decide_by) AS decide_by
+  LEFT JOIN (SELECT t.point, t.row_id, max(t.decide_by) AS decide_by
 			   FROM agentpay._tasks t
+			   JOIN agentpay.decisions r ON r.decision_id = t.decision_id
+				AND r.decided_at = t.created_at
+			   LEFT JOIN agentpay.agents a ON a.name = t.agent
 			  WHERE t.decide_by > (SELECT agentpay._now())
+				AND agentpay._is_live(t, a, r)
 				AND NOT EXISTS (SELECT FROM agentpay._task_decisions e
 								 WHERE e.point = t.point
 								   AND e.row_id = t.row_id
@@ -637,15 +643,17 @@ SELECT d.point, d.row_id, d.decision_id, d.decided_at, d.kind, d.verdict,
 								   AND e.task_id = t.task_id)
 			  GROUP BY t.point, t.row_id) AS w
 	ON w.point = d.point AND w.row_id = d.row_id
- WHERE d.authority = 'live' AND d.kind <> 'shadow_rules' AND d.repeat_no = 0
+ WHERE d.authority = 'live' AND d.kind IN ('rules', 'agent', 'human')
+   AND d.repeat_no = 0
    AND NOT EXISTS (
 	SELECT FROM agentpay.decisions l
 	 WHERE l.point = d.point AND l.row_id = d.row_id
-	   AND l.authority = 'live' AND l.kind <> 'shadow_rules'
+	   AND l.authority = 'live' AND l.kind IN ('rules', 'agent', 'human')
 	   AND l.repeat_no = 0
-	   AND (l.decided_at, l.decision_id) > (d.decided_at, d.decision_id));
+	   AND (l.kind = 'human', l.decided_at, l.decision_id)
+		   > (d.kind = 'human', d.decided_at, d.decision_id));
 REVOKE ALL ON agentpay.current_decisions FROM PUBLIC;
-COMMENT ON VIEW agentpay.current_decisions IS 'the decision that stands for each row: the latest live one';
-COMMENT ON COLUMN agentpay.current_decisions.kind IS 'who decided: rules, agent, fallback (the rules, since the agent failed) or human';
+COMMENT ON VIEW agentpay.current_decisions IS 'the decision that stands for each row: the latest that counts, a person''s before any agent''s; a fallback leaves standing what stood';
+COMMENT ON COLUMN agentpay.current_decisions.kind IS 'who decided: rules, agent or human';
 COMMENT ON COLUMN agentpay.current_decisions.pending IS 'an agent that may still replace the verdict is being asked';
 COMMENT ON COLUMN agentpay.current_decisions.decide_by IS 'until then, at the latest';

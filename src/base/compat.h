@@ -43,6 +43,13 @@
 #define AGENTPAY_MY_LXID (MyProc->lxid)
 #endif
 
+/* PostgreSQL 17 keeps the process's number in a variable. */
+#if PG_VERSION_NUM >= 170000
+#define AGENTPAY_MY_PROC_NUMBER (MyProcNumber)
+#else
+#define AGENTPAY_MY_PROC_NUMBER (MyProc->pgprocno)
+#endif
+
 /* PostgreSQL 17 renamed what transactions share; below it fates are gone. */
 #if PG_VERSION_NUM >= 170000
 #define AGENTPAY_OLDEST_KNOWN_XID (TransamVariables->oldestClogXid)

@@ -23,6 +23,7 @@
 #include "base/config.h"
 #include "base/config_load.h"
 #include "base/contain.h"
+#include "base/waiters.h"
 
 /* What the configuration is read from. */
 static const char *const table_names[] = {
@@ -262,5 +263,8 @@ agentpay_config_changed(PG_FUNCTION_ARGS)
 						"AFTER trigger"),
 				 errhint("CREATE EXTENSION agentpay makes its triggers.")));
 	CacheInvalidateRelcacheByRelid(RelationGetRelid(trigger->tg_relation));
+	/* an agent that may decide no more is not waited for */
+	if (strcmp(RelationGetRelationName(trigger->tg_relation), "agents") == 0)
+		agentpay_waiters_wake_all_at_commit();
 	return PointerGetDatum(NULL);
 }

@@ -113,7 +113,8 @@ typedef struct AgentpayAgentConfig
 	char *name;
 	int version;
 	bool builtin;
-	char *model; /* builtin: a name in models */
+	bool pre_auth; /* its verdict may replace the rules' until decide_by */
+	char *model;   /* builtin: a name in models */
 	char *invoke_when;
 	double sample_percent;
 	double repeat_percent; /* 0: nobody is asked again */

@@ -423,7 +423,8 @@ load_agents(Rows *rows)
 				" a.sample_percent, a.fields, a.repeat_percent::float8,"
 				" a.repeats::int8, a.position = 'review',"
 				" EXISTS (SELECT FROM agentpay.agents o"
-				"	WHERE o.escalate_to = a.name), a.escalate_to"
+				"	WHERE o.escalate_to = a.name), a.escalate_to,"
+				" a.position = 'pre_auth'"
 				"  FROM agentpay.agents a"
 				" CROSS JOIN LATERAL (SELECT max(x.version) AS version"
 				"	FROM agentpay.agent_versions x WHERE x.agent = a.name) AS v"
@@ -452,6 +453,7 @@ load_agents(Rows *rows)
 		agent->reviews = bool_at(rows, 11);
 		agent->is_tier = bool_at(rows, 12);
 		agent->escalate_to = text_at(rows, 13);
+		agent->pre_auth = bool_at(rows, 14);
 	}
 }
 

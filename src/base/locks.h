@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  * locks.h
  *		Every heavyweight lock of agentpay, in the order in which they are
- *		taken: kill switch, then budgets (ascending key), then rows.
+ *		taken: kill switch, then budgets (ascending key), then tasks (ascending
+ *		number), then rows.
  *
  * Three stand apart: a dispatcher takes its own before all others, once;
  * idempotency keys are locked by INSERTs, and the Merkle tree by whoever seals
@@ -24,7 +25,8 @@
 #define AGENTPAY_LOCK_BUDGET 0xA602		 /* key: hash of the name */
 #define AGENTPAY_LOCK_IDEMPOTENCY 0xA603 /* key: hash of point and key */
 #define AGENTPAY_LOCK_DISPATCHER 0xA604	 /* key 0: one dispatcher a database */
-#define AGENTPAY_LOCK_SEAL 0xA607		 /* key 0: one sealer a database */
+#define AGENTPAY_LOCK_TASK 0xA605 /* key: task_id, of those with decide_by */
+#define AGENTPAY_LOCK_SEAL 0xA607 /* key 0: one sealer a database */
 
 #define SET_LOCKTAG_AGENTPAY(tag, space, key)                       \
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) ((key) >> 32), \

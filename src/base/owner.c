@@ -4,12 +4,14 @@
  *
  * Triggers run as whoever inserts a payment, who has no right to read rules
  * or to make partitions.  What agentpay does for itself runs as the owner of
- * the schema, with search_path pinned.
+ * the schema, with search_path pinned; what it does to a user's table, as the
+ * owner of that table.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -20,6 +22,8 @@
 #include "base/owner.h"
 
 static Oid extension_owner(void);
+static Oid table_owner(Oid relation);
+static void become(Oid user, int restrictions, AgentpayOwnerState *saved);
 
 void
 agentpay_owner_enter(AgentpayOwnerState *saved)
@@ -31,10 +35,27 @@ agentpay_owner_enter(AgentpayOwnerState *saved)
 				(errcode(ERRCODE_UNDEFINED_SCHEMA),
 				 errmsg("schema \"agentpay\" does not exist"),
 				 errhint("Run CREATE EXTENSION agentpay in this database.")));
+	become(owner, SECURITY_LOCAL_USERID_CHANGE, saved);
+}
+
+void
+agentpay_owner_enter_table(Oid relation, AgentpayOwnerState *saved)
+{
+	Oid owner = table_owner(relation);
+
+	if (!OidIsValid(owner))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("the point's table does not exist")));
+	become(owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION,
+		   saved);
+}
+
+static void
+become(Oid user, int restrictions, AgentpayOwnerState *saved)
+{
 	GetUserIdAndSecContext(&saved->user, &saved->security_context);
 	saved->guc_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(owner, saved->security_context |
-									  SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(user, saved->security_context | restrictions);
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
@@ -88,6 +109,20 @@ extension_owner(void)
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;
 	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* InvalidOid when there is no such table. */
+static Oid
+table_owner(Oid relation)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
 }

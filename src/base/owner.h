@@ -23,6 +23,12 @@ extern void agentpay_owner_enter(AgentpayOwnerState *saved);
 extern void agentpay_owner_leave(const AgentpayOwnerState *saved);
 
 /*
+ * As the owner of a user's table, in a security-restricted operation: what its
+ * triggers do, they do with that owner's rights.  Left by the same leave().
+ */
+extern void agentpay_owner_enter_table(Oid relation, AgentpayOwnerState *saved);
+
+/*
  * Reading agentpay's tables, by SPI as the owner: what is committed now and
  * what this transaction did.  Under the transaction's own snapshot, a
  * REPEATABLE READ session would keep what it read then, since no later

@@ -24,6 +24,7 @@
 #include "utils/wait_event.h"
 
 #include "base/shmem.h"
+#include "base/waiters.h"
 
 /* How long a database's workers may take to leave it, and how often to look. */
 #define HOLD_TIMEOUT_MS 5000
@@ -62,6 +63,7 @@ agentpay_shmem_install(void)
 	previous_startup = shmem_startup_hook;
 	shmem_startup_hook = start_memory;
 	RegisterXactCallback(at_transaction_end, NULL);
+	agentpay_waiters_install();
 	agentpay_hooks_install();
 }
 
@@ -78,6 +80,7 @@ request_memory(void)
 		previous_request();
 	RequestAddinShmemSpace(MAXALIGN(sizeof(AgentpayShared)));
 	RequestNamedLWLockTranche("agentpay", 1);
+	agentpay_waiters_request();
 	if (part.request)
 		part.request();
 }
@@ -104,6 +107,7 @@ start_memory(void)
 			pg_atomic_init_u32(&agentpay_shared->slots[i].wakes, 0);
 		}
 	}
+	agentpay_waiters_start();
 	if (part.start)
 		part.start();
 	LWLockRelease(AddinShmemInitLock);

@@ -427,6 +427,7 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 {
 	bytea *asked = DatumGetByteaPP(entry->asked);
 	Oid sequence = agentpay_relation("_task_id_seq");
+	int within_ms = point->config->decide_within_ms;
 
 	for (int i = 0; i < point->n_agents; i++)
 	{
@@ -444,7 +445,8 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		values[AGENTPAY_TASK_DECISION_ID] = UUIDPGetDatum(decision_id);
 		values[AGENTPAY_TASK_AGENT] = CStringGetTextDatum(agent->name);
 		values[AGENTPAY_TASK_AGENT_VERSION] = Int32GetDatum(agent->version);
-		nulls[AGENTPAY_TASK_DECIDE_BY] = true; /* position post_auth */
+		values[AGENTPAY_TASK_DECIDE_BY] = TimestampTzGetDatum(
+			entry->decided_at + INT64CONST(1000) * within_ms);
 		nulls[AGENTPAY_TASK_ESCALATED_FROM] = true;
 		nulls[AGENTPAY_TASK_XID] = true; /* the appender's */
 		times = times_asked(point->config, agent, row_id);
@@ -458,6 +460,7 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 				nextval_internal(sequence, false));
 			values[AGENTPAY_TASK_IDEMPOTENCY_KEY] = UUIDPGetDatum(
 				&idempotency_key);
+			nulls[AGENTPAY_TASK_DECIDE_BY] = !agent->pre_auth || repeat_no > 0;
 			values[AGENTPAY_TASK_REPEAT_NO] = Int32GetDatum(repeat_no);
 			agentpay_frame_append(frame, AGENTPAY_LOG_TASKS, entry->decided_at,
 								  values, nulls);

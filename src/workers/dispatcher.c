@@ -37,6 +37,8 @@
 /* While the kill lock is taken, or after an error. */
 #define KILL_RETRY_MS 10
 #define RECORD_RETRY_MS 20
+/* While somebody has a row locked that is to receive a verdict. */
+#define APPLY_RETRY_MS 20
 #define ERROR_RETRY_MS 500
 /* How often to look whether the extension is still there, and at switches. */
 #define CHECK_MS 1000
@@ -122,6 +124,7 @@ static void
 create_dispatcher(Dispatcher *d)
 {
 	raise_file_limit(d);
+	d->applies_wait = true; /* as an earlier one may have left them */
 	d->claim_behind = true; /* the cursor may have been left on its way */
 	d->context = AllocSetContextCreate(TopMemoryContext, "agentpay dispatcher",
 									   ALLOCSET_DEFAULT_SIZES);
@@ -225,6 +228,8 @@ work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
 	dispatcher_collect(d);
 	if (!dispatcher_record(d))
 		*retry_ms = Min(*retry_ms, RECORD_RETRY_MS);
+	if (!dispatcher_apply(d))
+		*retry_ms = Min(*retry_ms, APPLY_RETRY_MS);
 	if (agentpay_workers_enabled && claim_due)
 	{
 		int seen = dispatcher_claim(d);

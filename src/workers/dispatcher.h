@@ -99,6 +99,7 @@ typedef struct Dispatcher
 	uint64 kill_seen;
 	bool claim_behind; /* the next claim goes on with an older snapshot */
 	uint32 wakes_seen;
+	bool applies_wait; /* verdicts wait for their row */
 	int max_in_flight; /* as many as there are file descriptors for */
 } Dispatcher;
 
@@ -135,5 +136,8 @@ extern void dispatcher_collect(Dispatcher *d);
 extern void dispatcher_end_unsent(Dispatcher *d, DispatcherTask *task,
 								  const char *failure, const char *error);
 extern bool dispatcher_record(Dispatcher *d); /* false: not now */
+
+/* dispatcher_apply.c: verdicts that wait for their row; false: some still do. */
+extern bool dispatcher_apply(Dispatcher *d);
 
 #endif /* AGENTPAY_DISPATCHER_H */

@@ -2,7 +2,8 @@
  * governor.c
  *		Looks after one database: the Merkle log, partitions ahead, statistics
  *		of the logs, the rollup behind rule_stats, calls whose dispatcher is
- *		gone, cases that could not be opened with their decision.
+ *		gone, payments whose agent did not answer in time, actions that nobody
+ *		took, cases that could not be opened with their decision.
  *
  * It is also the one who finds out whether the database has agentpay at all:
  * without it, it says "absent" and leaves.
@@ -30,6 +31,9 @@
 #define PARTITIONS_EVERY_MS (60 * 60 * 1000)
 #define ANALYZE_EVERY_MS (10 * 1000)
 #define ROLL_EVERY_MS (10 * 1000)
+#define EXPIRE_EVERY_MS 1000
+/* Tasks whose deadline has passed, in one transaction. */
+#define DEADLINE_BATCH 500
 
 PGDLLEXPORT void agentpay_governor_main(Datum arg);
 
@@ -42,6 +46,9 @@ static void watch_guardrails(void *arg);
 static void heal(void *arg);
 static void seal(void *arg);
 static void open_cases(void *arg);
+static void expire_actions(void *arg);
+static int fall_back_all(void);
+static void fall_back(void *arg);
 
 /* Entry point: runs until the extension is dropped or the server stops. */
 void
@@ -53,6 +60,8 @@ agentpay_governor_main(Datum arg)
 	TimestampTz sealed_at = 0;
 	TimestampTz watched_at = 0;
 	TimestampTz healed_at = 0;
+	TimestampTz expired_at = 0;
+	int wait_ms;
 
 	agentpay_worker_start("agentpay governor", arg);
 	for (;;)
@@ -114,8 +123,11 @@ agentpay_governor_main(Datum arg)
 			agentpay_worker_report("working", "healing leases");
 			(void) agentpay_worker_run(heal, NULL);
 		}
+		if (due(&expired_at, EXPIRE_EVERY_MS))
+			(void) agentpay_worker_run(expire_actions, NULL);
+		wait_ms = fall_back_all();
 		agentpay_worker_report("idle", NULL);
-		wait_for_work(Min(TICK_MS, agentpay_seal_interval_ms));
+		wait_for_work(Min(wait_ms, agentpay_seal_interval_ms));
 	}
 }
 
@@ -194,4 +206,42 @@ static void
 open_cases(void *arg)
 {
 	SPI_execute("SELECT agentpay._open_missing_cases()", false, 0);
+}
+
+static void
+expire_actions(void *arg)
+{
+	SPI_execute("SELECT agentpay._expire_actions()", false, 0);
+}
+
+/* Ends what nobody answered in time; in how many ms to look again. */
+static int
+fall_back_all(void)
+{
+	int wait_ms = 0;
+
+	agentpay_worker_report("working", "falling back at deadlines");
+	while (wait_ms == 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!agentpay_worker_run(fall_back, &wait_ms))
+			return TICK_MS;
+	}
+	return Min(wait_ms, TICK_MS);
+}
+
+/* A batch; sets *arg to when to look again. */
+static void
+fall_back(void *arg)
+{
+	bool isnull;
+
+	*(int *) arg = TICK_MS;
+	if (SPI_execute("SELECT agentpay._fall_back(" CppAsString2(
+						DEADLINE_BATCH) ")",
+					false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not fall back at deadlines");
+	*(int *) arg = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+											   SPI_tuptable->tupdesc, 1,
+											   &isnull));
 }

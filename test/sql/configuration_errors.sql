@@ -275,13 +275,15 @@ SELECT pg_temp.try(format('UPDATE agentpay.agents SET %s WHERE name = ''t_errors
 	'endpoint = E''https://api.t-errors.example/v1\r\nX-Evil: 1''', 'model = NULL', 'model = E''x\ny''',
 	'secret = ''sk-live-1234567890''', 'secret = ''file:key''', 'secret = E''env:KEY\nX''',
 	'prompt = '' ''', 'fields = ''{nothing}''', 'fields = ''{total}''', 'fields = ''{amount,NULL}''', 'fields = NULL',
-	'sample_percent = 101', 'sample_percent = -1', 'sample_percent = ''NaN''', 'position = ''middle''', 'position = ''pre_auth''',
+	'sample_percent = 101', 'sample_percent = -1', 'sample_percent = ''NaN''', 'position = ''middle''',
 	'stage = ''live''', 'stage = ''5''', 'rollout_steps = ''{}''', 'rollout_steps = ''{50,5}''', 'rollout_steps = ''{0,101}''',
 	'timeout_ms = 0', 'max_attempts = 11', 'max_in_flight = 0', 'max_output_tokens = 1000000', 'min_confidence = 1.5',
 	'price_input_per_million = NULL', 'price_input_per_million = -1', 'price_output_per_million = ''Infinity''', 'price_per_call = 1e9',
 	'cost_center = ''''', 'cost_center = ''fraud team''', 'cost_center = NULL', 'holdout_percent = 60', 'holdout_percent = 5',
 	'repeat_percent = 100.5', 'repeats = 1', 'processor = ''[]''', 'options = ''"hot"''', 'options = ''{"temprature": 0}''',
-	'options = ''{"temperature": 3}''', 'options = ''{"temperature": "hot"}''', 'options = ''{"reasoning_effort": "lo\nw"}''',
+	'options = ''{"actions": []}''', 'options = ''{"actions": {"maybe": "void"}}''', 'options = ''{"actions": {"decline": "shout"}}''',
+	'options = ''{"actions": {"decline": null}}''', 'options = ''{"capture_within": "soon"}''', 'options = ''{"capture_within": "-1 day"}''',
+	'options = ''{"capture_within": 7}''', 'options = ''{"temperature": 3}''', 'options = ''{"temperature": "hot"}''', 'options = ''{"reasoning_effort": "lo\nw"}''',
 	'escalate_to = ''nobody''', 'escalate_to = ''t_errors_llm''', 'enabled = NULL']) AS change;
 SELECT pg_temp.try($$UPDATE agentpay.agents SET escalate_to = 't_errors_llm' WHERE name = 't_errors_big';
 	UPDATE agentpay.agents SET escalate_to = 't_errors_big' WHERE name = 't_errors_llm'$$);
