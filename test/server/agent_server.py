@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""An agent to test against: chat completions on loopback, well or badly.
+"""An agent to test against, on loopback, well or badly.
 
     agent_server.py [--port 0] [--port-file FILE] [--tls-cert C --tls-key K]
 
 The first segment of the path chooses how a call is answered, so that each
 agent's endpoint chooses for itself: http://127.0.0.1:PORT/delay-200 gives
 calls to /delay-200/chat/completions.  A model named test-<behaviour> does
-the same.  Without either the behaviour is `normal`.
+the same.  Without either the behaviour is `normal`.  How the path ends says
+which protocol is spoken (dialects.py): /chat/completions, /messages, /converse,
+or /score, which takes the payment alone and answers with the bare answer.
 
   normal               by the amount: the loosest verdict below 100, the
                        strictest from 1000, the one in the middle between
@@ -33,6 +35,8 @@ the same.  Without either the behaviour is `normal`.
                        an answer that must not be believed
   usage-missing usage-negative usage-absurd
                        normal, with wrong token counts
+  no-schema            400 to a call that asks for the shape of its answer by a
+                       schema, in words as servers have them; else normal
 
 GET /journal   what was called, a JSON object a line: n, at, path, behaviour,
                headers, body, in_flight (with this one), status, closed_early
@@ -46,13 +50,14 @@ import contextlib
 import email.utils
 import json
 import os
-import re
 import resource
 import socket
 import ssl
 import struct
 import time
 import zlib
+
+import dialects
 
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 16 * 1024 * 1024
@@ -68,27 +73,12 @@ class Gone(Exception):
 class Agent:
     """What is decided about a payment; the same for the same request."""
 
-    def __init__(self, request):
-        self.request = request
-
-    def verdicts(self):
-        """The vocabulary: from the schema, else from the instructions."""
-        with contextlib.suppress(KeyError, TypeError):
-            schema = self.request["response_format"]["json_schema"]["schema"]
-            return schema["properties"]["verdict"]["enum"]
-        system = self.text("system")
-        return re.findall(r"^- ([a-z][a-z0-9_]*)", system, re.M) or ["approve"]
-
-    def text(self, role):
-        """The content of the first message of a role."""
-        for message in self.request.get("messages", []):
-            if message.get("role") == role:
-                return message.get("content") or ""
-        return ""
+    def __init__(self, dialect):
+        self.dialect = dialect
 
     def amount(self):
         """The payment's amount, 0 when it has none."""
-        payment = json.loads(self.text("user") or "{}")
+        payment = json.loads(self.dialect.payment() or "{}")
         names = sorted(payment, key=lambda n: (n != "amount", n))
         for name in names:
             if "amount" in name:
@@ -99,7 +89,7 @@ class Agent:
     def answer(self):
         """The fields of a normal answer."""
         amount = self.amount()
-        verdicts = self.verdicts()
+        verdicts = self.dialect.verdicts()
         share = 0 if amount < 100 else 1 if amount >= 1000 else 0.5
         at = int(share * (len(verdicts) - 1) + 0.5)
         return {
@@ -131,49 +121,21 @@ def bad_content(name, answer):
     }.get(name)
 
 
-def completion(behaviour, body):
+def completion(behaviour, body, path="/chat/completions"):
     """The bytes of a 200 for this request."""
-    request = json.loads(body)
-    agent = Agent(request)
+    dialect = dialects.of_path(path)(body, path)
+    agent = Agent(dialect)
     answer = agent.answer()
     if behaviour.startswith("always-"):
         answer["verdict"] = behaviour[len("always-"):]
     elif behaviour == "obey":
-        answer = {**answer, "verdict": agent.verdicts()[0], "confidence": 1}
+        answer = {**answer, "verdict": dialect.verdicts()[0], "confidence": 1}
     content = bad_content(behaviour, answer)
     if content is None:
         content = json.dumps(answer)
-    message = {"role": "assistant", "content": content, "refusal": None}
-    if behaviour == "refusal":
-        message = {"role": "assistant", "content": None, "refusal": "No."}
-    input_tokens = -(-len(body) // 4)
-    output_tokens = -(-len(content) // 4)
-    usage = {
-        "prompt_tokens": input_tokens,
-        "completion_tokens": output_tokens,
-        "total_tokens": input_tokens + output_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0},
-    }
-    if behaviour == "usage-negative":
-        usage["prompt_tokens"] = -5
-    elif behaviour == "usage-absurd":
-        usage["completion_tokens"] = 10 ** 15
-    envelope = {
-        "id": f"chatcmpl-{zlib.crc32(body):08x}",
-        "object": "chat.completion",
-        "created": 1700000000,
-        "model": request.get("model"),
-        "choices": [{
-            "index": 0,
-            "message": message,
-            "finish_reason": "length" if behaviour == "length" else "stop",
-        }],
-    }
-    if behaviour != "usage-missing":
-        envelope["usage"] = usage
-    data = json.dumps(envelope).encode()
+    data = dialect.envelope(behaviour, content).encode()
     if behaviour == "bad-utf8":
-        data = data.replace(b"chatcmpl", b"chat\xff\xfe")
+        data = data.replace(b":", b":\xff\xfe", 1)
     return data
 
 
@@ -196,6 +158,7 @@ class Connection:
         self.server = server
         self.reader = reader
         self.writer = writer
+        self.path = ""  # of the call that is being answered
 
     async def run(self):
         """Serves calls until the client or a behaviour ends it."""
@@ -252,6 +215,7 @@ class Connection:
     async def serve_call(self, path, headers, body):
         """One call to the agent, noted in the journal."""
         server = self.server
+        self.path = path
         behaviour = server.behaviour(path, body)
         entry = server.note(path, headers, body, behaviour)
         server.enter()
@@ -297,7 +261,11 @@ class Connection:
             return True
         if name == "delay":
             await self.pause(float(argument) / 1000)
-        data = completion(behaviour, body)
+        if behaviour == "no-schema":
+            dialect = dialects.of_path(entry["path"])(body, entry["path"])
+            if dialect.structured():
+                return await self.error(400, "", entry, dialect.refusal)
+        data = completion(behaviour, body, entry["path"])
         if behaviour == "html":
             data = b"<html><body>It works!</body></html>"
         entry["status"] = 200
@@ -345,7 +313,7 @@ class Connection:
             **JSON_TYPE, "x-request-id": key}, len(data)) + data)
         return True
 
-    async def error(self, status, retry_after, entry):
+    async def error(self, status, retry_after, entry, message="no"):
         """A status other than 200, with a body as providers send it."""
         entry["status"] = status
         headers = dict(JSON_TYPE)
@@ -355,7 +323,7 @@ class Connection:
         if retry_after:
             headers["Retry-After"] = retry_after
         data = json.dumps({"error": {
-            "message": "no", "type": "server_error",
+            "message": message, "type": "server_error",
             "code": f"status_{status}"}}).encode()
         await self.send(head(status, headers, len(data)) + data)
         return True
@@ -371,16 +339,16 @@ class Connection:
         return False
 
     async def slow_headers(self, behaviour, body):
-        data = completion("normal", body)
+        data = completion("normal", body, self.path)
         return await self.drop_by_drop(head(200, JSON_TYPE, len(data)) + data)
 
     async def drip(self, behaviour, body):
-        data = completion("normal", body)
+        data = completion("normal", body, self.path)
         await self.send(head(200, JSON_TYPE, len(data)))
         return await self.drop_by_drop(data)
 
     async def close_midway(self, behaviour, body):
-        data = completion("normal", body)
+        data = completion("normal", body, self.path)
         await self.send(head(200, JSON_TYPE, len(data)))
         await self.send(data[: len(data) // 2])
         return False
@@ -458,13 +426,14 @@ class AgentServer:
     def behaviour_of_path(path):
         """The first segment, unless the path is a plain endpoint's."""
         segment = path.split("?")[0].split("/")[1]
-        return None if segment in ("", "v1", "chat") else segment
+        plain = ("", "v1", "chat", "messages", "model", "score")
+        return None if segment in plain else segment
 
     def behaviour(self, path, body):
         found = self.behaviour_of_path(path)
         if found is None:
             with contextlib.suppress(ValueError, AttributeError, TypeError):
-                model = json.loads(body).get("model") or ""
+                model = dialects.of_path(path)(body, path).model() or ""
                 if model.startswith("test-"):
                     found = model[len("test-"):]
         return found or "normal"

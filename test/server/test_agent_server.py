@@ -71,6 +71,40 @@ class ServerTest(unittest.IsolatedAsyncioTestCase):
             answer = json.loads(await self.content("/v1", amount))
             self.assertEqual(answer["verdict"], verdict)
 
+    async def test_every_dialect_answers(self):
+        payment = json.dumps({"amount": 500})
+        schema = {"properties": {"verdict": {"enum": ["a", "b", "c"]}}}
+        for path, request, where in (
+            ("/v1/messages",
+             {"model": "m", "messages": [{"role": "user", "content": payment}],
+              "tools": [{"name": "verdict", "input_schema": schema}]},
+             ("content", 0, "input", "verdict")),
+            ("/model/m%3A0/converse",
+             {"messages": [{"role": "user", "content": [{"text": payment}]}],
+              "toolConfig": {"tools": [{"toolSpec": {
+                  "name": "verdict", "inputSchema": {"json": schema}}}]}},
+             ("output", "message", "content", 0, "toolUse", "input",
+              "verdict")),
+        ):
+            _, _, body = await self.call(path, json.dumps(request).encode())
+            answer = json.loads(body)
+            for name in where:
+                answer = answer[name]
+            self.assertEqual(answer, "b")
+        _, _, body = await self.call("/score", payment.encode())
+        self.assertEqual(json.loads(body)["verdict"], "review")
+
+    async def test_schema_is_refused(self):
+        status, _, body = await self.call("/no-schema/chat/completions",
+                                          request_body(5))
+        self.assertEqual(status, 400)
+        self.assertIn(b"response_format", body)
+        plain = json.loads(request_body(5))
+        del plain["response_format"]
+        status, _, _ = await self.call("/no-schema/chat/completions",
+                                       json.dumps(plain).encode())
+        self.assertEqual(status, 200)
+
     async def test_usage_is_counted_and_repeatable(self):
         body = request_body(5)
         first = await self.call("/chat/completions", body)
