@@ -149,7 +149,7 @@ CREATE FUNCTION agentpay._connections(agents text[])
 				   timeout_ms int, max_attempts int, max_in_flight int,
 				   verdicts text[], killed boolean, version int, model text,
 				   options text, positive boolean[], default_verdict text,
-				   positive_verdict text)
+				   positive_verdict text, origin_allowed boolean)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -167,7 +167,10 @@ AS $$
 			 WHERE v.point = a.point AND v.is_default),
 		   (SELECT v.verdict FROM agentpay.verdicts v
 			 WHERE v.point = a.point AND v.positive
-			 ORDER BY v.rank DESC NULLS LAST, v.verdict LIMIT 1)
+			 ORDER BY v.rank DESC NULLS LAST, v.verdict LIMIT 1),
+		   EXISTS (SELECT FROM agentpay.allowed_endpoints e
+					WHERE e.origin = substring(a.endpoint
+											   FROM '^[^/]*//[^/?#]*'))
 	  FROM agentpay.agents a
 	  JOIN agentpay.decision_points p ON p.point = a.point
 	 WHERE a.name = ANY (agents)

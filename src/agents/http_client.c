@@ -306,12 +306,18 @@ agentpay_http_client_start(AgentpayHttpClient *client,
 	transfer->pool = pool;
 	transfer->tls = strncmp(origin, "https:", 6) == 0;
 	transfer->started_ns = agentpay_http_now_ns();
-	started = agentpay_http_transfer_route(transfer, &pool->route, origin,
-										   problem) &&
-			  agentpay_http_transfer_copy(transfer, request, problem) &&
+	if (!agentpay_http_transfer_route(transfer, &pool->route, origin,
+									  request->proxy_secret, problem))
+	{
+		agentpay_http_transfer_refuse(transfer, request, *problem);
+		list_append(&client->done, transfer);
+		restore_signals(&saved);
+		return transfer;
+	}
+	started = agentpay_http_transfer_copy(transfer, request, problem) &&
 			  (!transfer->proxied || request->proxy_secret == NULL ||
-			   agentpay_http_transfer_log_in(transfer, &pool->route,
-											 request->proxy_secret, problem)) &&
+			   agentpay_http_transfer_log_in(transfer,
+											 request->proxy_secret)) &&
 			  (transfer->easy = curl_easy_init()) != NULL &&
 			  agentpay_http_transfer_prepare(transfer, request, &pool->route) &&
 			  curl_multi_add_handle(pool->multi, transfer->easy) == CURLM_OK;

@@ -122,7 +122,8 @@ extern void agentpay_http_client_destroy(AgentpayHttpClient *client);
 /*
  * Hands a call over to libcurl; from here on it counts as started.  Nothing
  * is sent before the next perform().  NULL with *problem when the request
- * is refused as malformed (URL, header with a line break, limits).
+ * is refused as malformed (URL, header with a line break, limits).  One that
+ * may not go through the proxy is REFUSED at once, by next_done().
  */
 extern AgentpayHttpTransfer *
 agentpay_http_client_start(AgentpayHttpClient *client,

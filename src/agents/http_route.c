@@ -43,10 +43,26 @@ agentpay_http_route_free(AgentpayHttpRoute *route)
 	free(route->proxy);
 }
 
+/* Whether the proxy may be told, and what it is told makes sense. */
+static bool
+check_proxy_secret(const AgentpayHttpRoute *route, const char *secret,
+				   const char **problem)
+{
+	if (strncmp(route->proxy, "https:", 6) != 0 &&
+		agentpay_http_judge_host(route->proxy) != AGENTPAY_HTTP_HOST_LOCAL)
+		*problem = "the proxy's credentials would go out in clear";
+	else if (strlen(secret) > MAX_PROXY_SECRET || strchr(secret, ':') == NULL ||
+			 strpbrk(secret, "\r\n") != NULL)
+		*problem = "the proxy's credentials are not user:password";
+	else
+		return true;
+	return false;
+}
+
 bool
 agentpay_http_transfer_route(AgentpayHttpTransfer *transfer,
 							 const AgentpayHttpRoute *route, const char *origin,
-							 const char **problem)
+							 const char *proxy_secret, const char **problem)
 {
 	AgentpayHttpHost host = agentpay_http_judge_host(origin);
 	char proxy_origin[512];
@@ -64,35 +80,39 @@ agentpay_http_transfer_route(AgentpayHttpTransfer *transfer,
 								   sizeof(proxy_origin), problem))
 		*problem = "agentpay.egress_proxy is not valid";
 	else
-		return true;
+		return proxy_secret == NULL ||
+			   check_proxy_secret(route, proxy_secret, problem);
 	return false;
 }
 
-/* Has "user:password" sent to the proxy, and to nobody else. */
+void
+agentpay_http_transfer_refuse(AgentpayHttpTransfer *transfer,
+							  const AgentpayHttpRequest *request,
+							  const char *problem)
+{
+	transfer->result = (AgentpayHttpResult){.status = AGENTPAY_HTTP_REFUSED,
+											.problem = problem,
+											.body = "",
+											.retry_after_ms = -1,
+											.address = "",
+											.request_id = "",
+											.user = request->user};
+}
+
+/* To the proxy, and to nobody else. */
 bool
 agentpay_http_transfer_log_in(AgentpayHttpTransfer *transfer,
-							  const AgentpayHttpRoute *route,
-							  const char *secret, const char **problem)
+							  const char *secret)
 {
 	static const char name[] = "Proxy-Authorization: Basic ";
 	char line[sizeof(name) + MAX_PROXY_SECRET / 3 * 4 + 8];
-	size_t len = strlen(secret);
-	bool good = false;
+	bool good;
 
-	if (strncmp(route->proxy, "https:", 6) != 0 &&
-		agentpay_http_judge_host(route->proxy) != AGENTPAY_HTTP_HOST_LOCAL)
-		*problem = "the proxy's credentials would go out in clear";
-	else if (len > MAX_PROXY_SECRET || strchr(secret, ':') == NULL ||
-			 strpbrk(secret, "\r\n") != NULL)
-		*problem = "the proxy's credentials are not user:password";
-	else
-	{
-		memcpy(line, name, sizeof(name));
-		EVP_EncodeBlock((unsigned char *) line + sizeof(name) - 1,
-						(const unsigned char *) secret, (int) len);
-		good = agentpay_http_append_line(&transfer->proxy_headers, line);
-		explicit_bzero(line, sizeof(line));
-	}
+	memcpy(line, name, sizeof(name));
+	EVP_EncodeBlock((unsigned char *) line + sizeof(name) - 1,
+					(const unsigned char *) secret, (int) strlen(secret));
+	good = agentpay_http_append_line(&transfer->proxy_headers, line);
+	explicit_bzero(line, sizeof(line));
 	return good;
 }
 

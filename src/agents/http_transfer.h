@@ -84,13 +84,16 @@ extern void agentpay_http_route_free(AgentpayHttpRoute *route);
 extern bool
 agentpay_http_transfer_route(AgentpayHttpTransfer *transfer,
 							 const AgentpayHttpRoute *route, const char *origin,
-							 const char **problem);
+							 const char *proxy_secret, const char **problem);
 
-/* Has the proxy told "user:password"; false with *problem when it may not. */
-extern bool
-agentpay_http_transfer_log_in(AgentpayHttpTransfer *transfer,
-							  const AgentpayHttpRoute *route,
-							  const char *secret, const char **problem);
+/* The call comes to nothing, for this reason, a constant. */
+extern void agentpay_http_transfer_refuse(AgentpayHttpTransfer *transfer,
+										  const AgentpayHttpRequest *request,
+										  const char *problem);
+
+/* Has the proxy told "user:password"; false when out of memory. */
+extern bool agentpay_http_transfer_log_in(AgentpayHttpTransfer *transfer,
+										  const char *secret);
 
 /* Copies the request; false with *problem, or when out of memory. */
 extern bool agentpay_http_transfer_copy(AgentpayHttpTransfer *transfer,

@@ -349,6 +349,8 @@ read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 		agent->problem = "its protocol is not supported";
 	else if (agent->talk.endpoint == NULL)
 		agent->problem = "the agent has no endpoint";
+	else if (!DatumGetBool(SPI_getbinval(row, desc, 16, &isnull)))
+		agent->problem = "its origin is not in agentpay.allowed_endpoints";
 	else
 	{
 		char *url = agent->protocol->url(&agent->talk, &agent->problem);

@@ -213,19 +213,6 @@ start_at(const char *host, const char *listener, const char *behaviour,
 	return transfer;
 }
 
-/* Why a request cannot even start; "" when it can. */
-static const char *
-why_not(const char *url)
-{
-	AgentpayHttpHeader header = {"Authorization", "Bearer " SECRET};
-	AgentpayHttpRequest request = request_to(url, &header);
-	const char *problem = "";
-
-	return agentpay_http_client_start(client, &request, &problem) == NULL
-			   ? problem
-			   : "";
-}
-
 static void
 wait_and_perform(void)
 {
@@ -270,6 +257,27 @@ end(AgentpayHttpTransfer *transfer)
 {
 	if (transfer != NULL)
 		agentpay_http_transfer_free(transfer);
+}
+
+/* Why a request goes nowhere; "" when it does. */
+static const char *
+why_not(const char *url)
+{
+	static char why[256];
+	AgentpayHttpHeader header = {"Authorization", "Bearer " SECRET};
+	AgentpayHttpRequest request = request_to(url, &header);
+	const char *problem = "";
+	AgentpayHttpResult r;
+	AgentpayHttpTransfer *transfer =
+		agentpay_http_client_start(client, &request, &problem);
+
+	if (transfer == NULL)
+		return problem;
+	transfer = next(&r);
+	snprintf(why, sizeof(why), "%s",
+			 r.status == AGENTPAY_HTTP_REFUSED && !r.sent ? r.problem : "");
+	end(transfer);
+	return why;
 }
 
 static void
