@@ -445,7 +445,7 @@ BEGIN
 			'It could add a header to a request.',
 			format(mend, 'options = ''{}'''));
 	END IF;
-	own := a.options - '{actions,capture_within}'::text[];
+	own := agentpay._protocol_options(a.options);
 	problem := CASE a.protocol
 		WHEN 'builtin' THEN (SELECT format('option %s is not known', to_jsonb(k))
 							   FROM jsonb_object_keys(own) AS k

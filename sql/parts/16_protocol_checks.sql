@@ -10,6 +10,15 @@ CREATE FUNCTION agentpay._option_problem(protocol text, options text)
 REVOKE ALL ON FUNCTION agentpay._option_problem(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._option_problem(text, text) IS 'what the protocol would not send; NULL: nothing';
 
+-- What of the options is the protocol's: the rest belongs to every agent.
+CREATE FUNCTION agentpay._protocol_options(options jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT options - '{actions,capture_within}'::text[]
+$$;
+REVOKE ALL ON FUNCTION agentpay._protocol_options(jsonb) FROM PUBLIC;
+
 -- For hints: a value that would do.
 CREATE FUNCTION agentpay._protocol_example(protocol text, what text)
 	RETURNS text

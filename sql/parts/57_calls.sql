@@ -62,7 +62,8 @@ BEGIN
 					p.role, a.prompt, k.verdicts, k.notes,
 					(SELECT coalesce(jsonb_object_agg(f, d.inputs -> f), '{}')
 					   FROM unnest(k.fields) AS f WHERE d.inputs ? f)::text,
-					a.model, a.max_output_tokens, a.options::text) END AS body
+					a.model, a.max_output_tokens,
+					agentpay._protocol_options(a.options)::text) END AS body
 		  FROM ours o
 		  LEFT JOIN agentpay.agents a ON a.name = o.agent
 		  LEFT JOIN agentpay.decision_points p ON p.point = o.point
@@ -160,7 +161,7 @@ AS $$
 		   agentpay._killed(p.role, p.point, a.name),
 		   (SELECT max(v.version) FROM agentpay.agent_versions v
 			 WHERE v.agent = a.name),
-		   a.model, a.options::text,
+		   a.model, agentpay._protocol_options(a.options)::text,
 		   (SELECT array_agg(v.positive ORDER BY v.rank, v.verdict)
 			  FROM agentpay.verdicts v WHERE v.point = a.point),
 		   (SELECT v.verdict FROM agentpay.verdicts v

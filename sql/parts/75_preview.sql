@@ -184,7 +184,7 @@ BEGIN
 	 WHERE NOT fields ? c.name;
 	SELECT agentpay._request_body(a.protocol, p.role, a.prompt, o.verdicts,
 			o.notes, fields::text, a.model, a.max_output_tokens,
-			a.options::text)
+			agentpay._protocol_options(a.options)::text)
 	  INTO body FROM agentpay._offered_verdicts(p) AS o;
 	why := why || CASE WHEN a.protocol = 'builtin'
 		THEN '; computed in the database, nothing is sent' ELSE '' END;

@@ -71,7 +71,7 @@ my $expired = secret('expired', "{$pair, \"Expiration\": \"2020-01-01T00:00:00Z\
 my $wrong = secret('wrong', '{"AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "another"}');
 
 my %agents = (
-	openai => { endpoint => "$aimock/v1", model => 'gpt-test' },
+	openai => { endpoint => "$aimock/v1", model => 'gpt-test', options => '{"actions": {"decline": "refund"}, "seed": 7}' },
 	azure => { endpoint => "$aimock/openai/deployments/gpt-azure", model => 'gpt-azure', options => '{"api_version": "2024-10-21"}' },
 	no_schema => { endpoint => "$aimock/v1", model => 'no-schema' },
 	anthropic => { protocol => 'anthropic', endpoint => $aimock, model => 'claude-test' },
@@ -140,6 +140,7 @@ is_deeply(decode_json($call->{body}{messages}[1]{content}), { amount => 12.5, me
 	'openai: the treated fields and nothing else');
 unlike($call->{body}{messages}[0]{content}, qr/lunch/, 'openai: not spliced into the instructions');
 is($call->{body}{response_format}{json_schema}{schema}{additionalProperties}, JSON::PP::false, 'openai: a closed schema');
+ok($call->{body}{seed} == 7 && !exists $call->{body}{actions}, 'openai: its own options are sent, those of agentpay are not');
 ($call) = seen(qr{^/openai/});
 is($call->{path}, '/openai/deployments/gpt-azure/chat/completions?api-version=2024-10-21', 'azure: its form of URL');
 ok($call->{headers}{'api-key'} && !$call->{headers}{authorization}, 'azure: its header');
