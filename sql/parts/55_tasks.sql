@@ -162,3 +162,9 @@ CREATE TYPE agentpay._task_end AS (
 	task_id bigint, created_at timestamptz, decision_id uuid, failure text,
 	verdict text, answer text, confidence real, score numeric, reasons text[],
 	cost numeric, latency_ms double precision, detail jsonb);
+
+-- Verdicts whose row somebody else had locked: tried again until decide_by.
+CREATE TABLE agentpay._applies (
+	task_id bigint PRIMARY KEY,
+	ending agentpay._task_end NOT NULL);
+COMMENT ON TABLE agentpay._applies IS 'answers that wait for their row; the call is recorded, the decision is not';

@@ -119,12 +119,14 @@ REVOKE ALL ON FUNCTION agentpay._analyze_log() FROM PUBLIC;
 CREATE VIEW agentpay.tasks AS
 	SELECT t.task_id, t.point, t.row_id, t.agent, t.agent_version,
 		   CASE WHEN d.decision_id IS NOT NULL THEN 'done'
+				WHEN y.task_id IS NOT NULL THEN 'sent'
 				ELSE coalesce(w.state, 'queued') END AS state,
 		   coalesce(w.attempt, c.attempts, 0) AS attempts, t.created_at,
 		   w.run_after, t.decide_by, w.lease_until,
 		   d.decided_at AS finished_at, t.idempotency_key, d.decision_id
 	  FROM agentpay._tasks t
 	  LEFT JOIN agentpay._task_work w ON w.task_id = t.task_id
+	  LEFT JOIN agentpay._applies y ON y.task_id = t.task_id
 	  LEFT JOIN LATERAL agentpay._ending(t) AS d ON true
 	  LEFT JOIN LATERAL (
 		SELECT max(x.attempt) AS attempts FROM agentpay.agent_calls x
@@ -140,6 +142,11 @@ CREATE VIEW agentpay.queue_status AS
 			  FROM agentpay._task_work w
 			  JOIN agentpay._tasks t ON t.task_id = w.task_id
 			   AND t.created_at = w.created_at
+			UNION ALL
+			SELECT t.point, t.agent, 'sent', t.created_at, t.decide_by
+			  FROM agentpay._applies y
+			  JOIN agentpay._tasks t ON t.task_id = y.task_id
+			   AND t.created_at = (y.ending).created_at
 			UNION ALL
 			SELECT t.point, t.agent, 'queued', t.created_at, t.decide_by
 			  FROM agentpay._queued_tasks() AS t) AS q

@@ -27,12 +27,6 @@ CREATE FUNCTION agentpay._apply(relation regclass, look text, change text,
 REVOKE ALL ON FUNCTION agentpay._apply(regclass, text, text, int) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._apply(regclass, text, text, int) IS 'changes a row of a user''s table as its owner; look locks it and says whether it is as it was, change whether it is as it should be. sqlstate NULL: done';
 
--- Verdicts whose row somebody else had locked: tried again until decide_by.
-CREATE TABLE agentpay._applies (
-	task_id bigint PRIMARY KEY,
-	ending agentpay._task_end NOT NULL);
-COMMENT ON TABLE agentpay._applies IS 'answers that wait for their row; the call is recorded, the decision is not';
-
 -- Puts a verdict into the row's columns; NULL: done.  was: the verdict that the
 -- outcome has now; another one there is the user's, and stays.
 CREATE FUNCTION agentpay._apply_verdict(p agentpay.decision_points,

@@ -72,8 +72,9 @@ typedef struct AgentpayDecided
 } AgentpayDecided;
 
 /*
- * The rules decision on record about a row: what is committed or was written
- * by this transaction.  False: there is none.
+ * The rules decision on record about a row, with the verdict that stands by
+ * now: what is committed or was written by this transaction.  False: there is
+ * none.
  */
 extern bool agentpay_decisions_find(const char *point, const char *row_id,
 									AgentpayDecided *decided);
