@@ -30,19 +30,6 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._rules_decision(agentpay.decision_points,
 	text) FROM PUBLIC;
 
--- The decision that stands for a row.
-CREATE FUNCTION agentpay._standing_decision(point text, row_id text)
-	RETURNS agentpay.decisions
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT d.* FROM agentpay.decisions d
-	 WHERE d.point = $1 AND d.row_id = $2 AND d.authority = 'live'
-	   AND d.kind <> 'shadow_rules' AND d.repeat_no = 0
-	 ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT 1
-$$;
-REVOKE ALL ON FUNCTION agentpay._standing_decision(text, text) FROM PUBLIC;
-
 -- ── open_case ───────────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._open_case_by_hand(point text, row_id text,
 	reason text) RETURNS bigint
@@ -65,7 +52,7 @@ BEGIN
 				   point, row_id));
 	END IF;
 	id := agentpay._open_case(r,
-		(agentpay._standing_decision(point, row_id)).decision_id, NULL,
+		(agentpay._standing(point, row_id)).decision_id, NULL,
 		'manual');
 	IF id IS NULL THEN
 		PERFORM agentpay._refuse('23505',
@@ -123,6 +110,84 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._lock_case(bigint) FROM PUBLIC;
 
+-- The decision whose verdict the row's own column has: what took effect after
+-- the authorisation is not in it.
+CREATE FUNCTION agentpay._written(point text, row_id text)
+	RETURNS agentpay.decisions
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d FROM agentpay.decisions d
+	  LEFT JOIN agentpay.agent_versions v
+		ON v.agent = d.agent AND v.version = d.agent_version
+	 WHERE d.point = $1 AND d.row_id = $2 AND d.authority = 'live'
+	   AND d.repeat_no = 0
+	   AND (d.kind = 'rules'
+			OR d.kind = 'agent' AND v.definition ->> 'position' = 'pre_auth'
+			OR d.kind = 'human' AND NOT d.detail ?| '{action,not_applied}')
+	 ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT 1
+$$;
+REVOKE ALL ON FUNCTION agentpay._written(text, text) FROM PUBLIC;
+
+-- What a person's verdict does: into the row's column, or, where the payment
+-- was let through and it tightens, an action for the payment system.  h is to
+-- be written; it says what was done, or why it was not.
+CREATE FUNCTION agentpay._take_human_effect(h agentpay.decisions,
+	p agentpay.decision_points, stood agentpay.decisions)
+	RETURNS agentpay.decisions
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	w agentpay.decisions := agentpay._written(h.point, h.row_id);
+	old_rank int := (SELECT v.rank FROM agentpay.verdicts v
+					  WHERE v.point = h.point AND v.verdict = w.verdict);
+	new_rank int := (SELECT v.rank FROM agentpay.verdicts v
+					  WHERE v.point = h.point AND v.verdict = h.verdict);
+	is_tightest boolean := new_rank = (SELECT max(v.rank)
+					  FROM agentpay.verdicts v WHERE v.point = h.point);
+	a record;
+	id bigint;
+BEGIN
+	IF w.verdict <> h.verdict
+	   AND NOT (p.role = 'fraud' AND old_rank = 0
+				AND coalesce(new_rank > 0, false)) THEN
+		SELECT * INTO a FROM agentpay._apply_verdict(p, h.row_id, w.verdict,
+			h.verdict, NULL, CASE w.kind WHEN 'human' THEN (
+				SELECT r.reasons FROM agentpay.decisions r
+				 WHERE r.point = h.point AND r.row_id = h.row_id
+				   AND r.kind = 'rules'
+				 ORDER BY r.decided_at DESC LIMIT 1) ELSE w.reasons END);
+		IF a.busy THEN
+			PERFORM agentpay._refuse('55P03',
+				format('row %L of %s is locked', h.row_id, p.table_name),
+				'Another transaction is changing it. The case is open still.',
+				'Call resolve_case() again.');
+		ELSIF a.message IS NOT NULL THEN
+			h.detail := h.detail || jsonb_build_object('not_applied',
+				jsonb_strip_nulls(jsonb_build_object('sqlstate', a.sqlstate,
+					'message', a.message)));
+			RAISE WARNING 'the verdict is not in column "%" of row % of %',
+				p.outcome_column, h.row_id, p.table_name
+				USING DETAIL = a.message || '. The decision is on record.';
+		END IF;
+	ELSIF stood.verdict <> h.verdict THEN
+		INSERT INTO agentpay.actions (point, row_id, decision_id, action,
+			created_at, actionable_until)
+		SELECT h.point, h.row_id, h.decision_id, x.action, h.decided_at,
+			   x.actionable_until
+		  FROM agentpay._action_of(p.role, w.verdict <> h.verdict, is_tightest,
+			NULL, h.occurred_at, h.occurred_at + interval '24 hours',
+			h.decided_at) AS x
+		RETURNING action_id INTO id;
+		h.detail := h.detail || jsonb_build_object('action', id);
+		PERFORM pg_notify('agentpay_actions', id::text);
+	END IF;
+	RETURN h;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._take_human_effect(agentpay.decisions,
+	agentpay.decision_points, agentpay.decisions) FROM PUBLIC;
+
 CREATE FUNCTION agentpay.resolve_case(case_id bigint, verdict text,
 	reason text, label text DEFAULT NULL) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -131,6 +196,8 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	c agentpay.cases;
+	p agentpay.decision_points;
+	open_tasks bigint[];
 	r agentpay.decisions;
 	stood agentpay.decisions;
 	h agentpay.decisions;
@@ -152,8 +219,13 @@ BEGIN
 			format('SELECT agentpay.resolve_case(%s, %L, reason => ''the cardholder confirmed it'');',
 				   case_id, verdict));
 	END IF;
-	r := agentpay._rules_decision(agentpay._point(c.point), c.row_id);
-	stood := agentpay._standing_decision(c.point, c.row_id);
+	p := agentpay._point(c.point);
+	r := agentpay._rules_decision(p, c.row_id);
+	-- an answer that is being recorded now comes before, or finds us
+	SELECT array_agg((t.t).task_id) INTO open_tasks
+	  FROM agentpay._tasks_of(r) AS t WHERE (t.t).decide_by IS NOT NULL;
+	PERFORM agentpay._lock_tasks(open_tasks);
+	stood := agentpay._standing(c.point, c.row_id);
 	h := ROW(agentpay._uuid_v7(),
 		greatest(agentpay._now(), stood.decided_at + interval '1 microsecond'),
 		r.point, r.row_id, r.occurred_at, r.amount, r.currency, r.base_amount,
@@ -162,7 +234,9 @@ BEGIN
 		jsonb_build_object('case_id', c.case_id, 'cause', c.cause,
 			'actor', session_user, 'reason', agentpay._redact(reason)),
 		NULL, NULL, NULL)::agentpay.decisions;
+	h := agentpay._take_human_effect(h, p, stood);
 	PERFORM agentpay._append(h);
+	PERFORM agentpay._wake_waiters(h.point, h.row_id);
 	UPDATE agentpay.cases k
 	   SET state = 'closed', closed_at = h.decided_at,
 		   resolution_id = h.decision_id,

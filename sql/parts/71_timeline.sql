@@ -123,6 +123,8 @@ AS $$
 			'confidence ' || d.confidence,
 			CASE WHEN d.kind = 'agent'
 				 THEN nullif(array_to_string(d.reasons, ', '), '') END,
+			'not applied: ' || (d.detail -> 'not_applied' ->> 'message'),
+			CASE WHEN d.detail ? 'late' THEN 'late: its task had ended' END,
 			d.detail ->> 'error', 'budget ' || (d.detail ->> 'budget'),
 			CASE WHEN d.cost > 0 THEN trim_scale(d.cost) || ' USD' END), '')
 	  FROM agentpay.decisions d
@@ -142,7 +144,13 @@ CREATE FUNCTION agentpay._timeline_cases(r agentpay.decisions)
 AS $$
 	SELECT c.opened_at, 6, 'case opened', coalesce(g.actor::text, c.agent),
 		   NULL::text, concat_ws('; ', 'case ' || c.case_id, c.cause, g.reason,
-			'due at ' || c.due_at)
+			'due at ' || coalesce((
+				SELECT m.before ->> 'due_at' FROM agentpay.governance_log m
+				 WHERE m.object_kind = 'case' AND m.object = c.case_id::text
+				   AND m.action = 'update' AND m.logged_at >= c.opened_at
+				   AND m.before -> 'due_at' <> m.after -> 'due_at'
+				 ORDER BY m.logged_at, m.event_id LIMIT 1)::timestamptz,
+				c.due_at))
 	  FROM agentpay.cases c
 	  LEFT JOIN agentpay.governance_log g ON g.object_kind = 'case'
 	   AND g.object = c.case_id::text AND g.action = 'open'
@@ -227,6 +235,12 @@ BEGIN
 			UNION ALL SELECT * FROM agentpay._timeline_answers(r)
 			UNION ALL SELECT * FROM agentpay._timeline_cases(r)
 			UNION ALL SELECT * FROM agentpay._timeline_disputes(r)
+			UNION ALL
+			SELECT x.created_at, 8, 'action', NULL, NULL,
+				   concat_ws('; ', 'action ' || x.action_id, x.action,
+					'until ' || x.actionable_until, 'now ' || x.state)
+			  FROM agentpay.actions x
+			 WHERE x.point = r.point AND x.row_id = r.row_id
 			UNION ALL
 			SELECT o.observed_at, 10, 'label', o.recorded_by, NULL,
 				   concat_ws('; ', o.label, o.source,
