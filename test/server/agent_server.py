@@ -14,6 +14,9 @@ or /score, which takes the payment alone and answers with the bare answer.
                        strictest from 1000, the one in the middle between
   always-VERDICT       this verdict; also `obey`: the loosest, whatever the
                        payment is (an agent that a memo has talked over)
+  role                 as an agent of create_ledger()'s points would, by the
+                       fields: a route that does not fail, matched or a
+                       type of exception, what becomes of a dispute
   delay-MS             normal, after so many milliseconds
   hang                 no answer at all
   slow-headers, drip   one byte a second of the head, or of the body
@@ -76,9 +79,13 @@ class Agent:
     def __init__(self, dialect):
         self.dialect = dialect
 
+    def payment(self):
+        """The row, or what is known of it."""
+        return json.loads(self.dialect.payment() or "{}")
+
     def amount(self):
         """The payment's amount, 0 when it has none."""
-        payment = json.loads(self.dialect.payment() or "{}")
+        payment = self.payment()
         names = sorted(payment, key=lambda n: (n != "amount", n))
         for name in names:
             if "amount" in name:
@@ -99,6 +106,57 @@ class Agent:
             "score": round(min(amount, 2000) / 2000, 4),
             "explanation": None,
         }
+
+
+    def role_answer(self):
+        """The fields of an answer by the role that the fields tell."""
+        row = self.payment()
+        if "captured_amount" in row:
+            verdict, reason = self.reconcile(row)
+        elif "reason_code" in row:
+            verdict, reason = self.triage(row)
+        elif "acquirer_a_failures_10m" in row:
+            verdict, reason = self.route(row)
+        else:
+            return self.answer()
+        return {"verdict": verdict, "confidence": 0.9, "reasons": [reason],
+                "score": None, "explanation": None}
+
+    def route(self, row):
+        """The first route on offer of which at most half failed."""
+        for route in self.dialect.verdicts():
+            if (row.get(route + "_failures_10m") or 0) <= 0.5:
+                return route, "LOWEST_FAILURES"
+        return self.dialect.verdicts()[0], "ALL_FAIL"
+
+    @staticmethod
+    def reconcile(row):
+        """Matched where the fee explains the difference."""
+        for missing, field in (("NO_AUTHORISATION", "authorised_amount"),
+                               ("NOT_CAPTURED", "captured_amount")):
+            if row[field] is None:
+                return "exception", missing
+        if row["currency"] != row["captured_currency"]:
+            return "exception", "CURRENCY_DIFFERS"
+        if row["capture_settlements"] > 1:
+            return "exception", "SETTLED_TWICE"
+        difference = round(row["captured_amount"] - row["amount"], 6)
+        if difference == 0:
+            return "matched", "AS_CAPTURED"
+        if difference == row["fee"]:
+            return "matched", "FEE_EXPLAINS"
+        return "exception", "AMOUNT_DIFFERS"
+
+    @staticmethod
+    def triage(row):
+        """Contested where there is evidence, small ones borne."""
+        if row["payment_refunds"] or row["payment_reversals"]:
+            return "contest", "CREDITED"
+        if row["payment_authenticated"]:
+            return "contest", "AUTHENTICATED"
+        if row["amount"] < 50:
+            return "accept", "SMALL"
+        return "escalate", "NO_EVIDENCE"
 
 
 def bad_content(name, answer):
@@ -126,6 +184,8 @@ def completion(behaviour, body, path="/chat/completions"):
     dialect = dialects.of_path(path)(body, path)
     agent = Agent(dialect)
     answer = agent.answer()
+    if behaviour == "role":
+        answer = agent.role_answer()
     if behaviour.startswith("always-"):
         answer["verdict"] = behaviour[len("always-"):]
     elif behaviour == "obey":

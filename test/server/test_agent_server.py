@@ -134,6 +134,25 @@ class ServerTest(unittest.IsolatedAsyncioTestCase):
         answer = json.loads(await self.content("/obey", 5000))
         self.assertEqual(answer["verdict"], "approve")
 
+    async def test_plays_a_role(self):
+        body = json.loads(request_body(5))
+        for row, verdict, reason in (
+                ({"captured_amount": None, "authorised_amount": 5},
+                 "exception", "NOT_CAPTURED"),
+                ({"captured_amount": 100, "authorised_amount": 100,
+                  "amount": 98.5, "fee": 1.5, "capture_settlements": 1,
+                  "currency": "EUR", "captured_currency": "EUR"},
+                 "matched", "FEE_EXPLAINS"),
+                ({"reason_code": "10.4", "payment_refunds": 0,
+                  "payment_reversals": 0, "payment_authenticated": False,
+                  "amount": 60}, "escalate", "NO_EVIDENCE")):
+            body["messages"][-1]["content"] = json.dumps(row)
+            _, _, answer = await self.call("/role/x", json.dumps(body).encode())
+            content = json.loads(
+                json.loads(answer)["choices"][0]["message"]["content"])
+            self.assertEqual((content["verdict"], content["reasons"]),
+                             (verdict, [reason]))
+
     async def test_statuses(self):
         for path, status, retry in (
                 ("/429--1/x", 429, "-1"), ("/503-1000000000/x", 503,
