@@ -8,7 +8,7 @@
 # they do not include PGXS.
 SUITES := core unit lint regress pgtap isolation tap server oracle fuzz matrix assert
 SCRIPTED := help prepare stage format check $(addprefix check-,$(SUITES)) \
-	check-handbook demo demo-psql demo-stop bench bench-instructions
+	check-handbook demo demo-psql demo-stop bench bench-instructions bench-agents
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -49,6 +49,11 @@ bench: stage
 
 bench-instructions: stage
 	@scripts/with-stage test/bench/instructions
+
+# nginx and a compiler come from Debian, for this only.
+bench-agents: stage
+	@scripts/prepare nginx-light
+	@scripts/with-stage test/bench/agents
 
 else # what PGXS serves
 

@@ -16,6 +16,7 @@
 #include "evidence/guard.h"
 #include "scoring/frame.h"
 #include "scoring/velocity_stream.h"
+#include "workers/agent_limits.h"
 #include "workers/launcher.h"
 
 PG_MODULE_MAGIC;
@@ -38,6 +39,7 @@ _PG_init(void)
 	agentpay_shmem_set_guard(&agentpay_guard);
 	agentpay_shmem_set_frames(&agentpay_frames);
 	agentpay_streams_install();
+	agentpay_limits_install();
 	agentpay_shmem_install();
 	agentpay_launcher_register();
 }

@@ -451,6 +451,16 @@ BEGIN
 							   FROM jsonb_object_keys(own) AS k
 							  WHERE k <> 'thresholds' LIMIT 1)
 		ELSE agentpay._option_problem(a.protocol, own::text) END;
+	IF a.options ? 'calls_per_second'
+	   AND NOT coalesce(CASE jsonb_typeof(a.options -> 'calls_per_second')
+			WHEN 'number' THEN (a.options ->> 'calls_per_second')::numeric
+							   BETWEEN 0.001 AND 1000000 END, false) THEN
+		PERFORM agentpay._refuse('22023',
+			format('calls_per_second of agent "%s" must be a number from 0.001'
+				   ' to 1000000', a.name),
+			'It limits how fast calls start, over all dispatchers.',
+			format(mend, 'options = options || ''{"calls_per_second": 10}'''));
+	END IF;
 	IF problem IS NOT NULL THEN
 		PERFORM agentpay._refuse('22023',
 			format('options of agent "%s" do not fit protocol %s', a.name,

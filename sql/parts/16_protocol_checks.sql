@@ -15,7 +15,7 @@ CREATE FUNCTION agentpay._protocol_options(options jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT options - '{actions,capture_within}'::text[]
+	SELECT options - '{actions,calls_per_second,capture_within}'::text[]
 $$;
 REVOKE ALL ON FUNCTION agentpay._protocol_options(jsonb) FROM PUBLIC;
 

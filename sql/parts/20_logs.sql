@@ -30,6 +30,12 @@ CREATE FUNCTION agentpay._append(record) RETURNS void
 REVOKE ALL ON FUNCTION agentpay._append(record) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._append(record) IS 'appends a row to the log whose row type it has; fills a NULL xid';
 
+CREATE FUNCTION agentpay._append_all(record[]) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_append_all';
+REVOKE ALL ON FUNCTION agentpay._append_all(record[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._append_all(record[]) IS 'the same with an array of rows of one log';
+
 -- ── the logs ────────────────────────────────────────────────────────────────
 CREATE TABLE agentpay.agent_versions (
 	agent text NOT NULL,

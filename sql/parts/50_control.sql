@@ -63,7 +63,7 @@ CREATE TABLE agentpay._holds (
 	held_at timestamptz NOT NULL,
 	lease_until timestamptz,
 	counts_until timestamptz NOT NULL,
-	CHECK ((state = 'held') = (settled_cost IS NULL)));
+	CHECK ((state = 'held') = (settled_cost IS NULL))) WITH (fillfactor = 50);
 CREATE INDEX ON agentpay._holds (task_id, attempt);
 CREATE INDEX ON agentpay._holds (budget, counts_until);
 CREATE INDEX ON agentpay._holds (payment, budget) WHERE payment IS NOT NULL;
@@ -148,6 +148,81 @@ CREATE TYPE agentpay._reservation AS (
 	task_id bigint, attempt int, bound numeric, role text, point text,
 	agent text, cost_center text, payment text, lease_until timestamptz);
 
+-- Where all of a batch fits, which is nearly always, in whatever order: all of
+-- it at once.  The caller holds the budgets' locks.  False: something may not
+-- fit, and nothing was done.
+CREATE FUNCTION agentpay._reserve_all(wanted agentpay._reservation[],
+	names text[]) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (
+		SELECT FROM agentpay.budgets b
+		  JOIN agentpay._budget_totals t ON t.budget = b.name
+		 CROSS JOIN LATERAL (
+			SELECT coalesce(sum(w.bound), 0) AS cost, count(*) AS calls
+			  FROM unnest(wanted) AS w
+			 WHERE b.scope = 'all' OR b.target = CASE b.scope
+					WHEN 'role' THEN w.role WHEN 'point' THEN w.point
+					WHEN 'agent' THEN w.agent
+					WHEN 'cost_center' THEN w.cost_center END) AS x
+		 WHERE b.name = ANY (names) AND b.enabled AND b.period <> 'transaction'
+		   AND x.calls > 0
+		   AND (t.exhausted_by IS NOT NULL
+				OR t.settled + t.held + t.uncertain + x.cost > b.cap_cost
+				OR t.calls + x.calls > b.cap_calls))
+	   OR EXISTS (
+		SELECT FROM agentpay.budgets b
+		 CROSS JOIN LATERAL (
+			SELECT w.payment, sum(w.bound) AS cost, count(*) AS calls
+			  FROM unnest(wanted) AS w
+			 WHERE b.scope = 'all' OR b.target = CASE b.scope
+					WHEN 'role' THEN w.role WHEN 'point' THEN w.point
+					WHEN 'agent' THEN w.agent
+					WHEN 'cost_center' THEN w.cost_center END
+			 GROUP BY w.payment) AS x
+		 CROSS JOIN LATERAL (
+			SELECT coalesce(sum(coalesce(h.settled_cost, h.bound_cost)), 0)
+					   AS cost, count(*) AS calls
+			  FROM agentpay._holds h
+			 WHERE h.payment = x.payment AND h.budget = b.name) AS y
+		 WHERE b.name = ANY (names) AND b.enabled AND b.period = 'transaction'
+		   AND (x.cost + y.cost > b.cap_cost OR x.calls + y.calls > b.cap_calls))
+	THEN
+		RETURN false;
+	END IF;
+	WITH b AS MATERIALIZED (
+		SELECT x.name, x.scope, x.target, x.period,
+			   t.expired_until AS moment,
+			   t.expired_until + agentpay._period_length(x.period)
+				   AS counts_until
+		  FROM agentpay.budgets x
+		  JOIN agentpay._budget_totals t ON t.budget = x.name
+		 WHERE x.name = ANY (names) AND x.enabled),
+	made AS (
+		INSERT INTO agentpay._holds (budget, task_id, attempt, payment,
+			bound_cost, held_at, lease_until, counts_until)
+		SELECT b.name, w.task_id, w.attempt,
+			   CASE b.period WHEN 'transaction' THEN w.payment END, w.bound,
+			   b.moment, w.lease_until, b.counts_until
+		  FROM b, unnest(wanted) AS w
+		 WHERE b.scope = 'all' OR b.target = CASE b.scope
+				WHEN 'role' THEN w.role WHEN 'point' THEN w.point
+				WHEN 'agent' THEN w.agent
+				WHEN 'cost_center' THEN w.cost_center END
+		RETURNING budget, bound_cost),
+	sums AS (
+		SELECT m.budget, sum(m.bound_cost) AS held, count(*) AS calls
+		  FROM made m GROUP BY m.budget)
+	UPDATE agentpay._budget_totals t
+	   SET held = t.held + s.held, calls = t.calls + s.calls
+	  FROM sums s WHERE t.budget = s.budget;
+	RETURN true;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._reserve_all(agentpay._reservation[], text[])
+	FROM PUBLIC;
+
 -- Holds each attempt's bound in every budget in scope, or in none: one that
 -- does not fit is refused, never trimmed.  refused_by is the budget that had
 -- no room, NULL for those that are held.  hopeless: it can never fit.
@@ -172,8 +247,10 @@ DECLARE
 	made bigint;
 BEGIN
 	SELECT array_agg(x.name) INTO names FROM agentpay.budgets x
-	 WHERE x.enabled AND EXISTS (SELECT FROM unnest(wanted) AS u
-		WHERE agentpay._in_scope(x, u.role, u.point, u.agent, u.cost_center));
+	 WHERE x.enabled AND EXISTS (
+		SELECT FROM (SELECT DISTINCT w.role, w.point, w.agent, w.cost_center
+					   FROM unnest(wanted) AS w) AS u
+		 WHERE agentpay._in_scope(x, u.role, u.point, u.agent, u.cost_center));
 	IF names IS NULL THEN
 		RETURN QUERY SELECT u.task_id, u.attempt, NULL::text, NULL::text, false
 					   FROM unnest(wanted) AS u;
@@ -184,6 +261,11 @@ BEGIN
 	SELECT n FROM unnest(names) AS n
 		ON CONFLICT DO NOTHING;
 	PERFORM agentpay._expire_holds(names);
+	IF agentpay._reserve_all(wanted, names) THEN
+		RETURN QUERY SELECT u.task_id, u.attempt, NULL::text, NULL::text, false
+					   FROM unnest(wanted) AS u;
+		RETURN;
+	END IF;
 	SELECT array_agg(x ORDER BY x.name),
 		   array_agg(t.expired_until ORDER BY x.name),
 		   array_agg(t.settled + t.held + t.uncertain ORDER BY x.name),
@@ -217,7 +299,8 @@ BEGIN
 			IF spent + w.bound > b[i].cap_cost OR made + 1 > b[i].cap_calls THEN
 				refused_by := b[i].name;
 				on_exhausted := b[i].on_exhausted;
-				hopeless := w.bound > b[i].cap_cost OR b[i].cap_calls = 0
+				hopeless := coalesce(w.bound > b[i].cap_cost, false)
+					OR coalesce(b[i].cap_calls = 0, false)
 					OR b[i].period = 'transaction';
 				IF b[i].period <> 'transaction' THEN
 					too_much[i] := coalesce(least(too_much[i], w.bound),
@@ -301,6 +384,33 @@ REVOKE ALL ON FUNCTION agentpay._note_exhausted(text[], numeric[]) FROM PUBLIC;
 CREATE TYPE agentpay._settlement AS (
 	task_id bigint, attempt int, state text, cost numeric);
 
+CREATE FUNCTION agentpay._settle_all(ended agentpay._settlement[])
+	RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH settled AS (
+		UPDATE agentpay._holds h
+		   SET state = e.state, settled_cost = e.cost, lease_until = NULL
+		  FROM unnest(ended) AS e
+		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
+		   AND h.state = 'held'
+		RETURNING h.budget, h.bound_cost, h.state, h.settled_cost),
+	sums AS (
+		SELECT s.budget, sum(s.bound_cost) AS held,
+			   coalesce(sum(s.settled_cost) FILTER (WHERE s.state = 'settled'),
+						0) AS settled,
+			   coalesce(sum(s.settled_cost) FILTER (WHERE s.state = 'uncertain'),
+						0) AS uncertain
+		  FROM settled s GROUP BY s.budget)
+	UPDATE agentpay._budget_totals t
+	   SET held = t.held - s.held, settled = t.settled + s.settled,
+		   uncertain = t.uncertain + s.uncertain
+	  FROM sums s WHERE t.budget = s.budget
+$$;
+REVOKE ALL ON FUNCTION agentpay._settle_all(agentpay._settlement[])
+	FROM PUBLIC;
+
 CREATE FUNCTION agentpay._settle(ended agentpay._settlement[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -317,6 +427,16 @@ BEGIN
 		RETURN;
 	END IF;
 	PERFORM agentpay._lock_budgets(names);
+	-- nearly always: nothing is released, and no window has passed
+	IF NOT EXISTS (SELECT FROM unnest(ended) AS e WHERE e.state = 'released')
+	   AND NOT EXISTS (
+		SELECT FROM agentpay._holds h
+		  JOIN agentpay._budget_totals t ON t.budget = h.budget
+		 WHERE h.budget = ANY (names) AND h.state = 'held'
+		   AND h.counts_until <= t.expired_until) THEN
+		PERFORM agentpay._settle_all(ended);
+		RETURN;
+	END IF;
 	-- what settles after its window has passed counts nowhere any more
 	WITH released AS (
 		DELETE FROM agentpay._holds h USING unnest(ended) AS e,

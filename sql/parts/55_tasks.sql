@@ -9,9 +9,10 @@
 --
 -- A claimed task of an agent that is called has a row in agentpay._task_work
 -- until its decision is written, in the same transaction that deletes it:
--- leased: waiting for its turn or for another attempt, nothing is held for it;
--- sent: its bound is held, and the request may have been sent.
--- A worker writes only where the lease is its own.
+-- leased: waiting for its turn or for another attempt, nothing is held for it,
+-- and any dispatcher may send it;
+-- sent: its bound is held, and the request may have been sent, by the
+-- dispatcher whose lease it has; no other can settle or apply it.
 
 CREATE TABLE agentpay._task_cursor (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -28,17 +29,25 @@ CREATE TABLE agentpay._task_work (
 	state text NOT NULL CHECK (state IN ('leased','sent')),
 	attempt int NOT NULL DEFAULT 0,
 	run_after timestamptz,
-	lease bigint NOT NULL,
+	lease bigint,
 	lease_until timestamptz,
 	bound_cost numeric,
 	spent numeric NOT NULL DEFAULT 0,
-	sent_at timestamptz);
+	sent_at timestamptz,
+	CHECK ((state = 'sent') = (lease IS NOT NULL))) WITH (fillfactor = 50);
 CREATE INDEX ON agentpay._task_work (agent, place);
 COMMENT ON TABLE agentpay._task_work IS 'tasks between claim and decision';
 COMMENT ON COLUMN agentpay._task_work.place IS 'in the order of the claims';
 COMMENT ON COLUMN agentpay._task_work.attempt IS 'attempts so far';
-COMMENT ON COLUMN agentpay._task_work.lease IS 'of the dispatcher that may write it; a stale one can neither settle nor apply';
+COMMENT ON COLUMN agentpay._task_work.lease IS 'of the dispatcher that sent it; a stale one can neither settle nor apply';
 COMMENT ON COLUMN agentpay._task_work.spent IS 'USD, by earlier attempts';
+
+-- Each dispatcher has a row here, and holds a lock on its lease for as long as
+-- it lives: whoever gets that lock may end what it had sent.
+CREATE TABLE agentpay._dispatchers (
+	lease bigint PRIMARY KEY,
+	since timestamptz NOT NULL);
+COMMENT ON TABLE agentpay._dispatchers IS 'leases of dispatchers that live, or whose calls are to be ended';
 
 -- ── what is waiting ─────────────────────────────────────────────────────────
 -- Tasks that the cursor has not reached, as far as this statement sees them.
@@ -96,8 +105,8 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._is_open(agentpay._tasks) FROM PUBLIC;
 
--- The next tasks in the cursor's order; moves the cursor past them.  Only the
--- one dispatcher calls it.  Without new tasks it writes nothing.
+-- The next tasks in the cursor's order; moves the cursor past them.  One
+-- dispatcher at a time.  Without new tasks it writes nothing.
 CREATE FUNCTION agentpay._next_tasks(max_tasks int) RETURNS agentpay._tasks[]
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -107,6 +116,7 @@ DECLARE
 	batch agentpay._tasks[];
 	known boolean;
 	low xid8;
+	adopted timestamptz := (SELECT i.adopted_at FROM agentpay._identity i);
 BEGIN
 	SELECT * INTO c FROM agentpay._task_cursor;
 	known := FOUND;
@@ -153,7 +163,9 @@ BEGIN
 	   SET done = excluded.done, upto = excluded.upto, xid = excluded.xid,
 		   task_id = excluded.task_id;
 	RETURN ARRAY(SELECT t FROM unnest(batch) AS t
-				  WHERE agentpay._is_open(t) ORDER BY t.xid, t.task_id);
+				  WHERE t.created_at > adopted AND t.decide_by IS NULL
+					 OR agentpay._is_open(t)
+				  ORDER BY t.xid, t.task_id);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._next_tasks(int) FROM PUBLIC;
 

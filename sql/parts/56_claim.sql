@@ -95,7 +95,7 @@ BEGIN
 	  FROM unnest(ends) AS e JOIN unnest(batch) AS t ON t.task_id = e.task_id
 	  JOIN agentpay.agents a ON a.name = t.agent
 	 WHERE e.answer IS NOT NULL;
-	PERFORM agentpay._append(c) FROM unnest(calls) AS c;
+	PERFORM agentpay._append_all(calls);
 	PERFORM agentpay._end_tasks(ends);
 	PERFORM agentpay._settle(array_agg(ROW(e.task_id, 1,
 			CASE WHEN e.answer IS NULL THEN 'released' ELSE 'settled' END,
@@ -128,65 +128,112 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._why_skipped(agentpay._tasks) FROM PUBLIC;
 
--- Takes over the next tasks: those of builtin agents end here, the others get
--- their row of work, in the same transaction in which the cursor moves.
--- seen: how many tasks the cursor moved over.
-CREATE FUNCTION agentpay._claim(lease bigint, max_tasks int)
-	RETURNS TABLE (seen int, task_id bigint, agent text)
+-- Whose tasks the cursor has passed: seen, and the agents that have any.
+CREATE TYPE agentpay._claimed AS (seen int, agents text[]);
+
+-- Takes the next tasks: those of builtin agents end here, the others get their
+-- row of work, in the same transaction in which the cursor moves.
+CREATE FUNCTION agentpay._claim(max_tasks int) RETURNS agentpay._claimed
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
 	batch agentpay._tasks[] := agentpay._next_tasks(max_tasks);
 	builtin agentpay._tasks[];
+	called agentpay._tasks[];
 	skipped agentpay._task_end[];
 BEGIN
 	IF cardinality(batch) = 0 THEN
-		RETURN;
+		RETURN ROW(0, '{}'::text[])::agentpay._claimed;
 	END IF;
+	WITH one AS MATERIALIZED (
+		SELECT DISTINCT ON (t.agent, t.agent_version, t.point) t.agent,
+			   t.agent_version, t.point, t AS task
+		  FROM unnest(batch) AS t
+		 ORDER BY t.agent, t.agent_version, t.point,
+			   t.decide_by DESC NULLS FIRST),
+	agents AS MATERIALIZED (
+		SELECT o.agent, o.agent_version, o.point, a.protocol,
+			   agentpay._why_skipped(o.task) AS why
+		  FROM one o LEFT JOIN agentpay.agents a ON a.name = o.agent)
 	SELECT array_agg(ROW(t.task_id, t.created_at, agentpay._uuid_v7(),
-			'skipped', NULL, NULL, NULL, NULL, NULL, 0, NULL,
-			jsonb_build_object('error', w.why))::agentpay._task_end)
-	  INTO skipped
-	  FROM unnest(batch) AS t, agentpay._why_skipped(t) AS w (why)
-	 WHERE w.why IS NOT NULL;
-	PERFORM agentpay._end_tasks(skipped);
-	SELECT array_agg(t ORDER BY t.task_id) INTO builtin
-	  FROM unnest(batch) AS t JOIN agentpay.agents a ON a.name = t.agent
-	 WHERE a.protocol = 'builtin' AND t.task_id <> ALL (
-		SELECT s.task_id FROM unnest(skipped) AS s);
+				'skipped', NULL, NULL, NULL, NULL, NULL, 0, NULL,
+				jsonb_build_object('error', w.why))::agentpay._task_end)
+			FILTER (WHERE w.why IS NOT NULL),
+		   array_agg(t ORDER BY t.xid, t.task_id)
+			FILTER (WHERE w.why IS NULL AND a.protocol = 'builtin'),
+		   array_agg(t ORDER BY t.xid, t.task_id)
+			FILTER (WHERE w.why IS NULL AND a.protocol <> 'builtin')
+	  INTO skipped, builtin, called
+	  FROM unnest(batch) AS t
+	  JOIN agents a ON a.agent = t.agent AND a.point = t.point
+	   AND a.agent_version = t.agent_version
+	 CROSS JOIN LATERAL (
+		SELECT CASE WHEN t.decide_by <= agentpay._now() AND a.why IS NULL
+					THEN 'decide_by passed' ELSE a.why END AS why) AS w;
+	PERFORM agentpay._end_tasks(skipped) WHERE skipped IS NOT NULL;
 	PERFORM agentpay._decide_builtin(builtin) WHERE builtin IS NOT NULL;
-	RETURN QUERY
-	WITH work AS (
-		INSERT INTO agentpay._task_work (task_id, created_at, agent, state,
-										 lease)
-		SELECT t.task_id, t.created_at, t.agent, 'leased', _claim.lease
-		  FROM unnest(batch) WITH ORDINALITY AS t
-		 WHERE t.task_id <> ALL (SELECT s.task_id FROM unnest(skipped) AS s)
-		   AND t.task_id <> ALL (SELECT b.task_id FROM unnest(builtin) AS b)
-		 ORDER BY t.ordinality
-		RETURNING task_id, agent)
-	SELECT cardinality(batch), w.task_id, w.agent
-	  FROM (SELECT 1) AS one LEFT JOIN work w ON true;
+	INSERT INTO agentpay._task_work (task_id, created_at, agent, state)
+	SELECT t.task_id, t.created_at, t.agent, 'leased' FROM unnest(called) AS t;
+	RETURN ROW(cardinality(batch),
+			   ARRAY(SELECT DISTINCT t.agent FROM unnest(called) AS t)
+			)::agentpay._claimed;
 END$$;
-REVOKE ALL ON FUNCTION agentpay._claim(bigint, int) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._claim(int) FROM PUBLIC;
 
--- Tasks of an agent that wait in _task_work, beyond those in memory.
-CREATE FUNCTION agentpay._waiting(lease bigint, agent text, beyond bigint,
-	max_tasks int)
-	RETURNS TABLE (task_id bigint, created_at timestamptz,
-				   run_after timestamptz, place bigint, max_in_flight int)
+-- Agents that have tasks in _task_work, and what limits them.  A dispatcher
+-- knows some, and how far it has come with each (beyond): what is behind that,
+-- which an old snapshot keeps in the index, is not walked over again.  Without
+-- a row in agents (it was removed) an agent's tasks are ended unasked.
+CREATE FUNCTION agentpay._work_agents(known text[], beyond bigint[])
+	RETURNS TABLE (agent text, version int, max_in_flight int,
+				   calls_per_second double precision)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT w.task_id, w.created_at, w.run_after, w.place,
-		   (SELECT a.max_in_flight FROM agentpay.agents a
-			 WHERE a.name = w.agent)
+	SELECT coalesce(a.name, k.agent),
+		   (SELECT max(v.version) FROM agentpay.agent_versions v
+			 WHERE v.agent = coalesce(a.name, k.agent)),
+		   coalesce(a.max_in_flight, 1),
+		   coalesce((a.options ->> 'calls_per_second')::double precision, 0)
+	  FROM agentpay.agents a
+	  FULL JOIN unnest(known, $2) AS k (agent, beyond) ON k.agent = a.name
+	 WHERE a.protocol IS DISTINCT FROM 'builtin'
+	   AND EXISTS (SELECT FROM agentpay._task_work w
+					WHERE w.agent = coalesce(a.name, k.agent)
+					  AND w.place > coalesce(k.beyond, 0))
+$$;
+REVOKE ALL ON FUNCTION agentpay._work_agents(text[], bigint[]) FROM PUBLIC;
+
+-- The names of all of them, found by their places in the index.
+CREATE FUNCTION agentpay._all_work_agents() RETURNS SETOF text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE found AS (
+		(SELECT w.agent FROM agentpay._task_work w ORDER BY w.agent LIMIT 1)
+		UNION ALL
+		SELECT (SELECT w.agent FROM agentpay._task_work w
+				 WHERE w.agent > f.agent ORDER BY w.agent LIMIT 1)
+		  FROM found f WHERE f.agent IS NOT NULL)
+	SELECT f.agent FROM found f WHERE f.agent IS NOT NULL
+$$;
+REVOKE ALL ON FUNCTION agentpay._all_work_agents() FROM PUBLIC;
+
+-- Tasks of an agent that wait in _task_work, beyond those in memory; of `parts`
+-- dispatchers that share them, those of one.
+CREATE FUNCTION agentpay._waiting(agent text, beyond bigint, max_tasks int,
+	parts int, part int)
+	RETURNS TABLE (task_id bigint, created_at timestamptz,
+				   run_after timestamptz, place bigint)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT w.task_id, w.created_at, w.run_after, w.place
 	  FROM agentpay._task_work w
-	 WHERE w.agent = $2 AND w.place > beyond AND w.state = 'leased'
-	   AND w.lease = $1
+	 WHERE w.agent = $1 AND w.place > beyond AND w.state = 'leased'
+	   AND w.task_id % parts = part
 	 ORDER BY w.place LIMIT max_tasks
 $$;
-REVOKE ALL ON FUNCTION agentpay._waiting(bigint, text, bigint, int)
+REVOKE ALL ON FUNCTION agentpay._waiting(text, bigint, int, int, int)
 	FROM PUBLIC;

@@ -20,129 +20,181 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._sendable_fields(agentpay.agents,
 	agentpay.decision_points) FROM PUBLIC;
 
+-- A task on its way to being sent; why: it is not, for this reason.
+CREATE TYPE agentpay._ready AS (
+	task_id bigint, created_at timestamptz, agent text, attempt int,
+	spent numeric, point text, row_id text, idempotency_key uuid, role text,
+	table_name oid, cost_center text, timeout_ms int, why text, body text,
+	bound numeric);
+
+-- The tasks that still wait, with their bodies and bounds, locked.  What the
+-- rows of a batch have in common is worked out once.
+CREATE FUNCTION agentpay._get_ready(task_ids bigint[], killed text[])
+	RETURNS agentpay._ready[]
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH ours AS MATERIALIZED (
+		SELECT w.* FROM agentpay._task_work w
+		 WHERE w.task_id = ANY (task_ids) AND w.state = 'leased'
+		   FOR UPDATE SKIP LOCKED),
+	asked AS MATERIALIZED (
+		SELECT o.task_id, o.created_at, o.agent, o.attempt, o.spent, t.point,
+			   t.row_id, t.decision_id, t.agent_version, t.idempotency_key,
+			   t.decide_by, t AS task
+		  FROM ours o
+		  JOIN agentpay._tasks t
+			ON t.task_id = o.task_id AND t.created_at = o.created_at),
+	one AS MATERIALIZED (
+		SELECT DISTINCT ON (o.agent, o.agent_version, o.point) o.agent,
+			   o.agent_version, o.point, o.task
+		  FROM asked o
+		 ORDER BY o.agent, o.agent_version, o.point,
+			   o.decide_by DESC NULLS FIRST),
+	talks AS MATERIALIZED (
+		SELECT o.agent, o.agent_version, o.point, a AS row, p.role,
+			   p.table_name,
+			   CASE WHEN o.agent = ANY (killed) THEN 'a switch is engaged'
+					ELSE agentpay._why_skipped(o.task) END AS why,
+			   agentpay._sendable_fields(a, p) AS fields, v.verdicts, v.notes,
+			   -- as _cost_bound() has it, for one byte and for none
+			   coalesce(greatest(a.price_input_per_million,
+								 a.price_cached_input_per_million), 0) AS byte,
+			   coalesce(a.max_output_tokens * a.price_output_per_million, 0)
+			   + 1000000 * coalesce(a.price_per_call, 0) AS call
+		  FROM one o
+		  LEFT JOIN agentpay.agents a ON a.name = o.agent
+		  LEFT JOIN agentpay.decision_points p ON p.point = o.point
+		  LEFT JOIN LATERAL agentpay._offered_verdicts(p) AS v ON true)
+	SELECT array_agg(ROW(o.task_id, o.created_at, o.agent, o.attempt, o.spent,
+			o.point, o.row_id, o.idempotency_key, k.role, k.table_name,
+			(k.row).cost_center, (k.row).timeout_ms, w.why, b.body,
+			trim_scale(ceil(1000 * (octet_length(b.body) * k.byte + k.call))
+					   / 1000000000))::agentpay._ready)
+	  FROM asked o
+	  JOIN talks k ON k.agent = o.agent AND k.point = o.point
+	   AND k.agent_version = o.agent_version
+	 CROSS JOIN LATERAL (
+		SELECT CASE WHEN o.decide_by <= agentpay._now() AND k.why IS NULL
+					THEN 'decide_by passed' ELSE k.why END AS why) AS w
+	  LEFT JOIN agentpay.decisions d ON w.why IS NULL
+	   AND d.decision_id = o.decision_id AND d.decided_at = o.created_at
+	 CROSS JOIN LATERAL (
+		SELECT CASE WHEN w.why IS NULL THEN agentpay._request_body(
+				(k.row).protocol, k.role, (k.row).prompt, k.verdicts,
+				k.notes,
+				(SELECT coalesce(jsonb_object_agg(f, d.inputs -> f), '{}')
+				   FROM unnest(k.fields) AS f WHERE d.inputs ? f)::text,
+				(k.row).model, (k.row).max_output_tokens,
+				agentpay._protocol_options((k.row).options)::text) END AS body) AS b
+$$;
+REVOKE ALL ON FUNCTION agentpay._get_ready(bigint[], text[]) FROM PUBLIC;
+
+CREATE TYPE agentpay._refusal AS (
+	task_id bigint, refused_by text, on_exhausted text, hopeless boolean);
+
 -- Makes tasks ready to be sent: their bodies, and their bounds held.  action:
--- send; wait (try again at run_after); ended (skipped or over budget); stale
--- (not ours).  engage: the budget whose switch is to be engaged.
+-- send; wait (try again in a second); ended (skipped or over budget).  Without
+-- a row: another dispatcher has it.  engage: the budget whose switch is to be
+-- engaged.
 CREATE FUNCTION agentpay._prepare(lease bigint, task_ids bigint[])
 	RETURNS TABLE (task_id bigint, action text, engage text, attempt int,
-				   body text, bound numeric, run_after timestamptz,
-				   idempotency_key uuid)
+				   body text, idempotency_key uuid)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	ready jsonb;
-	wanted agentpay._reservation[];
-	ends agentpay._task_end[];
-	outcome jsonb;
-	moment timestamptz := agentpay._now();
 	killed text[] := agentpay._killed_agents();
+	ready agentpay._ready[] := agentpay._get_ready(task_ids, killed);
+	moment timestamptz := agentpay._now();
+	wanted agentpay._reservation[];
+	refused agentpay._refusal[];
+	ends agentpay._task_end[];
 BEGIN
-	-- one row per task of ours: why not, or body and bound
-	WITH ours AS (
-		SELECT w.*, t.point, t.row_id, t.decision_id, t.idempotency_key,
-			   CASE WHEN w.agent = ANY (killed) THEN 'a switch is engaged'
-					ELSE agentpay._why_skipped(t) END AS why
-		  FROM agentpay._task_work w
-		  JOIN agentpay._tasks t
-			ON t.task_id = w.task_id AND t.created_at = w.created_at
-		 WHERE w.task_id = ANY (task_ids) AND w.lease = _prepare.lease
-		   AND w.state = 'leased'),
-	talks AS (
-		SELECT a.name, agentpay._sendable_fields(a, p) AS fields, o.verdicts,
-			   o.notes
-		  FROM agentpay.agents a
-		  JOIN agentpay.decision_points p ON p.point = a.point
-		 CROSS JOIN LATERAL agentpay._offered_verdicts(p) AS o
-		 WHERE a.name IN (SELECT o.agent FROM ours o)),
-	bodies AS (
-		SELECT o.*, p.role, p.table_name, a.cost_center, a.timeout_ms,
-			   CASE WHEN o.why IS NULL THEN agentpay._request_body(a.protocol,
-					p.role, a.prompt, k.verdicts, k.notes,
-					(SELECT coalesce(jsonb_object_agg(f, d.inputs -> f), '{}')
-					   FROM unnest(k.fields) AS f WHERE d.inputs ? f)::text,
-					a.model, a.max_output_tokens,
-					agentpay._protocol_options(a.options)::text) END AS body
-		  FROM ours o
-		  LEFT JOIN agentpay.agents a ON a.name = o.agent
-		  LEFT JOIN agentpay.decision_points p ON p.point = o.point
-		  LEFT JOIN talks k ON k.name = o.agent
-		  LEFT JOIN agentpay.decisions d ON d.decision_id = o.decision_id
-			AND d.decided_at = o.created_at)
-	SELECT jsonb_agg(to_jsonb(b) || jsonb_build_object('bound',
-				agentpay._cost_bound(a, octet_length(b.body))))
-	  INTO ready
-	  FROM bodies b LEFT JOIN agentpay.agents a ON a.name = b.agent;
-
+	IF ready IS NULL THEN
+		RETURN;
+	END IF;
 	SELECT array_agg(ROW(r.task_id, r.attempt + 1, r.bound, r.role, r.point,
 			r.agent, r.cost_center, r.table_name || ':' || r.row_id,
 			moment + make_interval(secs => r.timeout_ms / 1000.0 + 30)
 			)::agentpay._reservation ORDER BY r.task_id)
-	  INTO wanted
-	  FROM jsonb_to_recordset(ready) AS r (task_id bigint, attempt int,
-			bound numeric, role text, point text, agent text, cost_center text,
-			table_name text, row_id text, timeout_ms int, why text)
-	 WHERE r.why IS NULL;
-	SELECT jsonb_object_agg(x.task_id, to_jsonb(x)) INTO outcome
-	  FROM agentpay._reserve(wanted) AS x;
+	  INTO wanted FROM unnest(ready) AS r WHERE r.why IS NULL;
+	SELECT array_agg(ROW(x.task_id, x.refused_by, x.on_exhausted, x.hopeless
+			)::agentpay._refusal)
+	  INTO refused FROM agentpay._reserve(wanted) AS x
+	 WHERE x.refused_by IS NOT NULL;
 
-	SELECT array_agg(ROW(r.task_id, r.created_at, agentpay._uuid_v7(),
-			CASE WHEN r.why IS NULL THEN 'over_budget'
-				 WHEN r.agent = ANY (killed) THEN 'killed' ELSE 'skipped' END,
-			NULL, NULL, NULL, NULL, NULL, r.spent, NULL,
-			CASE WHEN r.why IS NULL
-				 THEN jsonb_build_object('budget', x.o ->> 'refused_by')
-				 ELSE jsonb_build_object('error', r.why) END
-			)::agentpay._task_end)
-	  INTO ends
-	  FROM jsonb_to_recordset(ready) AS r (task_id bigint,
-			created_at timestamptz, why text, spent numeric, agent text)
-	 CROSS JOIN LATERAL (SELECT outcome -> r.task_id::text AS o) AS x
-	 WHERE r.why IS NOT NULL
-		OR x.o ->> 'refused_by' IS NOT NULL
-		   AND (x.o ->> 'on_exhausted' <> 'wait' OR (x.o ->> 'hopeless')::boolean);
-	PERFORM agentpay._end_tasks(ends);
-	DELETE FROM agentpay._task_work w USING unnest(ends) AS e
-	 WHERE w.task_id = e.task_id;
+	IF refused IS NOT NULL
+	   OR EXISTS (SELECT FROM unnest(ready) AS r WHERE r.why IS NOT NULL) THEN
+		SELECT array_agg(ROW(r.task_id, r.created_at, agentpay._uuid_v7(),
+				CASE WHEN r.why IS NULL THEN 'over_budget'
+					 WHEN r.agent = ANY (killed) THEN 'killed'
+					 ELSE 'skipped' END,
+				NULL, NULL, NULL, NULL, NULL, r.spent, NULL,
+				CASE WHEN r.why IS NULL
+					 THEN jsonb_build_object('budget', x.refused_by)
+					 ELSE jsonb_build_object('error', r.why) END
+				)::agentpay._task_end)
+		  INTO ends
+		  FROM unnest(ready) AS r
+		  LEFT JOIN unnest(refused) AS x ON x.task_id = r.task_id
+		 WHERE r.why IS NOT NULL
+			OR x.refused_by IS NOT NULL
+			   AND (x.on_exhausted <> 'wait' OR x.hopeless);
+		PERFORM agentpay._end_tasks(ends) WHERE ends IS NOT NULL;
+		DELETE FROM agentpay._task_work w USING unnest(ends) AS e
+		 WHERE w.task_id = e.task_id;
+		UPDATE agentpay._task_work w SET run_after = moment + interval '1 second'
+		  FROM unnest(refused) AS x
+		 WHERE w.task_id = x.task_id AND x.on_exhausted = 'wait'
+		   AND NOT x.hopeless;
+	END IF;
+	UPDATE agentpay._task_work w
+	   SET state = 'sent', lease = _prepare.lease, attempt = w.attempt + 1,
+		   run_after = NULL, bound_cost = r.bound, sent_at = moment,
+		   lease_until = moment + make_interval(
+				secs => r.timeout_ms / 1000.0 + 30)
+	  FROM unnest(ready) AS r
+	 WHERE w.task_id = r.task_id AND r.why IS NULL
+	   AND (refused IS NULL OR r.task_id <> ALL (
+			SELECT x.task_id FROM unnest(refused) AS x));
 
 	RETURN QUERY
-	WITH asked AS (
-		SELECT r.*, outcome -> r.task_id::text AS o
-		  FROM jsonb_to_recordset(ready) AS r (task_id bigint, attempt int,
-				body text, bound numeric, timeout_ms int,
-				idempotency_key uuid)),
-	sent AS (
-		UPDATE agentpay._task_work w
-		   SET state = 'sent', attempt = w.attempt + 1, run_after = NULL,
-			   bound_cost = a.bound, sent_at = moment,
-			   lease_until = moment + make_interval(
-					secs => a.timeout_ms / 1000.0 + 30)
-		  FROM asked a
-		 WHERE w.task_id = a.task_id AND a.o ->> 'task_id' IS NOT NULL
-		   AND a.o ->> 'refused_by' IS NULL
-		RETURNING w.task_id, w.attempt),
-	later AS (
-		UPDATE agentpay._task_work w
-		   SET run_after = moment + interval '1 second'
-		  FROM asked a
-		 WHERE w.task_id = a.task_id AND a.o ->> 'refused_by' IS NOT NULL
-		   AND NOT EXISTS (SELECT FROM unnest(ends) AS e
-							WHERE e.task_id = a.task_id)
-		RETURNING w.task_id, w.run_after)
-	SELECT i.task_id,
-		   CASE WHEN s.task_id IS NOT NULL THEN 'send'
-				WHEN l.task_id IS NOT NULL THEN 'wait'
-				WHEN a.task_id IS NOT NULL THEN 'ended' ELSE 'stale' END,
-		   CASE WHEN a.o ->> 'on_exhausted' = 'kill'
-				THEN a.o ->> 'refused_by' END,
-		   s.attempt, a.body, a.bound, l.run_after, a.idempotency_key
-	  FROM unnest(task_ids) AS i (task_id)
-	  LEFT JOIN asked a ON a.task_id = i.task_id
-	  LEFT JOIN sent s ON s.task_id = i.task_id
-	  LEFT JOIN later l ON l.task_id = i.task_id;
+	SELECT r.task_id,
+		   CASE WHEN x.task_id IS NULL AND r.why IS NULL THEN 'send'
+				WHEN x.on_exhausted = 'wait' AND NOT x.hopeless THEN 'wait'
+				ELSE 'ended' END,
+		   CASE WHEN x.on_exhausted = 'kill' THEN x.refused_by END,
+		   r.attempt + 1, r.body, r.idempotency_key
+	  FROM unnest(ready) AS r
+	  LEFT JOIN unnest(refused) AS x ON x.task_id = r.task_id;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._prepare(bigint, bigint[]) FROM PUBLIC;
+
+-- Ends tasks that wait, unasked.
+CREATE FUNCTION agentpay._skip(task_ids bigint[], problem text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ends agentpay._task_end[];
+BEGIN
+	WITH gone AS (
+		DELETE FROM agentpay._task_work w
+		 WHERE w.task_id IN (
+			SELECT x.task_id FROM agentpay._task_work x
+			 WHERE x.task_id = ANY (task_ids) AND x.state = 'leased'
+			   FOR UPDATE SKIP LOCKED)
+		RETURNING w.task_id, w.created_at, w.spent)
+	SELECT array_agg(ROW(g.task_id, g.created_at, agentpay._uuid_v7(),
+			'skipped', NULL, NULL, NULL, NULL, NULL, g.spent, NULL,
+			jsonb_build_object('error', problem))::agentpay._task_end
+			ORDER BY g.task_id)
+	  INTO ends FROM gone g;
+	PERFORM agentpay._end_tasks(ends) WHERE ends IS NOT NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._skip(bigint[], text) FROM PUBLIC;
 
 -- How the agents of tasks are called.
 CREATE FUNCTION agentpay._connections(agents text[])
@@ -150,7 +202,8 @@ CREATE FUNCTION agentpay._connections(agents text[])
 				   timeout_ms int, max_attempts int, max_in_flight int,
 				   verdicts text[], killed boolean, version int, model text,
 				   options text, positive boolean[], default_verdict text,
-				   positive_verdict text, origin_allowed boolean)
+				   positive_verdict text, origin_allowed boolean,
+				   calls_per_second double precision)
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -171,7 +224,8 @@ AS $$
 			 ORDER BY v.rank DESC NULLS LAST, v.verdict LIMIT 1),
 		   EXISTS (SELECT FROM agentpay.allowed_endpoints e
 					WHERE e.origin = substring(a.endpoint
-											   FROM '^[^/]*//[^/?#]*'))
+											   FROM '^[^/]*//[^/?#]*')),
+		   coalesce((a.options ->> 'calls_per_second')::double precision, 0)
 	  FROM agentpay.agents a
 	  JOIN agentpay.decision_points p ON p.point = a.point
 	 WHERE a.name = ANY (agents)
@@ -192,143 +246,142 @@ CREATE TYPE agentpay._attempt_end AS (
 	http_status int, called_at timestamptz, queued_ms double precision,
 	in_flight_at_start int, latency_ms double precision, request_sha256 text);
 
--- USD for tokens, rounded up to the nano-dollar; input includes cached.
-CREATE FUNCTION agentpay._usage_cost(definition jsonb, input bigint,
-	cached bigint, output bigint) RETURNS numeric
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT trim_scale(ceil(1000 * (
-			(input - cached) * coalesce(a.price_input_per_million, 0)
-			+ cached * coalesce(a.price_cached_input_per_million,
-								a.price_input_per_million, 0)
-			+ output * coalesce(a.price_output_per_million, 0)
-			+ 1000000 * coalesce(a.price_per_call, 0))) / 1000000000)
-	  FROM jsonb_to_record(definition) AS a (price_input_per_million numeric,
-			price_cached_input_per_million numeric,
-			price_output_per_million numeric, price_per_call numeric)
-$$;
-REVOKE ALL ON FUNCTION agentpay._usage_cost(jsonb, bigint, bigint, bigint)
-	FROM PUBLIC;
-
--- What each attempt costs, by task_id.  Usage beyond the bound cannot be: the
--- bound counts each byte of the request, and all of max_output_tokens.
-CREATE FUNCTION agentpay._charges(results jsonb, ids bigint[]) RETURNS jsonb
-	LANGUAGE sql STABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT jsonb_object_agg(r.task_id, CASE r.charge
-			WHEN 'usage' THEN least(agentpay._usage_cost(v.definition,
-				r.input_tokens, r.cached_tokens, r.output_tokens),
-				w.bound_cost)
-			WHEN 'bound' THEN w.bound_cost
-			WHEN 'uncertain' THEN w.bound_cost ELSE 0 END)
-	  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end, results) AS r
-	  JOIN agentpay._task_work w ON w.task_id = r.task_id
-	  JOIN agentpay._tasks t
-		ON t.task_id = w.task_id AND t.created_at = w.created_at
-	  JOIN agentpay.agent_versions v
-		ON v.agent = t.agent AND v.version = t.agent_version
-	 WHERE r.task_id = ANY (ids)
-$$;
-REVOKE ALL ON FUNCTION agentpay._charges(jsonb, bigint[]) FROM PUBLIC;
+-- An attempt that ended, with all that its records need.
+CREATE TYPE agentpay._attempt_done AS (
+	task_id bigint, attempt int, decision_id uuid, final boolean,
+	created_at timestamptz, agent text, spent numeric, bound_cost numeric,
+	charged numeric, cost_center text, protocol text, model text,
+	task agentpay._tasks, attempt_end agentpay._attempt_end);
 
 -- Writes calls, decisions and settlements of the attempts that are still the
--- lease's, and ends or puts back their work.  The caller holds the kill lock
+-- lease's, and ends their work or puts it back: the rows are the tasks that are
+-- to be tried again.  The caller holds the kill lock
 -- shared, from an earlier statement: an answer that comes after a kill is
 -- stored, and not applied.
 CREATE FUNCTION agentpay._record(lease bigint, results jsonb)
-	RETURNS TABLE (task_id bigint, again boolean)
+	RETURNS TABLE (task_id bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
 	killed text[] := agentpay._killed_agents();
-	ids bigint[];
+	done agentpay._attempt_done[];
 	ends agentpay._task_end[];
-	calls agentpay.agent_calls[];
-	settlements agentpay._settlement[];
-	charged jsonb;
 BEGIN
-	SELECT array_agg(x.task_id) INTO ids
-	  FROM (SELECT w.task_id FROM agentpay._task_work w
-			  JOIN jsonb_populate_recordset(NULL::agentpay._attempt_end,
-											results) AS r
-				ON r.task_id = w.task_id AND r.attempt = w.attempt
-			 WHERE w.lease = _record.lease AND w.state = 'sent'
-			 ORDER BY w.task_id FOR UPDATE OF w) AS x;
-	IF ids IS NULL THEN
+	-- usage beyond the bound cannot be: it counts each byte of the request,
+	-- and all of max_output_tokens
+	WITH given AS MATERIALIZED (
+		SELECT r AS attempt_end, r.task_id, r.attempt, r.final
+		  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end,
+										results) AS r),
+	work AS MATERIALIZED (
+		SELECT g.*, w.created_at, w.agent, w.spent, w.bound_cost
+		  FROM given g
+		  JOIN agentpay._task_work w
+			ON w.task_id = g.task_id AND w.attempt = g.attempt
+		 WHERE w.lease = _record.lease AND w.state = 'sent'
+		   FOR UPDATE OF w),
+	asked AS MATERIALIZED (
+		SELECT w.*, t AS task, t.agent_version
+		  FROM work w
+		  JOIN agentpay._tasks t
+			ON t.task_id = w.task_id AND t.created_at = w.created_at),
+	prices AS MATERIALIZED (
+		SELECT o.agent, o.agent_version, v.definition,
+			   coalesce(a.price_input_per_million, 0) AS input,
+			   coalesce(a.price_cached_input_per_million,
+						a.price_input_per_million, 0) AS cached,
+			   coalesce(a.price_output_per_million, 0) AS output,
+			   1000000 * coalesce(a.price_per_call, 0) AS call
+		  FROM (SELECT DISTINCT x.agent, x.agent_version FROM asked x) AS o
+		  JOIN agentpay.agent_versions v
+			ON v.agent = o.agent AND v.version = o.agent_version
+		 CROSS JOIN jsonb_to_record(v.definition)
+			AS a (price_input_per_million numeric,
+				  price_cached_input_per_million numeric,
+				  price_output_per_million numeric, price_per_call numeric))
+	SELECT array_agg(ROW(o.task_id, o.attempt, agentpay._uuid_v7(),
+			o.final OR o.agent = ANY (killed), o.created_at, o.agent, o.spent,
+			o.bound_cost,
+			CASE (o.attempt_end).charge
+				WHEN 'usage' THEN least(o.bound_cost, trim_scale(ceil(1000 * (
+					((o.attempt_end).input_tokens
+					 - (o.attempt_end).cached_tokens) * p.input
+					+ (o.attempt_end).cached_tokens * p.cached
+					+ (o.attempt_end).output_tokens * p.output
+					+ p.call)) / 1000000000))
+				WHEN 'bound' THEN o.bound_cost
+				WHEN 'uncertain' THEN o.bound_cost ELSE 0 END,
+			p.definition ->> 'cost_center', p.definition ->> 'protocol',
+			p.definition ->> 'model', o.task, o.attempt_end
+			)::agentpay._attempt_done ORDER BY o.task_id)
+	  INTO done
+	  FROM asked o
+	  JOIN prices p
+		ON p.agent = o.agent AND p.agent_version = o.agent_version;
+	IF done IS NULL THEN
 		RETURN;
 	END IF;
-	charged := agentpay._charges(results, ids);
+	PERFORM agentpay._settle(array_agg(ROW(d.task_id, d.attempt,
+			CASE WHEN (d.attempt_end).charge IN ('released', 'uncertain')
+				 THEN (d.attempt_end).charge ELSE 'settled' END,
+			d.charged)::agentpay._settlement))
+	   FROM unnest(done) AS d;
 
-	SELECT array_agg(ROW(r.task_id, w.created_at, agentpay._uuid_v7(),
-			f.failure, r.verdict, r.verdict, r.confidence, r.score, r.reasons,
-			w.spent + (charged ->> r.task_id::text)::numeric, r.latency_ms,
+	SELECT array_agg(ROW(d.task_id, d.created_at, d.decision_id, f.failure,
+			(d.attempt_end).verdict, (d.attempt_end).verdict,
+			(d.attempt_end).confidence, (d.attempt_end).score,
+			(d.attempt_end).reasons, d.spent + d.charged,
+			(d.attempt_end).latency_ms,
 			-- redacted; there are no keys yet to seal it with
-			jsonb_strip_nulls(jsonb_build_object(
-				'error', CASE WHEN f.failure IS NOT NULL
-						 THEN nullif(r.error, '') END,
-				'explanation', r.explanation))
-			)::agentpay._task_end ORDER BY r.task_id)
+			CASE WHEN f.failure IS NOT NULL
+				   OR (d.attempt_end).explanation IS NOT NULL
+				 THEN jsonb_strip_nulls(jsonb_build_object(
+					'error', CASE WHEN f.failure IS NOT NULL
+							 THEN nullif((d.attempt_end).error, '') END,
+					'explanation', (d.attempt_end).explanation)) END
+			)::agentpay._task_end ORDER BY d.task_id)
 	  INTO ends
-	  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end, results) AS r
-	  JOIN agentpay._task_work w ON w.task_id = r.task_id
-	  JOIN agentpay._tasks t
-		ON t.task_id = w.task_id AND t.created_at = w.created_at
-	  JOIN agentpay.decisions d
-		ON d.decision_id = t.decision_id AND d.decided_at = t.created_at
-	  LEFT JOIN agentpay.agents a ON a.name = w.agent
+	  FROM unnest(done) AS d
+	  JOIN agentpay.decisions r
+		ON r.decision_id = (d.task).decision_id
+	   AND r.decided_at = d.created_at
+	  LEFT JOIN agentpay.agents a ON a.name = d.agent
 	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN w.agent = ANY (killed) THEN 'killed'
-					WHEN r.failure IS NOT NULL THEN r.failure
-					ELSE agentpay._judge(t, a, d, r.verdict, r.confidence)
-					END AS failure) AS f
-	 WHERE r.task_id = ANY (ids) AND (r.final OR w.agent = ANY (killed));
+		SELECT CASE WHEN d.agent = ANY (killed) THEN 'killed'
+					WHEN (d.attempt_end).failure IS NOT NULL
+						THEN (d.attempt_end).failure
+					ELSE agentpay._judge(d.task, a, r, (d.attempt_end).verdict,
+						(d.attempt_end).confidence) END AS failure) AS f
+	 WHERE d.final;
 
-	SELECT array_agg(ROW(agentpay._uuid_v7(), r.called_at, r.task_id,
-			r.attempt, e.decision_id, t.point, t.row_id, t.agent,
-			t.agent_version, v.definition ->> 'cost_center',
-			v.definition ->> 'protocol', v.definition ->> 'model',
-			r.response_model, r.request_id, r.input_tokens, r.cached_tokens,
-			r.output_tokens, r.finish_reason, r.http_status, r.status,
-			nullif(r.error, ''), w.bound_cost,
-			(charged ->> r.task_id::text)::numeric, r.queued_ms,
-			r.in_flight_at_start, r.latency_ms,
-			decode(r.request_sha256, 'hex'), NULL, NULL,
-			NULL)::agentpay.agent_calls ORDER BY r.task_id)
-	  INTO calls
-	  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end, results) AS r
-	  JOIN agentpay._task_work w ON w.task_id = r.task_id
-	  JOIN agentpay._tasks t
-		ON t.task_id = w.task_id AND t.created_at = w.created_at
-	  JOIN agentpay.agent_versions v
-		ON v.agent = t.agent AND v.version = t.agent_version
-	  LEFT JOIN unnest(ends) AS e ON e.task_id = r.task_id
-	 WHERE r.task_id = ANY (ids) AND r.status IS NOT NULL;
-
-	SELECT array_agg(ROW(r.task_id, r.attempt,
-			CASE WHEN r.charge IN ('released', 'uncertain') THEN r.charge
-				 ELSE 'settled' END,
-			(charged ->> r.task_id::text)::numeric)::agentpay._settlement)
-	  INTO settlements
-	  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end, results) AS r
-	 WHERE r.task_id = ANY (ids);
-
-	PERFORM agentpay._settle(settlements);
-	PERFORM agentpay._append(c) FROM unnest(calls) AS c;
-	PERFORM agentpay._end_tasks(ends);
-	DELETE FROM agentpay._task_work w USING unnest(ends) AS e
-	 WHERE w.task_id = e.task_id;
+	PERFORM agentpay._append_all(array_agg(ROW(agentpay._uuid_v7(),
+			(d.attempt_end).called_at, d.task_id, d.attempt,
+			CASE WHEN d.final THEN d.decision_id END, (d.task).point,
+			(d.task).row_id, (d.task).agent, (d.task).agent_version,
+			d.cost_center, d.protocol, d.model,
+			(d.attempt_end).response_model, (d.attempt_end).request_id,
+			(d.attempt_end).input_tokens, (d.attempt_end).cached_tokens,
+			(d.attempt_end).output_tokens, (d.attempt_end).finish_reason,
+			(d.attempt_end).http_status, (d.attempt_end).status,
+			nullif((d.attempt_end).error, ''), d.bound_cost, d.charged,
+			(d.attempt_end).queued_ms, (d.attempt_end).in_flight_at_start,
+			(d.attempt_end).latency_ms,
+			decode((d.attempt_end).request_sha256, 'hex'), NULL, NULL,
+			NULL)::agentpay.agent_calls ORDER BY d.task_id))
+	   FROM unnest(done) AS d WHERE (d.attempt_end).status IS NOT NULL;
+	PERFORM agentpay._end_tasks(ends) WHERE ends IS NOT NULL;
+	DELETE FROM agentpay._task_work w USING unnest(done) AS d
+	 WHERE w.task_id = d.task_id AND d.final;
 	RETURN QUERY
 	UPDATE agentpay._task_work w
-	   SET state = 'leased', lease_until = NULL, bound_cost = NULL,
-		   sent_at = NULL, spent = w.spent + (charged ->> r.task_id::text)::numeric,
+	   SET state = 'leased', lease = NULL, lease_until = NULL,
+		   bound_cost = NULL, sent_at = NULL, spent = d.spent + d.charged,
 		   run_after = agentpay._now() + make_interval(
-				secs => r.delay_ms / 1000.0)
-	  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end, results) AS r
-	 WHERE w.task_id = r.task_id AND w.task_id = ANY (ids)
-	RETURNING w.task_id, true;
+				secs => (d.attempt_end).delay_ms / 1000.0)
+	  FROM unnest(done) AS d
+	 WHERE w.task_id = d.task_id AND NOT d.final
+	RETURNING w.task_id;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._record(bigint, jsonb) FROM PUBLIC;

@@ -2,10 +2,10 @@
 --		What a worker that is gone left behind, and what people see of workers.
 
 -- ── after a worker is gone ──────────────────────────────────────────────────
--- Tasks that an earlier dispatcher had sent: nobody knows what became of the
--- call, so it is charged at its bound and not repeated.  Needs the certainty
--- that no dispatcher lives.
-CREATE FUNCTION agentpay._heal_leases() RETURNS bigint
+-- Tasks that a dispatcher had sent which is gone: nobody knows what became of
+-- the call, so it is charged at its bound and not repeated.  The caller holds
+-- the lock on the lease.
+CREATE FUNCTION agentpay._heal_lease(lease bigint) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -15,8 +15,10 @@ DECLARE
 	calls agentpay.agent_calls[];
 BEGIN
 	SELECT array_agg(x ORDER BY x.task_id) INTO work
-	  FROM (SELECT * FROM agentpay._task_work w WHERE w.state = 'sent'
+	  FROM (SELECT * FROM agentpay._task_work w
+			 WHERE w.lease = _heal_lease.lease AND w.state = 'sent'
 			   FOR UPDATE) AS x;
+	DELETE FROM agentpay._dispatchers d WHERE d.lease = _heal_lease.lease;
 	IF work IS NULL THEN
 		RETURN 0;
 	END IF;
@@ -43,48 +45,27 @@ BEGIN
 	PERFORM agentpay._settle(array_agg(ROW(w.task_id, w.attempt, 'uncertain',
 						w.bound_cost)::agentpay._settlement))
 	   FROM unnest(work) AS w;
-	PERFORM agentpay._append(c) FROM unnest(calls) AS c;
+	PERFORM agentpay._append_all(calls);
 	PERFORM agentpay._end_tasks(ends);
 	DELETE FROM agentpay._task_work w USING unnest(ends) AS e
 	 WHERE w.task_id = e.task_id;
 	RETURN cardinality(work);
 END$$;
-REVOKE ALL ON FUNCTION agentpay._heal_leases() FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._heal_leases() IS 'ends what a dispatcher that is gone had sent, as uncertain; charged at the bound';
+REVOKE ALL ON FUNCTION agentpay._heal_lease(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._heal_lease(bigint) IS 'ends what a dispatcher that is gone had sent, as uncertain; charged at the bound';
 
--- A task that cannot be prepared, whatever is tried.
-CREATE FUNCTION agentpay._give_up(lease bigint, task bigint, problem text)
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- A circuit breaker has opened, stays open after a probe, or has closed.
+CREATE FUNCTION agentpay._note_breaker(agent text, action text, reason text,
+	detail jsonb) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	w agentpay._task_work;
-BEGIN
-	DELETE FROM agentpay._task_work x
-	 WHERE x.task_id = task AND x.lease = _give_up.lease
-	   AND x.state = 'leased'
-	RETURNING * INTO w;
-	IF FOUND THEN
-		PERFORM agentpay._end_tasks(ARRAY[ROW(w.task_id, w.created_at,
-			agentpay._uuid_v7(), 'skipped', NULL, NULL, NULL, NULL, NULL,
-			w.spent, NULL, jsonb_build_object('error', problem)
-			)::agentpay._task_end]);
-	END IF;
-END$$;
-REVOKE ALL ON FUNCTION agentpay._give_up(bigint, bigint, text) FROM PUBLIC;
-
--- A dispatcher begins: what was sent is healed, what waits becomes its own.
-CREATE FUNCTION agentpay._take_over(lease bigint) RETURNS text[]
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	PERFORM agentpay._heal_leases();
-	UPDATE agentpay._task_work w SET lease = _take_over.lease;
-	RETURN ARRAY(SELECT DISTINCT w.agent FROM agentpay._task_work w);
-END$$;
-REVOKE ALL ON FUNCTION agentpay._take_over(bigint) FROM PUBLIC;
+	SELECT agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
+		'agentpay', action, 'agent', agent, reason, NULL, detail,
+		NULL)::agentpay.governance_log)
+$$;
+REVOKE ALL ON FUNCTION agentpay._note_breaker(text, text, text, jsonb)
+	FROM PUBLIC;
 
 -- ── statistics ──────────────────────────────────────────────────────────────
 -- Autovacuum never analyses a partitioned parent, and reports over a log that
@@ -156,7 +137,7 @@ COMMENT ON VIEW agentpay.queue_status IS 'tasks that are not done';
 
 CREATE FUNCTION agentpay._stat_workers(OUT worker text, OUT pid int,
 	OUT state text, OUT in_flight int, OUT calls bigint, OUT restarts bigint,
-	OUT last_error text, OUT last_error_at timestamptz)
+	OUT breaker_open text[], OUT last_error text, OUT last_error_at timestamptz)
 	RETURNS SETOF record
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_stat_workers';
@@ -164,10 +145,10 @@ REVOKE ALL ON FUNCTION agentpay._stat_workers() FROM PUBLIC;
 
 CREATE VIEW agentpay.stat_workers AS
 	SELECT s.worker, s.pid, s.state, s.in_flight, s.calls, s.restarts,
-		   '{}'::text[] AS breaker_open, s.last_error, s.last_error_at
+		   s.breaker_open, s.last_error, s.last_error_at
 	  FROM agentpay._stat_workers() AS s;
 REVOKE ALL ON agentpay.stat_workers FROM PUBLIC;
-COMMENT ON VIEW agentpay.stat_workers IS 'the launcher, and this database''s dispatcher and governor; without a pid it does not run';
+COMMENT ON VIEW agentpay.stat_workers IS 'the launcher, and this database''s dispatchers and governor; without a pid it does not run';
 
 -- ── what features remember ──────────────────────────────────────────────────
 CREATE FUNCTION agentpay._stat_velocity(OUT source regclass,

@@ -93,7 +93,7 @@ BEGIN
 			   FILTER (WHERE x.kind = 'agent' AND x.authority = 'live')
 	  INTO rows, live
 	  FROM unnest(rows) AS x JOIN unnest(ends) AS e USING (decision_id);
-	PERFORM agentpay._append(x) FROM unnest(rows) AS x;
+	PERFORM agentpay._append_all(rows);
 	-- one by one: what takes effect first is what the next one finds
 	FOREACH d IN ARRAY coalesce(live, '{}') LOOP
 		d := agentpay._take_effect(d, e)

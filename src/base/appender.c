@@ -37,6 +37,7 @@
 #include "miscadmin.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -113,7 +114,12 @@ static TupleTableSlot *next_slot(AgentpayAppender *appender);
 static void fill_slot(AgentpayAppender *appender, TupleTableSlot *slot,
 					  Datum *values, bool *nulls);
 
+static AgentpayLog log_of_type(Oid type);
+static void
+put_record(AgentpayAppender *appender, HeapTupleHeader record, TupleDesc desc);
+
 PG_FUNCTION_INFO_V1(agentpay_sql_append);
+PG_FUNCTION_INFO_V1(agentpay_sql_append_all);
 
 Oid
 agentpay_relation(const char *name)
@@ -468,32 +474,67 @@ agentpay_sql_append(PG_FUNCTION_ARGS)
 {
 	HeapTupleHeader record = PG_GETARG_HEAPTUPLEHEADER(0);
 	Oid type = HeapTupleHeaderGetTypeId(record);
+	AgentpayAppender *appender = agentpay_appender_open(log_of_type(type));
+	TupleDesc desc = lookup_rowtype_tupdesc(type,
+											HeapTupleHeaderGetTypMod(record));
+
+	put_record(appender, record, desc);
+	ReleaseTupleDesc(desc);
+	agentpay_appender_close(appender);
+	PG_RETURN_VOID();
+}
+
+/* agentpay._append_all(record[]): the same with rows of one log. */
+Datum
+agentpay_sql_append_all(PG_FUNCTION_ARGS)
+{
+	ArrayType *records = PG_GETARG_ARRAYTYPE_P(0);
+	Oid type = ARR_ELEMTYPE(records);
+	AgentpayAppender *appender = agentpay_appender_open(log_of_type(type));
+	TupleDesc desc = lookup_rowtype_tupdesc(type, -1);
+	Datum *elements;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(records, type, -1, false, TYPALIGN_DOUBLE, &elements,
+					  &nulls, &n);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			put_record(appender, DatumGetHeapTupleHeader(elements[i]), desc);
+	ReleaseTupleDesc(desc);
+	agentpay_appender_close(appender);
+	PG_RETURN_VOID();
+}
+
+static AgentpayLog
+log_of_type(Oid type)
+{
 	Oid relid = get_typ_typrelid(type);
-	TupleDesc desc;
-	HeapTupleData tuple;
-	Datum values[MaxTupleAttributeNumber];
-	bool nulls[MaxTupleAttributeNumber];
 
 	for (int log = 0; log < AGENTPAY_LOG_COUNT; log++)
-	{
-		if (!OidIsValid(relid) || relid != agentpay_log_relation(log))
-			continue;
-		desc = lookup_rowtype_tupdesc(type, HeapTupleHeaderGetTypMod(record));
-		tuple.t_len = HeapTupleHeaderGetDatumLength(record);
-		tuple.t_data = record;
-		heap_deform_tuple(&tuple, desc, values, nulls);
-		if (nulls[TIME_COLUMN])
-			ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
-							errmsg("a row of agentpay.%s needs its time",
-								   log_names[log])));
-		agentpay_append(log, DatumGetTimestampTz(values[TIME_COLUMN]), values,
-						nulls);
-		ReleaseTupleDesc(desc);
-		PG_RETURN_VOID();
-	}
+		if (OidIsValid(relid) && relid == agentpay_log_relation(log))
+			return log;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("type %s is not the row type of a log of agentpay",
 					format_type_be(type)),
 			 errhint("Cast the row, as in ROW(...)::agentpay.outcomes.")));
+}
+
+static void
+put_record(AgentpayAppender *appender, HeapTupleHeader record, TupleDesc desc)
+{
+	HeapTupleData tuple;
+	Datum values[MaxTupleAttributeNumber];
+	bool nulls[MaxTupleAttributeNumber];
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(record);
+	tuple.t_data = record;
+	heap_deform_tuple(&tuple, desc, values, nulls);
+	if (nulls[TIME_COLUMN])
+		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+						errmsg("a row of agentpay.%s needs its time",
+							   log_names[appender->log])));
+	agentpay_appender_put(appender, DatumGetTimestampTz(values[TIME_COLUMN]),
+						  values, nulls);
 }

@@ -16,7 +16,12 @@ bool agentpay_workers_enabled = true;
 int agentpay_recheck_interval_s = 60;
 int agentpay_idle_interval_ms = 5000;
 int agentpay_max_in_flight = 256;
+int agentpay_dispatchers = 1;
 int agentpay_connect_timeout_ms = 1000;
+int agentpay_breaker_failures = 10;
+int agentpay_breaker_error_percent = 50;
+int agentpay_breaker_wait_ms = 1000;
+int agentpay_breaker_max_wait_ms = 60000;
 int agentpay_response_limit_kb = 1024;
 int agentpay_clock_offset_s = 0;
 int agentpay_changed_after_scoring = AGENTPAY_CHANGED_RECORD;
@@ -34,6 +39,7 @@ static const struct config_enum_entry changed_actions[] = {
 
 static void define_worker_settings(void);
 static void define_egress_settings(void);
+static void define_breaker_settings(void);
 static void define_scoring_settings(void);
 static void define_evidence_settings(void);
 
@@ -43,6 +49,7 @@ agentpay_settings_define(void)
 {
 	define_worker_settings();
 	define_egress_settings();
+	define_breaker_settings();
 	define_scoring_settings();
 	define_evidence_settings();
 	MarkGUCPrefixReserved("agentpay");
@@ -69,6 +76,12 @@ define_worker_settings(void)
 							"Calls in flight at once per dispatcher.", NULL,
 							&agentpay_max_in_flight, 256, 1, 10000, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
+	DefineCustomIntVariable("agentpay.dispatchers",
+							"Dispatchers of each database with agentpay.",
+							"Each is a background worker.",
+							&agentpay_dispatchers, 1, 1,
+							AGENTPAY_MAX_DISPATCHERS, PGC_SIGHUP, 0, NULL, NULL,
+							NULL);
 	DefineCustomIntVariable("agentpay.connect_timeout",
 							"Longest wait for a connection to an agent.", NULL,
 							&agentpay_connect_timeout_ms, 1000, 1, 60000,
@@ -99,6 +112,34 @@ define_egress_settings(void)
 		"File of certificate authorities that are believed beside the system's.",
 		NULL, &agentpay_ca_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 		agentpay_check_ca_file, NULL, NULL);
+}
+
+static void
+define_breaker_settings(void)
+{
+	DefineCustomIntVariable(
+		"agentpay.breaker_failures",
+		"Failures in a row after which an agent is not called for a while.",
+		"0 switches circuit breakers off.", &agentpay_breaker_failures, 10, 0,
+		10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"agentpay.breaker_error_percent",
+		"Share of an agent's last calls beyond which failures open its breaker.",
+		"Of at least 20 calls; 100 leaves it to failures in a row.",
+		&agentpay_breaker_error_percent, 50, 1, 100, PGC_SIGHUP, 0, NULL, NULL,
+		NULL);
+	DefineCustomIntVariable(
+		"agentpay.breaker_wait",
+		"How long an open breaker waits before its first probe.",
+		"Doubled with each probe that fails; half of it by chance.",
+		&agentpay_breaker_wait_ms, 1000, 1, 3600000, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"agentpay.breaker_max_wait",
+		"Longest wait of an open breaker before a probe.",
+		"A Retry-After, of a minute at most, can be longer.",
+		&agentpay_breaker_max_wait_ms, 60000, 1, 86400000, PGC_SIGHUP,
+		GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
 static void

@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#define AGENTPAY_MAX_DISPATCHERS 8
+
 /* What AFTER does when a column that was read changed after scoring. */
 typedef enum AgentpayChangedAction
 {
@@ -19,7 +21,12 @@ extern bool agentpay_workers_enabled;	/* agentpay.workers_enabled, sighup */
 extern int agentpay_recheck_interval_s; /* launcher's slow timer */
 extern int agentpay_idle_interval_ms;	/* dispatcher's slow timer */
 extern int agentpay_max_in_flight;		/* calls in flight per dispatcher */
+extern int agentpay_dispatchers;		/* of a database */
 extern int agentpay_connect_timeout_ms;
+extern int agentpay_breaker_failures; /* in a row; 0: it never opens */
+extern int agentpay_breaker_error_percent;
+extern int agentpay_breaker_wait_ms; /* the first wait */
+extern int agentpay_breaker_max_wait_ms;
 extern int agentpay_response_limit_kb;	   /* body cap of an answer */
 extern int agentpay_clock_offset_s;		   /* developer: the mock clock */
 extern int agentpay_changed_after_scoring; /* AgentpayChangedAction */

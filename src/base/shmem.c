@@ -38,7 +38,10 @@ const char *const agentpay_worker_kind_names[] = {
 
 AgentpayShared *agentpay_shared = NULL;
 
-static AgentpayShmemPart part = {0};
+#define MAX_PARTS 4
+
+static AgentpayShmemPart parts[MAX_PARTS];
+static int n_parts = 0;
 static shmem_request_hook_type previous_request = NULL;
 static shmem_startup_hook_type previous_startup = NULL;
 
@@ -68,9 +71,10 @@ agentpay_shmem_install(void)
 }
 
 void
-agentpay_shmem_set_part(const AgentpayShmemPart *given)
+agentpay_shmem_add_part(const AgentpayShmemPart *part)
 {
-	part = *given;
+	Assert(n_parts < MAX_PARTS);
+	parts[n_parts++] = *part;
 }
 
 static void
@@ -81,8 +85,8 @@ request_memory(void)
 	RequestAddinShmemSpace(MAXALIGN(sizeof(AgentpayShared)));
 	RequestNamedLWLockTranche("agentpay", 1);
 	agentpay_waiters_request();
-	if (part.request)
-		part.request();
+	for (int i = 0; i < n_parts; i++)
+		parts[i].request();
 }
 
 static void
@@ -105,11 +109,12 @@ start_memory(void)
 			pg_atomic_init_u32(&agentpay_shared->slots[i].in_flight, 0);
 			pg_atomic_init_u64(&agentpay_shared->slots[i].calls, 0);
 			pg_atomic_init_u32(&agentpay_shared->slots[i].wakes, 0);
+			pg_atomic_init_u32(&agentpay_shared->slots[i].arrivals, 0);
 		}
 	}
 	agentpay_waiters_start();
-	if (part.start)
-		part.start();
+	for (int i = 0; i < n_parts; i++)
+		parts[i].start();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -127,6 +132,55 @@ agentpay_shmem_wake_now(Oid database, AgentpayWorkerKind kind)
 			pg_atomic_fetch_add_u32(&slot->wakes, 1);
 			SetLatch(&slot->proc->procLatch);
 		}
+	}
+	LWLockRelease(agentpay_shared->lock);
+}
+
+void
+agentpay_shmem_tell_arrivals(const AgentpayWorkerSlot *teller)
+{
+	LWLockAcquire(agentpay_shared->lock, LW_SHARED);
+	for (int i = 0; i < AGENTPAY_MAX_WORKERS; i++)
+	{
+		AgentpayWorkerSlot *slot = &agentpay_shared->slots[i];
+
+		if (slot == teller || !slot->in_use || slot->proc == NULL ||
+			slot->kind != AGENTPAY_WORKER_DISPATCHER ||
+			slot->database != teller->database)
+			continue;
+		pg_atomic_fetch_add_u32(&slot->arrivals, 1);
+		SetLatch(&slot->proc->procLatch);
+	}
+	LWLockRelease(agentpay_shared->lock);
+}
+
+void
+agentpay_shmem_join(AgentpayWorkerSlot *slot, bool joins)
+{
+	/* nobody else writes it */
+	if (slot->joined == joins)
+		return;
+	LWLockAcquire(agentpay_shared->lock, LW_EXCLUSIVE);
+	slot->joined = joins;
+	LWLockRelease(agentpay_shared->lock);
+	agentpay_shmem_wake_now(slot->database, AGENTPAY_WORKER_DISPATCHER);
+}
+
+void
+agentpay_shmem_rank(const AgentpayWorkerSlot *slot, int *rank, int *n)
+{
+	*rank = *n = 0;
+	LWLockAcquire(agentpay_shared->lock, LW_SHARED);
+	for (int i = 0; i < AGENTPAY_MAX_WORKERS; i++)
+	{
+		AgentpayWorkerSlot *other = &agentpay_shared->slots[i];
+
+		if (!other->in_use || !other->joined ||
+			other->database != slot->database)
+			continue;
+		(*n)++;
+		if (other->number < slot->number)
+			(*rank)++;
 	}
 	LWLockRelease(agentpay_shared->lock);
 }
@@ -294,7 +348,8 @@ has_workers(Oid database)
 }
 
 int
-agentpay_shmem_take_slot(AgentpayWorkerKind kind, Oid database, uint32 restarts)
+agentpay_shmem_take_slot(AgentpayWorkerKind kind, int number, Oid database,
+						 uint32 restarts)
 {
 	int place = -1;
 
@@ -303,7 +358,8 @@ agentpay_shmem_take_slot(AgentpayWorkerKind kind, Oid database, uint32 restarts)
 	{
 		AgentpayWorkerSlot *slot = &agentpay_shared->slots[i];
 
-		if (slot->in_use && slot->kind == kind && slot->database == database)
+		if (slot->in_use && slot->kind == kind && slot->number == number &&
+			slot->database == database)
 		{
 			place = -1;
 			break;
@@ -323,7 +379,9 @@ agentpay_shmem_take_slot(AgentpayWorkerKind kind, Oid database, uint32 restarts)
 		slot->in_use = true;
 		slot->generation++;
 		slot->kind = kind;
+		slot->number = number;
 		slot->database = database;
+		slot->joined = false;
 		slot->proc = NULL;
 		slot->pid = 0;
 		slot->started_at = GetCurrentTimestamp();
@@ -349,6 +407,7 @@ agentpay_shmem_free_slot(int place, uint32 generation)
 	if (slot->in_use && slot->generation == generation)
 	{
 		slot->in_use = false;
+		slot->joined = false;
 		slot->proc = NULL;
 		slot->pid = 0;
 	}

@@ -22,7 +22,7 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 
-#define AGENTPAY_MAX_WORKERS 64
+#define AGENTPAY_MAX_WORKERS 128
 #define AGENTPAY_MAX_HELD_DATABASES 16
 #define AGENTPAY_ERROR_LEN 256
 
@@ -42,7 +42,9 @@ typedef struct AgentpayWorkerSlot
 	bool in_use;
 	uint32 generation;
 	AgentpayWorkerKind kind;
+	int number; /* of a dispatcher, among those of its database */
 	Oid database;
+	bool joined;  /* a dispatcher that takes its part of the tasks */
 	PGPROC *proc; /* NULL until the worker has attached */
 	pid_t pid;
 	TimestampTz started_at;
@@ -54,6 +56,7 @@ typedef struct AgentpayWorkerSlot
 	pg_atomic_uint64 calls;		/* atomic */
 	/* atomic: rises with each wake-up, since a lock wait may eat the latch */
 	pg_atomic_uint32 wakes;
+	pg_atomic_uint32 arrivals; /* atomic: another dispatcher claimed tasks */
 } AgentpayWorkerSlot;
 
 typedef struct AgentpayShared
@@ -121,7 +124,7 @@ extern AgentpayShared *agentpay_shared;
  */
 extern void agentpay_shmem_set_guard(const AgentpayGuard *guard);
 extern void agentpay_shmem_set_frames(const AgentpayFrames *frames);
-extern void agentpay_shmem_set_part(const AgentpayShmemPart *part);
+extern void agentpay_shmem_add_part(const AgentpayShmemPart *part);
 extern void
 agentpay_shmem_set_watch(void (*changed)(ObjectAccessType access, Oid class_id,
 										 Oid object_id, void *arg));
@@ -138,6 +141,17 @@ extern void agentpay_hooks_install(void);
  */
 extern void agentpay_shmem_wake_now(Oid database, AgentpayWorkerKind kind);
 extern void agentpay_shmem_wake_at_commit(AgentpayWorkerKind kind);
+
+/* This database's other dispatchers look for tasks that somebody claimed. */
+extern void agentpay_shmem_tell_arrivals(const AgentpayWorkerSlot *teller);
+
+/*
+ * Whether this dispatcher takes its part; the others are told.  And who does:
+ * sets *rank among *n.
+ */
+extern void agentpay_shmem_join(AgentpayWorkerSlot *slot, bool joins);
+extern void
+agentpay_shmem_rank(const AgentpayWorkerSlot *slot, int *rank, int *n);
 
 /* The launcher looks at every database once this transaction commits. */
 extern void agentpay_shmem_nudge_at_commit(void);
@@ -157,11 +171,12 @@ extern void agentpay_shmem_release_database(Oid database);
 extern bool agentpay_shmem_is_held(Oid database);
 
 /*
- * A slot for a worker that is about to be registered: its number, or -1 when
+ * A slot for a worker that is about to be registered: its place, or -1 when
  * all are taken, or the database is held, or it has such a worker already.
+ * number tells dispatchers of a database from each other; 0 for the others.
  */
-extern int agentpay_shmem_take_slot(AgentpayWorkerKind kind, Oid database,
-									uint32 restarts);
+extern int agentpay_shmem_take_slot(AgentpayWorkerKind kind, int number,
+									Oid database, uint32 restarts);
 extern void agentpay_shmem_free_slot(int slot, uint32 generation);
 
 #endif /* AGENTPAY_SHMEM_H */

@@ -51,7 +51,7 @@ agentpay_cache_install(void)
 	static const AgentpayShmemPart part = {.request = request_memory,
 										   .start = start_memory};
 
-	agentpay_shmem_set_part(&part);
+	agentpay_shmem_add_part(&part);
 }
 
 static void

@@ -1,15 +1,14 @@
 /*-------------------------------------------------------------------------
  * dispatcher.c
- *		Asks agents about payments: one process per database, any number of
- *		calls in flight.
+ *		Asks agents about payments: one process or a few per database, any
+ *		number of calls in flight.
  *
  * Each turn of the loop: claim tasks, hold their bounds, hand them over to
  * libcurl, let libcurl work, record what came back; each a short transaction,
  * and none of them open while it waits.  It waits for its latch (a commit
  * with new tasks, a kill), for libcurl's descriptor, and for the next timer.
  *
- * One dispatcher per database: a heavyweight lock held by the session, whose
- * holder may heal what others left.  The kill lock is only ever tried, so
+ * How several share a database is in dispatcher_group.c.  The kill lock is only ever tried, so
  * that an open kill holds up starts and records, never the loop.
  *-------------------------------------------------------------------------
  */
@@ -51,10 +50,11 @@ PGDLLEXPORT void agentpay_dispatcher_main(Datum arg);
 
 static void create_dispatcher(Dispatcher *d);
 static void raise_file_limit(Dispatcher *d);
-static void be_the_only_one(void);
+static void leave(int code, Datum arg);
 static bool check_presence(Dispatcher *d);
+static bool take_part(Dispatcher *d, bool ready);
 static bool
-work(Dispatcher *d, bool claim_due, bool *claim_again, long *retry_ms);
+work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms);
 static bool take_wake(Dispatcher *d);
 static void wait(Dispatcher *d, long timeout_ms);
 static long timeout_until(TimestampTz now, TimestampTz then, long at_most);
@@ -69,16 +69,16 @@ agentpay_dispatcher_main(Datum arg)
 	TimestampTz claimed_at = 0;
 	bool claim_due = true;
 	bool ready = false;
-	bool taken_over = false;
 
 	agentpay_worker_start("agentpay dispatcher", arg);
-	be_the_only_one();
 	create_dispatcher(&d);
+	agentpay_worker_lock_lease(d.lease);
 	for (;;)
 	{
 		TimestampTz now;
 		long retry_ms = agentpay_idle_interval_ms;
 		bool again = false;
+		bool starts;
 
 		MemoryContextSwitchTo(d.turn);
 		MemoryContextReset(d.turn);
@@ -97,9 +97,8 @@ agentpay_dispatcher_main(Datum arg)
 			ready = check_presence(&d);
 			checked_at = now;
 		}
-		if (ready && !taken_over)
-			taken_over = dispatcher_take_over(&d);
-		if (!ready || !taken_over)
+		starts = take_part(&d, ready);
+		if (!starts && d.n_busy == 0 && d.n_done == 0)
 		{
 			wait(&d, CHECK_MS);
 			continue;
@@ -108,7 +107,7 @@ agentpay_dispatcher_main(Datum arg)
 			TimestampDifferenceExceeds(claimed_at, now,
 									   agentpay_idle_interval_ms))
 			claim_due = true;
-		if (!work(&d, claim_due, &again, &retry_ms))
+		if (!work(&d, starts, claim_due, &again, &retry_ms))
 			claim_due = true;
 		else if (claim_due)
 		{
@@ -125,6 +124,9 @@ create_dispatcher(Dispatcher *d)
 {
 	raise_file_limit(d);
 	d->applies_wait = true; /* as an earlier one may have left them */
+	d->number = agentpay_worker_slot()->number;
+	agentpay_limits_forget(MyDatabaseId, d->number);
+	before_shmem_exit(leave, (Datum) 0);
 	d->claim_behind = true; /* the cursor may have been left on its way */
 	d->context = AllocSetContextCreate(TopMemoryContext, "agentpay dispatcher",
 									   ALLOCSET_DEFAULT_SIZES);
@@ -136,6 +138,7 @@ create_dispatcher(Dispatcher *d)
 	dlist_init(&d->ready);
 	dlist_init(&d->in_flight);
 	dlist_init(&d->done);
+	dlist_init(&d->news);
 	if (!pg_strong_random(&d->lease, sizeof(d->lease)))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("could not generate random values")));
@@ -186,15 +189,16 @@ dispatcher_max_in_flight(const Dispatcher *d)
 	return Min(agentpay_max_in_flight, d->max_in_flight);
 }
 
-/* Waits until no other dispatcher of this database lives. */
+/* What is under way ends with the process. */
 static void
-be_the_only_one(void)
+leave(int code, Datum arg)
 {
-	agentpay_worker_report("waiting", "waiting for another dispatcher to end");
-	agentpay_worker_lock_dispatch();
+	AgentpayWorkerSlot *slot = agentpay_worker_slot();
+
+	agentpay_limits_forget(slot->database, slot->number);
 }
 
-/* Whether there is work to do here at all. */
+/* Whether calls may be made here. */
 static bool
 check_presence(Dispatcher *d)
 {
@@ -205,19 +209,40 @@ check_presence(Dispatcher *d)
 		agentpay_worker_report("absent", NULL);
 		proc_exit(0);
 	}
-	/* what is in flight is brought home even when nothing new may start */
 	if (presence == AGENTPAY_READY)
 		return true;
+	/* what is in flight is brought home all the same */
 	agentpay_worker_report(agentpay_worker_presence_name(presence), NULL);
-	return d->n_busy > 0 || d->n_done > 0;
+	return false;
 }
 
 /*
- * One turn.  Sets *again when there is more to do at once, and lowers
- * *retry_ms to the time after which something is to be tried again.
+ * Joins the others, or leaves them when there are to be fewer.  Whether this
+ * one takes new tasks.
  */
 static bool
-work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
+take_part(Dispatcher *d, bool ready)
+{
+	AgentpayWorkerSlot *slot = agentpay_worker_slot();
+	bool surplus = d->number >= agentpay_dispatchers;
+
+	if (surplus && d->n_busy == 0 && d->n_done == 0)
+		proc_exit(0);
+	if (!ready || !agentpay_workers_enabled || !dispatcher_enlist(d))
+		return false;
+	agentpay_shmem_join(slot, !surplus);
+	if (!surplus)
+		dispatcher_regroup(d);
+	return !surplus && d->n > 0;
+}
+
+/*
+ * One turn.  starts: new calls may be made.  Sets *again when there is more to
+ * do at once, and lowers *retry_ms to the time after which something is to be
+ * tried again.
+ */
+static bool
+work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool claimed = true;
@@ -230,7 +255,7 @@ work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
 		*retry_ms = Min(*retry_ms, RECORD_RETRY_MS);
 	if (!dispatcher_apply(d))
 		*retry_ms = Min(*retry_ms, APPLY_RETRY_MS);
-	if (agentpay_workers_enabled && claim_due)
+	if (starts && claim_due)
 	{
 		int seen = dispatcher_claim(d);
 
@@ -246,12 +271,15 @@ work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
 			d->claim_behind = seen == DISPATCHER_CLAIM_BATCH;
 	}
 	dispatcher_move_due(d, now);
-	if (agentpay_workers_enabled)
+	if (starts)
 	{
+		if (dispatcher_take_arrivals(d))
+			(void) dispatcher_learn(d);
 		if (!dispatcher_refill(d))
 			*retry_ms = Min(*retry_ms, ERROR_RETRY_MS);
 		if (dlist_is_empty(&d->ready) && dispatcher_prepare(d))
 			*retry_ms = 0;
+		dispatcher_skip_broken(d);
 	}
 	if (!dispatcher_hand_over(d))
 		*retry_ms = Min(*retry_ms, KILL_RETRY_MS);
@@ -262,7 +290,8 @@ work(Dispatcher *d, bool claim_due, bool *again, long *retry_ms)
 	dispatcher_collect(d);
 	if (d->n_done > 0 && *retry_ms > RECORD_RETRY_MS)
 		*retry_ms = 0;
-	*retry_ms = timeout_until(now, dispatcher_next_due(d), *retry_ms);
+	if (starts)
+		*retry_ms = timeout_until(now, dispatcher_next_due(d), *retry_ms);
 	return claimed;
 }
 

@@ -18,6 +18,7 @@
 #include "agents/answer.h"
 #include "agents/http_client.h"
 #include "agents/protocol.h"
+#include "workers/agent_limits.h"
 
 /* Tasks handled by one transaction. */
 #define DISPATCHER_CLAIM_BATCH 500
@@ -33,12 +34,19 @@ typedef struct DispatcherAgent
 {
 	dlist_node node; /* in Dispatcher.agents */
 	char *name;
-	dlist_head waiting; /* tasks whose turn has come, oldest first */
-	int n_waiting;		/* with those in Dispatcher.later */
-	bool spilled;		/* more of them wait in _task_work */
-	int64 beyond;		/* the last place in _task_work that was loaded */
-	int busy;			/* prepared or in flight */
-	int in_flight;		/* handed over to libcurl, and not yet collected */
+	dlist_head waiting;		/* tasks whose turn has come, oldest first */
+	int n_waiting;			/* with those in Dispatcher.later */
+	bool spilled;			/* more of them wait in _task_work */
+	int64 beyond;			/* the last place in _task_work that was loaded */
+	int busy;				/* prepared or in flight */
+	int in_flight;			/* handed over to libcurl, not yet collected */
+	AgentpayAgentRow row;	/* what limits it, over all dispatchers */
+	int limits_place;		/* in agent_limits.c */
+	bool broken;			/* its breaker is open */
+	TimestampTz not_before; /* of its next call, for its rate; 0: now */
+	/* its tasks are shared by so many dispatchers; which part is ours, -1: none */
+	int parts;
+	int part;
 	/* how it is called, as of the last start */
 	bool known;
 	bool killed;
@@ -50,8 +58,6 @@ typedef struct DispatcherAgent
 	const char *problem; /* why it cannot be called; NULL: it can */
 	int timeout_ms;
 	int max_attempts;
-	int max_in_flight;
-	int version;
 	/* how often its server refused the shape that was asked for */
 	int plainer;
 	int plainest;		 /* a body cannot be made plainer than so often */
@@ -76,7 +82,18 @@ typedef struct DispatcherTask
 	StringInfoData result; /* JSON of its end, when in done */
 	bool retry;
 	int delay_ms;
+	bool permitted; /* agent_limits.c counts it */
+	bool probe;
 } DispatcherTask;
+
+/* A breaker that has opened or closed, to be recorded. */
+typedef struct DispatcherNews
+{
+	dlist_node node; /* in Dispatcher.news */
+	char agent[AGENTPAY_LIMITS_NAME_LEN];
+	AgentpayBreakerNews breaker;
+	char reason[AGENTPAY_LIMITS_ERROR_LEN];
+} DispatcherNews;
 
 typedef struct Dispatcher
 {
@@ -88,6 +105,10 @@ typedef struct Dispatcher
 	int max_idle;
 	char *proxy_secret; /* while calls are started; NULL: none */
 	int64 lease;
+	int number; /* among those of this database */
+	int rank;	/* among those that take part, */
+	int n;		/* and how many these are; 0: not known yet */
+	bool enlisted;
 	dlist_head agents;
 	dlist_head later; /* tasks with run_after, in no order */
 	dlist_head ready; /* sent in the table, not yet handed over */
@@ -100,19 +121,29 @@ typedef struct Dispatcher
 	bool claim_behind; /* the next claim goes on with an older snapshot */
 	uint32 wakes_seen;
 	bool applies_wait; /* verdicts wait for their row */
+	uint32 arrivals_seen;
+	dlist_head news;
 	int max_in_flight; /* as many as there are file descriptors for */
 } Dispatcher;
 
 /* dispatcher.c: calls that may be under way at once. */
 extern int dispatcher_max_in_flight(const Dispatcher *d);
 
+/* dispatcher_group.c: this dispatcher among others. */
+extern bool dispatcher_enlist(Dispatcher *d);
+extern void dispatcher_regroup(Dispatcher *d);
+extern void dispatcher_set_part(Dispatcher *d, DispatcherAgent *agent);
+extern bool dispatcher_take_arrivals(Dispatcher *d);
+
 /* dispatcher_queue.c: claims, and who is next. */
-extern bool dispatcher_take_over(Dispatcher *d);
 extern int dispatcher_claim(Dispatcher *d); /* tasks seen, or < 0 */
+extern bool dispatcher_learn(Dispatcher *d);
 extern bool dispatcher_refill(Dispatcher *d);
+extern void dispatcher_unload(Dispatcher *d, DispatcherAgent *agent);
 extern void dispatcher_move_due(Dispatcher *d, TimestampTz now);
 extern TimestampTz dispatcher_next_due(Dispatcher *d);
 extern int dispatcher_pick(Dispatcher *d, DispatcherTask **picked, int max);
+extern void dispatcher_permit_ends(Dispatcher *d, DispatcherTask *task);
 extern void
 dispatcher_wait(Dispatcher *d, DispatcherTask *task, TimestampTz run_after);
 extern DispatcherAgent *dispatcher_agent(Dispatcher *d, const char *name);
@@ -126,8 +157,11 @@ dispatcher_read_secret(const char *reference, const char **problem);
 extern void dispatcher_read_proxy_secret(Dispatcher *d);
 extern void dispatcher_wipe_proxy_secret(Dispatcher *d);
 
-/* dispatcher_start.c: from waiting to in flight. */
-extern bool dispatcher_prepare(Dispatcher *d);	 /* something was picked */
+/* dispatcher_prepare.c: from waiting to ready, or to an end without a call. */
+extern bool dispatcher_prepare(Dispatcher *d); /* something was picked */
+extern void dispatcher_skip_broken(Dispatcher *d);
+
+/* dispatcher_start.c: from ready to in flight, and off again. */
 extern bool dispatcher_hand_over(Dispatcher *d); /* false: not now */
 extern void dispatcher_abort_killed(Dispatcher *d);
 

@@ -6,12 +6,17 @@
  * fit stays in agentpay._task_work and is loaded when the queue has run low.
  * So a dead agent, however many tasks it has, neither stops the cursor nor
  * fills the memory.  Turns go round the agents.
+ *
+ * Whoever claims, claims for all dispatchers; each loads its own part of an
+ * agent's tasks.  That is a division of labour, not a right: who may send a
+ * task is settled in _task_work.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -23,11 +28,14 @@
 
 /* An agent's queue in memory: this, and twice what it may have in flight. */
 #define QUEUE_BASE 64
+/* Others have all calls of an agent: only while dispatchers come and go. */
+#define FULL_RETRY_MS 20
 
 typedef struct Claim
 {
 	Dispatcher *d;
 	int seen;
+	bool called; /* for agents that are called */
 } Claim;
 
 typedef struct Refill
@@ -37,12 +45,13 @@ typedef struct Refill
 	int max;
 } Refill;
 
-static void take_over(void *arg);
 static void claim(void *arg);
+static void learn(void *arg);
 static void refill(void *arg);
 static int queue_limit(const DispatcherAgent *agent);
 static DispatcherTask *add_task(Dispatcher *d, DispatcherAgent *agent,
 								int64 task_id, TimestampTz created_at);
+static bool permit(Dispatcher *d, DispatcherAgent *agent, bool *probe);
 static int fair_share(Dispatcher *d, const DispatcherAgent *agent);
 
 DispatcherAgent *
@@ -59,35 +68,12 @@ dispatcher_agent(Dispatcher *d, const char *name)
 	}
 	agent = MemoryContextAllocZero(d->context, sizeof(DispatcherAgent));
 	agent->name = MemoryContextStrdup(d->context, name);
-	agent->max_in_flight = 1;
+	agent->row.max_in_flight = 1;
+	agent->limits_place = -1;
+	agent->part = -1;
 	dlist_init(&agent->waiting);
 	dlist_push_tail(&d->agents, &agent->node);
 	return agent;
-}
-
-/* Heals what an earlier dispatcher left, and takes its waiting tasks. */
-bool
-dispatcher_take_over(Dispatcher *d)
-{
-	agentpay_worker_report("working", "taking over");
-	return agentpay_worker_run(take_over, d);
-}
-
-static void
-take_over(void *arg)
-{
-	Dispatcher *d = arg;
-	Oid types[1] = {INT8OID};
-	Datum args[1] = {Int64GetDatum(d->lease)};
-
-	if (SPI_execute_with_args(
-			"SELECT a FROM unnest(agentpay._take_over($1)) AS a", 1, types,
-			args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not take over tasks");
-	for (uint64 i = 0; i < SPI_processed; i++)
-		dispatcher_agent(d, SPI_getvalue(SPI_tuptable->vals[i],
-										 SPI_tuptable->tupdesc, 1))
-			->spilled = true;
 }
 
 /* Claims a batch: the number of tasks that were there. */
@@ -99,6 +85,12 @@ dispatcher_claim(Dispatcher *d)
 	agentpay_worker_report("working", "claiming tasks");
 	if (!agentpay_worker_run(claim, &c))
 		return DISPATCHER_FAILED;
+	if (c.called)
+	{
+		agentpay_shmem_tell_arrivals(agentpay_worker_slot());
+		if (!dispatcher_learn(d))
+			return DISPATCHER_FAILED;
+	}
 	return c.seen;
 }
 
@@ -107,32 +99,85 @@ static void
 claim(void *arg)
 {
 	Claim *c = arg;
-	Dispatcher *d = c->d;
-	Oid types[2] = {INT8OID, INT4OID};
-	Datum args[2] = {Int64GetDatum(d->lease),
-					 Int32GetDatum(DISPATCHER_CLAIM_BATCH)};
+	Oid types[1] = {INT4OID};
+	Datum args[1] = {Int32GetDatum(DISPATCHER_CLAIM_BATCH)};
+	bool isnull;
+	Datum agents;
 
-	/* builtin agents decide in here */
-	if (!agentpay_kill_switch_try_share())
+	/* builtin agents decide in here; and only one moves the cursor */
+	if (!agentpay_kill_switch_try_share() || !agentpay_worker_try_lock_cursor())
 	{
 		c->seen = DISPATCHER_LOCKED;
 		return;
 	}
-	if (SPI_execute_with_args("SELECT * FROM agentpay._claim($1, $2)", 2, types,
-							  args, NULL, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args("SELECT (c).seen, (c).agents"
+							  "  FROM (SELECT agentpay._claim($1) AS c"
+							  " OFFSET 0) AS x",
+							  1, types, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not claim tasks");
+	c->seen = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+	agents = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
+						   &isnull);
+	c->called = !isnull && ARR_NDIM(DatumGetArrayTypeP(agents)) > 0;
+}
+
+/* Looks which agents have tasks now, ours or another dispatcher's claim. */
+bool
+dispatcher_learn(Dispatcher *d)
+{
+	agentpay_worker_report("working", "looking for tasks");
+	return agentpay_worker_run(learn, d);
+}
+
+static void
+learn(void *arg)
+{
+	Dispatcher *d = arg;
+	Oid types[2] = {TEXTARRAYOID, INT8ARRAYOID};
+	Datum args[2];
+	Datum *names;
+	Datum *beyond;
+	int n = 0;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &d->agents)
+		n++;
+	names = palloc(sizeof(Datum) * Max(n, 1));
+	beyond = palloc(sizeof(Datum) * Max(n, 1));
+	n = 0;
+	dlist_foreach(iter, &d->agents)
+	{
+		DispatcherAgent *agent = dlist_container(DispatcherAgent, node,
+												 iter.cur);
+
+		names[n] = CStringGetTextDatum(agent->name);
+		beyond[n++] = Int64GetDatum(agent->beyond);
+	}
+	args[0] = PointerGetDatum(
+		construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+	args[1] = PointerGetDatum(construct_array(beyond, n, INT8OID, sizeof(int64),
+											  FLOAT8PASSBYVAL,
+											  TYPALIGN_DOUBLE));
+	if (SPI_execute_with_args("SELECT * FROM agentpay._work_agents($1, $2)", 2,
+							  types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for tasks");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple row = SPI_tuptable->vals[i];
 		TupleDesc desc = SPI_tuptable->tupdesc;
+		DispatcherAgent *agent = dispatcher_agent(d,
+												  SPI_getvalue(row, desc, 1));
 		bool isnull;
 
-		c->seen = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
-		(void) SPI_getbinval(row, desc, 2, &isnull);
-		if (isnull)
-			continue;
-		/* into memory only once this has committed, by a refill */
-		dispatcher_agent(d, SPI_getvalue(row, desc, 3))->spilled = true;
+		agent->row.version = DatumGetInt32(
+			SPI_getbinval(row, desc, 2, &isnull));
+		agent->row.max_in_flight = DatumGetInt32(
+			SPI_getbinval(row, desc, 3, &isnull));
+		agent->row.calls_per_second = DatumGetFloat8(
+			SPI_getbinval(row, desc, 4, &isnull));
+		dispatcher_set_part(d, agent);
+		agent->spilled = agent->part >= 0;
 	}
 }
 
@@ -164,13 +209,15 @@ refill(void *arg)
 {
 	Refill *r = arg;
 	Dispatcher *d = r->d;
-	Oid types[4] = {INT8OID, TEXTOID, INT8OID, INT4OID};
-	Datum args[4] = {Int64GetDatum(d->lease),
-					 CStringGetTextDatum(r->agent->name),
-					 Int64GetDatum(r->agent->beyond), Int32GetDatum(r->max)};
+	Oid types[5] = {TEXTOID, INT8OID, INT4OID, INT4OID, INT4OID};
+	Datum args[5] = {CStringGetTextDatum(r->agent->name),
+					 Int64GetDatum(r->agent->beyond), Int32GetDatum(r->max),
+					 Int32GetDatum(r->agent->parts),
+					 Int32GetDatum(r->agent->part)};
 
-	if (SPI_execute_with_args("SELECT * FROM agentpay._waiting($1, $2, $3, $4)",
-							  4, types, args, NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(
+			"SELECT * FROM agentpay._waiting($1, $2, $3, $4, $5)", 5, types,
+			args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not load tasks");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -191,10 +238,6 @@ refill(void *arg)
 							GetCurrentTimestamp() +
 								(run_after - agentpay_clock_now()));
 		r->agent->beyond = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
-		r->agent->max_in_flight = DatumGetInt32(
-			SPI_getbinval(row, desc, 5, &isnull));
-		if (isnull)
-			r->agent->max_in_flight = 1; /* removed: it is ended unasked */
 	}
 	r->agent->spilled = SPI_processed == (uint64) r->max;
 }
@@ -202,7 +245,7 @@ refill(void *arg)
 static int
 queue_limit(const DispatcherAgent *agent)
 {
-	return QUEUE_BASE + 2 * agent->max_in_flight;
+	return QUEUE_BASE + 2 * agent->row.max_in_flight;
 }
 
 static DispatcherTask *
@@ -216,6 +259,30 @@ add_task(Dispatcher *d, DispatcherAgent *agent, int64 task_id,
 	task->task_id = task_id;
 	task->created_at = created_at;
 	return task;
+}
+
+/* Forgets the agent's tasks that wait; they stay in _task_work. */
+void
+dispatcher_unload(Dispatcher *d, DispatcherAgent *agent)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &d->later)
+	{
+		DispatcherTask *task = dlist_container(DispatcherTask, node, iter.cur);
+
+		if (task->agent != agent)
+			continue;
+		dlist_delete(&task->node);
+		dispatcher_free_task(task);
+	}
+	while (!dlist_is_empty(&agent->waiting))
+		dispatcher_free_task(
+			dlist_container(DispatcherTask, node,
+							dlist_pop_head_node(&agent->waiting)));
+	agent->n_waiting = 0;
+	agent->beyond = 0;
+	agent->spilled = agent->part >= 0;
 }
 
 /* Frees a task that is in no list. */
@@ -258,7 +325,7 @@ dispatcher_move_due(Dispatcher *d, TimestampTz now)
 	}
 }
 
-/* When the next of them is due; 0: none waits. */
+/* When the next of them is due, or an agent's next call; 0: none waits. */
 TimestampTz
 dispatcher_next_due(Dispatcher *d)
 {
@@ -272,6 +339,15 @@ dispatcher_next_due(Dispatcher *d)
 		if (next == 0 || task->run_after < next)
 			next = task->run_after;
 	}
+	dlist_foreach(iter, &d->agents)
+	{
+		DispatcherAgent *agent = dlist_container(DispatcherAgent, node,
+												 iter.cur);
+
+		if (agent->not_before != 0 && !dlist_is_empty(&agent->waiting) &&
+			(next == 0 || agent->not_before < next))
+			next = agent->not_before;
+	}
 	return next;
 }
 
@@ -284,6 +360,7 @@ dispatcher_pick(Dispatcher *d, DispatcherTask **picked, int max)
 {
 	int n = 0;
 	bool found = true;
+	TimestampTz now = GetCurrentTimestamp();
 
 	max = Min(max, dispatcher_max_in_flight(d) - d->n_busy);
 	while (found && n < max)
@@ -295,33 +372,75 @@ dispatcher_pick(Dispatcher *d, DispatcherTask **picked, int max)
 		{
 			DispatcherAgent *agent = dlist_container(DispatcherAgent, node,
 													 iter.cur);
+			DispatcherTask *task;
+			bool probe;
 
-			if (n >= max || dlist_is_empty(&agent->waiting) ||
-				agent->busy >= fair_share(d, agent))
+			if (n >= max || dlist_is_empty(&agent->waiting) || agent->broken ||
+				agent->not_before > now ||
+				agent->busy >= fair_share(d, agent) ||
+				!permit(d, agent, &probe))
 				continue;
-			picked[n] = dlist_container(DispatcherTask, node,
-										dlist_pop_head_node(&agent->waiting));
+			task = dlist_container(DispatcherTask, node,
+								   dlist_pop_head_node(&agent->waiting));
+			task->permitted = true;
+			task->probe = probe;
 			agent->n_waiting--;
 			agent->busy++;
 			d->n_busy++;
-			n++;
+			picked[n++] = task;
 			found = true;
 		}
 	}
 	return n;
 }
 
+/* Whether all that limits the agent, over all dispatchers, lets one through. */
+static bool
+permit(Dispatcher *d, DispatcherAgent *agent, bool *probe)
+{
+	int wait_ms = FULL_RETRY_MS;
+	AgentpayLimitsAnswer answer = agentpay_limits_take(agent->name,
+													   &agent->limits_place,
+													   d->number, &agent->row,
+													   &wait_ms);
+
+	agent->not_before = 0;
+	agent->broken = answer == AGENTPAY_LIMITS_BROKEN;
+	*probe = answer == AGENTPAY_LIMITS_PROBE;
+	if (answer == AGENTPAY_LIMITS_LATER ||
+		(answer == AGENTPAY_LIMITS_FULL && agent->busy == 0))
+		agent->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														wait_ms);
+	return answer == AGENTPAY_LIMITS_CALL || answer == AGENTPAY_LIMITS_PROBE;
+}
+
+/* A picked task is not called after all. */
+void
+dispatcher_permit_ends(Dispatcher *d, DispatcherTask *task)
+{
+	if (task->permitted)
+		agentpay_limits_give_back(task->agent->limits_place, d->number,
+								  task->probe);
+	task->permitted = task->probe = false;
+	task->agent->busy--;
+	d->n_busy--;
+}
+
 /*
- * How busy an agent may be: three times what is still free, so that any
- * number of agents that hang leave something for one that does not.
+ * How busy an agent may be here: this dispatcher's share of what it may be in
+ * all, and three times what is still free here, so that any number of agents
+ * that hang leave something for one that does not.
  */
 static int
 fair_share(Dispatcher *d, const DispatcherAgent *agent)
 {
 	int all = dispatcher_max_in_flight(d);
+	int most = agent->row.max_in_flight;
 	bool alone = d->agents.head.next == d->agents.head.prev;
 
 	if (!alone)
 		all = Max(1, Min(all, 3 * (all - d->n_busy)));
-	return Min(all, agent->max_in_flight);
+	if (agent->parts > 1)
+		most = most / agent->parts + (agent->part < most % agent->parts);
+	return Min(all, most);
 }

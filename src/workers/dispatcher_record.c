@@ -40,6 +40,8 @@ typedef struct Reading
 	const char *charge;
 	const char *error;
 	bool retryable;
+	AgentpayBreakerOutcome outcome;
+	int retry_after_ms; /* -1: none */
 	char buffer[128];
 } Reading;
 
@@ -66,6 +68,10 @@ write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
 static void write_answer(StringInfo json, const AgentpayAnswer *answer);
 static void put_text(StringInfo json, const char *name, const char *value);
 static void finish(Dispatcher *d, DispatcherTask *task);
+static void
+call_ends(Dispatcher *d, DispatcherTask *task, const Reading *reading);
+static void note_breaker(void *arg);
+static void forget_news(Dispatcher *d);
 static bool
 record_batch(Dispatcher *d, DispatcherTask **tasks, int n, bool *locked);
 static void record(void *arg);
@@ -85,6 +91,7 @@ dispatcher_collect(Dispatcher *d)
 
 		dlist_delete(&task->node);
 		task->agent->in_flight--;
+		reading.retry_after_ms = result.retry_after_ms;
 		read_result(&result, task, &answer, &reading);
 		task->retry = reading.retryable &&
 					  task->attempt < task->agent->max_attempts;
@@ -94,6 +101,7 @@ dispatcher_collect(Dispatcher *d)
 		agentpay_answer_free(&answer);
 		agentpay_http_transfer_free(transfer);
 		task->transfer = NULL;
+		call_ends(d, task, &reading);
 		finish(d, task);
 	}
 }
@@ -104,6 +112,7 @@ read_result(const AgentpayHttpResult *result, DispatcherTask *task,
 			AgentpayAnswer *answer, Reading *reading)
 {
 	reading->error = result->problem;
+	reading->outcome = AGENTPAY_BREAKER_FAILED;
 	switch (result->status)
 	{
 		case AGENTPAY_HTTP_OK:
@@ -111,6 +120,7 @@ read_result(const AgentpayHttpResult *result, DispatcherTask *task,
 			return;
 		case AGENTPAY_HTTP_KILLED:
 			reading->status = reading->failure = "killed";
+			reading->outcome = AGENTPAY_BREAKER_UNKNOWN;
 			break;
 		case AGENTPAY_HTTP_TIMEOUT:
 			reading->status = reading->failure = "timeout";
@@ -118,9 +128,11 @@ read_result(const AgentpayHttpResult *result, DispatcherTask *task,
 			break;
 		case AGENTPAY_HTTP_TRUNCATED:
 			reading->status = reading->failure = "truncated";
+			reading->outcome = AGENTPAY_BREAKER_ANSWERED;
 			break;
 		case AGENTPAY_HTTP_REFUSED:
 			reading->status = reading->failure = "http_error";
+			reading->outcome = AGENTPAY_BREAKER_UNKNOWN;
 			break;
 		case AGENTPAY_HTTP_ERROR:
 			if (result->sent)
@@ -145,6 +157,9 @@ read_body(const AgentpayHttpResult *result, DispatcherTask *task,
 	int status = result->http_status;
 	char code[65];
 
+	/* a 4xx is our fault, a bad answer the model's */
+	if (status != 429 && status < 500)
+		reading->outcome = AGENTPAY_BREAKER_ANSWERED;
 	if (status == 200)
 	{
 		protocol->answer(&task->agent->talk, result->body, result->body_len,
@@ -320,8 +335,82 @@ finish(Dispatcher *d, DispatcherTask *task)
 {
 	dlist_push_tail(&d->done, &task->node);
 	d->n_done++;
-	task->agent->busy--;
-	d->n_busy--;
+	dispatcher_permit_ends(d, task);
+}
+
+/* What the call says about the agent's provider. */
+static void
+call_ends(Dispatcher *d, DispatcherTask *task, const Reading *reading)
+{
+	AgentpayBreakerNews breaker;
+	DispatcherNews *news;
+
+	if (!task->permitted)
+		return;
+	agentpay_limits_done(task->agent->limits_place, d->number, task->probe,
+						 reading->outcome, reading->retry_after_ms, &breaker);
+	task->permitted = task->probe = false;
+	if (breaker.change == AGENTPAY_BREAKER_SAME)
+		return;
+	news = MemoryContextAllocZero(d->context, sizeof(DispatcherNews));
+	strlcpy(news->agent, task->agent->name, sizeof(news->agent));
+	news->breaker = breaker;
+	if (breaker.change == AGENTPAY_BREAKER_CLOSED_AGAIN)
+		strlcpy(news->reason, "a probe was answered", sizeof(news->reason));
+	else
+		snprintf(news->reason, sizeof(news->reason), "%s: %s", reading->failure,
+				 reading->error ? reading->error : "");
+	dlist_push_tail(&d->news, &news->node);
+	if (breaker.change == AGENTPAY_BREAKER_REOPENED)
+		return;
+	ereport(LOG, (errmsg("agentpay: the circuit breaker of agent \"%s\" %s",
+						 news->agent,
+						 breaker.change == AGENTPAY_BREAKER_OPENED ? "opens"
+																   : "closes"),
+				  errdetail("The last call: %s.", news->reason)));
+	if (breaker.change == AGENTPAY_BREAKER_OPENED)
+		agentpay_worker_report_error(
+			psprintf("agent %s: %s", news->agent, news->reason));
+}
+
+/* One event each in governance_log. */
+static void
+note_breaker(void *arg)
+{
+	Dispatcher *d = arg;
+	Oid types[4] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	dlist_iter iter;
+
+	dlist_foreach(iter, &d->news)
+	{
+		DispatcherNews *news = dlist_container(DispatcherNews, node, iter.cur);
+		bool closes = news->breaker.change == AGENTPAY_BREAKER_CLOSED_AGAIN;
+		char *detail = closes ? "{}"
+							  : psprintf("{\"failures_in_a_row\": %d,"
+										 " \"calls\": %d, \"failures\": %d,"
+										 " \"openings\": %d, \"wait_ms\": %d}",
+										 news->breaker.run, news->breaker.calls,
+										 news->breaker.failures,
+										 news->breaker.openings,
+										 news->breaker.wait_ms);
+		Datum args[4] = {CStringGetTextDatum(news->agent),
+						 CStringGetTextDatum(closes ? "breaker_close"
+													: "breaker_open"),
+						 CStringGetTextDatum(news->reason),
+						 CStringGetTextDatum(detail)};
+
+		SPI_execute_with_args("SELECT agentpay._note_breaker($1, $2, $3,"
+							  " $4::jsonb)",
+							  4, types, args, NULL, false, 0);
+	}
+}
+
+static void
+forget_news(Dispatcher *d)
+{
+	while (!dlist_is_empty(&d->news))
+		pfree(dlist_container(DispatcherNews, node,
+							  dlist_pop_head_node(&d->news)));
 }
 
 /* Records what is done; false when it has to be tried again. */
@@ -330,6 +419,8 @@ dispatcher_record(Dispatcher *d)
 {
 	if (d->n_done > 0 && GetCurrentTimestamp() < d->record_after)
 		return false;
+	if (!dlist_is_empty(&d->news) && agentpay_worker_run(note_breaker, d))
+		forget_news(d);
 	while (d->n_done > 0)
 	{
 		DispatcherTask *tasks[DISPATCHER_RECORD_BATCH];

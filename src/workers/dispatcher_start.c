@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  * dispatcher_start.c
- *		From waiting to in flight, and off again when a switch is engaged.
+ *		From ready to in flight, and off again when a switch is engaged.
  *
- * Two transactions.  The first marks a batch as sent and holds its bounds;
- * once it is committed, a crash cannot forget what may have been spent.  The
- * second holds the kill lock shared around {read the switches, hand over to
- * libcurl}, and nothing else; nothing goes out on the wire before it ends.
+ * A transaction that holds the kill lock shared around {read the switches,
+ * hand over to libcurl}, and nothing else; nothing goes out on the wire before
+ * it ends.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -29,27 +28,12 @@
 /* A body of a byte a second is as dead as none. */
 #define LOW_SPEED_BYTES 8
 #define LOW_SPEED_SECONDS 30
-/* A task whose budget has no room now, or that an error put back. */
-#define WAIT_MS 1000
-
-typedef struct Batch
+typedef struct HandOver
 {
 	Dispatcher *d;
-	DispatcherTask **tasks;
-	int n;
-	char *action; /* of each task, the first letter of _prepare's */
-	List *engage; /* budgets whose switch is to be engaged */
-	const char *problem;
 	bool locked; /* the kill lock was free */
-} Batch;
+} HandOver;
 
-static void prepare(void *arg);
-static void read_prepared(Batch *batch, HeapTuple row, TupleDesc desc);
-static void apply_prepared(Batch *batch);
-static void prepare_each(Batch *batch);
-static void put_back(Batch *batch);
-static void give_up(void *arg);
-static void engage(void *arg);
 static void hand_over(void *arg);
 static ArrayType *busy_agents(Dispatcher *d);
 static void read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc);
@@ -64,222 +48,38 @@ static void make_plainer(Dispatcher *d, DispatcherTask *task);
 static void hash_body(DispatcherTask *task, size_t len);
 static void find_killed(void *arg);
 
-/* Picks tasks and makes them ready; false when there was nothing to pick. */
-bool
-dispatcher_prepare(Dispatcher *d)
-{
-	DispatcherTask *picked[DISPATCHER_START_BATCH];
-	char action[DISPATCHER_START_BATCH];
-	Batch batch = {.d = d, .tasks = picked, .action = action};
-
-	batch.n = dispatcher_pick(d, picked, DISPATCHER_START_BATCH);
-	if (batch.n == 0)
-		return false;
-	agentpay_worker_report("working", "reserving budgets");
-	memset(action, 0, batch.n);
-	if (agentpay_worker_run(prepare, &batch))
-		apply_prepared(&batch);
-	else
-		prepare_each(&batch);
-	return true;
-}
-
-static void
-prepare(void *arg)
-{
-	Batch *batch = arg;
-	Oid types[2] = {INT8OID, INT8ARRAYOID};
-	Datum *ids = palloc(sizeof(Datum) * batch->n);
-	Datum args[2];
-
-	for (int i = 0; i < batch->n; i++)
-		ids[i] = Int64GetDatum(batch->tasks[i]->task_id);
-	args[0] = Int64GetDatum(batch->d->lease);
-	args[1] = PointerGetDatum(construct_array(ids, batch->n, INT8OID,
-											  sizeof(int64), FLOAT8PASSBYVAL,
-											  TYPALIGN_DOUBLE));
-	if (SPI_execute_with_args("SELECT * FROM agentpay._prepare($1, $2)", 2,
-							  types, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not prepare tasks");
-	for (uint64 i = 0; i < SPI_processed; i++)
-		read_prepared(batch, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-}
-
-/* Notes a row of _prepare() with its task; it counts once committed. */
-static void
-read_prepared(Batch *batch, HeapTuple row, TupleDesc desc)
-{
-	bool isnull;
-	int64 task_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-	char *budget = SPI_getvalue(row, desc, 3);
-	MemoryContext old;
-	int i = 0;
-
-	while (i < batch->n && batch->tasks[i]->task_id != task_id)
-		i++;
-	if (i == batch->n)
-		return;
-	batch->action[i] = SPI_getvalue(row, desc, 2)[0];
-	if (budget != NULL)
-	{
-		old = MemoryContextSwitchTo(batch->d->turn);
-		batch->engage = list_append_unique(batch->engage,
-										   makeString(pstrdup(budget)));
-		MemoryContextSwitchTo(old);
-	}
-	if (batch->action[i] == 's')
-	{
-		DispatcherTask *task = batch->tasks[i];
-
-		task->attempt = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
-		task->body = MemoryContextStrdup(batch->d->context,
-										 SPI_getvalue(row, desc, 5));
-		strlcpy(task->idempotency_key, SPI_getvalue(row, desc, 8),
-				sizeof(task->idempotency_key));
-	}
-}
-
-/* The transaction has committed: each task goes where it belongs. */
-static void
-apply_prepared(Batch *batch)
-{
-	Dispatcher *d = batch->d;
-	ListCell *lc;
-
-	for (int i = 0; i < batch->n; i++)
-	{
-		DispatcherTask *task = batch->tasks[i];
-
-		if (task->body != NULL)
-		{
-			dlist_push_tail(&d->ready, &task->node);
-			continue;
-		}
-		task->agent->busy--;
-		d->n_busy--;
-		if (batch->action[i] == 'w')
-			dispatcher_wait(d, task,
-							TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														WAIT_MS));
-		else
-			dispatcher_free_task(task);
-	}
-	foreach(lc, batch->engage)
-		(void) agentpay_worker_run(engage, strVal(lfirst(lc)));
-}
-
-/*
- * The batch failed.  One by one, then; a task that fails for what it is, not
- * for the state of the world, is given up.
- */
-static void
-prepare_each(Batch *all)
-{
-	for (int i = 0; i < all->n; i++)
-	{
-		char action = 0;
-		Batch one = {.d = all->d, .tasks = &all->tasks[i], .n = 1};
-
-		one.action = &action;
-		if (all->tasks[i]->body != NULL)
-			pfree(all->tasks[i]->body);
-		all->tasks[i]->body = NULL;
-		if (agentpay_worker_run(prepare, &one))
-		{
-			apply_prepared(&one);
-			continue;
-		}
-		if (all->tasks[i]->body != NULL)
-			pfree(all->tasks[i]->body);
-		all->tasks[i]->body = NULL;
-		one.problem = agentpay_worker_message();
-		switch (ERRCODE_TO_CATEGORY(agentpay_worker_sqlstate()))
-		{
-			case MAKE_SQLSTATE('2', '2', '0', '0', '0'):
-			case MAKE_SQLSTATE('2', '3', '0', '0', '0'):
-			case MAKE_SQLSTATE('0', 'A', '0', '0', '0'):
-			case MAKE_SQLSTATE('5', '4', '0', '0', '0'):
-				if (agentpay_worker_run(give_up, &one))
-				{
-					action = 'e';
-					apply_prepared(&one);
-					continue;
-				}
-				break;
-			default:
-				break;
-		}
-		put_back(&one);
-	}
-}
-
-static void
-put_back(Batch *batch)
-{
-	DispatcherTask *task = batch->tasks[0];
-
-	task->agent->busy--;
-	batch->d->n_busy--;
-	dispatcher_wait(batch->d, task,
-					TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												WAIT_MS));
-}
-
-static void
-give_up(void *arg)
-{
-	Batch *batch = arg;
-	Oid types[3] = {INT8OID, INT8OID, TEXTOID};
-	Datum args[3] = {Int64GetDatum(batch->d->lease),
-					 Int64GetDatum(batch->tasks[0]->task_id),
-					 CStringGetTextDatum(batch->problem)};
-
-	SPI_execute_with_args("SELECT agentpay._give_up($1, $2, $3)", 3, types,
-						  args, NULL, false, 0);
-}
-
-static void
-engage(void *arg)
-{
-	Oid types[1] = {TEXTOID};
-	Datum args[1] = {CStringGetTextDatum((char *) arg)};
-
-	SPI_execute_with_args("SELECT agentpay._engage_for($1)", 1, types, args,
-						  NULL, false, 0);
-}
-
 /* Starts what is ready; false when the kill lock is not free. */
 bool
 dispatcher_hand_over(Dispatcher *d)
 {
-	Batch batch = {.d = d};
+	HandOver h = {.d = d};
 	dlist_iter agents;
 	bool ran;
 
 	if (dlist_is_empty(&d->ready))
 		return true;
 	agentpay_worker_report("working", "starting calls");
-	ran = agentpay_worker_run(hand_over, &batch);
+	ran = agentpay_worker_run(hand_over, &h);
 	/* whether or not it came to its end */
 	dlist_foreach(agents, &d->agents)
 		wipe_secret(dlist_container(DispatcherAgent, node, agents.cur));
 	dispatcher_wipe_proxy_secret(d);
-	return ran && batch.locked;
+	return ran && h.locked;
 }
 
 /* Reads the agents and their switches, then starts; under the kill lock. */
 static void
 hand_over(void *arg)
 {
-	Batch *batch = arg;
-	Dispatcher *d = batch->d;
+	HandOver *h = arg;
+	Dispatcher *d = h->d;
 	Oid types[1] = {TEXTARRAYOID};
 	Datum args[1];
 	dlist_mutable_iter iter;
 	dlist_iter agents;
 
-	batch->locked = agentpay_kill_switch_try_share();
-	if (!batch->locked)
+	h->locked = agentpay_kill_switch_try_share();
+	if (!h->locked)
 		return;
 	dlist_foreach(agents, &d->agents)
 		dlist_container(DispatcherAgent, node, agents.cur)->known = false;
@@ -341,9 +141,12 @@ read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 	agent->protocol = agentpay_protocol_find(protocol);
 	agent->timeout_ms = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
 	agent->max_attempts = DatumGetInt32(SPI_getbinval(row, desc, 6, &isnull));
-	agent->max_in_flight = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
+	agent->row.max_in_flight = DatumGetInt32(
+		SPI_getbinval(row, desc, 7, &isnull));
 	agent->killed = DatumGetBool(SPI_getbinval(row, desc, 9, &isnull));
-	agent->version = DatumGetInt32(SPI_getbinval(row, desc, 10, &isnull));
+	agent->row.version = DatumGetInt32(SPI_getbinval(row, desc, 10, &isnull));
+	agent->row.calls_per_second = DatumGetFloat8(
+		SPI_getbinval(row, desc, 17, &isnull));
 	read_talk(&agent->talk, row, desc);
 	if (agent->protocol == NULL)
 		agent->problem = "its protocol is not supported";
@@ -360,14 +163,15 @@ read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 	}
 	if (secret != NULL)
 		agent->secret = dispatcher_read_secret(secret, &agent->problem);
-	if (agent->plainer_version != agent->version)
+	if (agent->plainer_version != agent->row.version)
 	{
 		agent->plainer = 0;
 		agent->plainest = INT_MAX;
 	}
-	agent->plainer_version = agent->version;
+	agent->plainer_version = agent->row.version;
 	agent->known = true;
 	MemoryContextSwitchTo(old);
+	dispatcher_set_part(d, agent);
 }
 
 /* Endpoint, model, options and vocabulary; copied to the current context. */

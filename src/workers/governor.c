@@ -43,7 +43,6 @@ static void make_partitions(void *arg);
 static void analyze_log(void *arg);
 static void roll_rules(void *arg);
 static void watch_guardrails(void *arg);
-static void heal(void *arg);
 static void seal(void *arg);
 static void open_cases(void *arg);
 static void expire_actions(void *arg);
@@ -121,7 +120,7 @@ agentpay_governor_main(Datum arg)
 		if (due(&healed_at, HEAL_EVERY_MS))
 		{
 			agentpay_worker_report("working", "healing leases");
-			(void) agentpay_worker_run(heal, NULL);
+			(void) agentpay_worker_heal(0);
 		}
 		if (due(&expired_at, EXPIRE_EVERY_MS))
 			(void) agentpay_worker_run(expire_actions, NULL);
@@ -190,15 +189,6 @@ static void
 watch_guardrails(void *arg)
 {
 	SPI_execute("SELECT agentpay._watch_guardrails()", false, 0);
-}
-
-/* What a dispatcher that is gone had sent; one that lives looks after it. */
-static void
-heal(void *arg)
-{
-	if (!agentpay_worker_try_lock_dispatch())
-		return;
-	SPI_execute("SELECT agentpay._heal_leases()", false, 0);
 }
 
 /* Those that could not be opened with their decision. */

@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  * launcher.c
- *		Starts a dispatcher and a governor in each database with agentpay.
+ *		Starts dispatchers and a governor in each database with agentpay.
  *
  * The launcher sees shared catalogs only, so whether a database has the
  * extension is for the governor to find out: it is started in every database
  * that can be connected to, and where there is no extension it says so and
- * leaves.  Where there is one, the dispatcher follows.  Workers are not
- * restarted by the postmaster but from here, at a limited rate.
+ * leaves.  Where there is one, agentpay.dispatchers follow; every database
+ * gets its first before any gets its second.  Workers are not restarted by the
+ * postmaster but from here, at a limited rate.
  *
  * Databases are looked at again when CREATE EXTENSION commits (it nudges us)
  * and every agentpay.recheck_interval, since a nudge may be lost.
@@ -53,20 +54,27 @@
 #define MAX_PROBES 4
 #define TICK_MS 1000
 
+/* A worker that a database should have. */
+typedef struct Post
+{
+	bool seen;		 /* it has one now */
+	uint32 restarts; /* since it last ran for a good while */
+	uint32 total_restarts;
+	TimestampTz not_before;
+	TimestampTz started;
+} Post;
+
 /* What the launcher remembers about a database. */
 typedef struct Database
 {
 	Oid oid;
 	char name[NAMEDATALEN];
-	bool exists;		/* seen in the current reading of pg_database */
-	bool probe_due;		/* look whether the extension is there */
-	bool has_agentpay;	/* the last governor stayed */
-	bool governor_seen; /* it has one now */
-	bool dispatcher_seen;
-	uint32 restarts[2]; /* since it last ran for a good while */
-	uint32 total_restarts[2];
-	TimestampTz not_before[2];
-	TimestampTz started[2];
+	bool exists;	   /* seen in the current reading of pg_database */
+	bool probe_due;	   /* look whether the extension is there */
+	bool has_agentpay; /* the last governor stayed */
+	bool ready;		   /* it found the extension */
+	Post governor;
+	Post dispatchers[AGENTPAY_MAX_DISPATCHERS];
 	struct Database *next;
 } Database;
 
@@ -80,12 +88,15 @@ static void note_database(Oid oid, const char *name);
 static void forget_databases(void);
 static void free_lost_slots(void);
 static void look_at(Database *database, int *probes);
-static void see_slots(Database *database, bool *ready, bool *probing);
-static void note_end(Database *database, AgentpayWorkerKind kind);
-static bool may_start(Database *database, AgentpayWorkerKind kind);
-static void start_worker(Database *database, AgentpayWorkerKind kind);
-static void
-register_worker(Database *database, AgentpayWorkerKind kind, int place);
+static void start_dispatchers(void);
+static bool see_slots(Database *database);
+static void see_post(Post *post, bool seen);
+static void note_end(Post *post);
+static bool may_start(const Post *post);
+static void start_worker(Database *database, Post *post,
+						 AgentpayWorkerKind kind, int number);
+static void register_worker(Database *database, Post *post,
+							AgentpayWorkerKind kind, int number, int place);
 
 void
 agentpay_launcher_register(void)
@@ -136,6 +147,7 @@ agentpay_launcher_main(Datum arg)
 		free_lost_slots();
 		for (Database *d = databases; d != NULL; d = d->next)
 			look_at(d, &probes);
+		start_dispatchers();
 		agentpay_worker_report("watching", NULL);
 
 		(void) WaitLatch(MyLatch,
@@ -244,46 +256,56 @@ free_lost_slots(void)
 	LWLockRelease(agentpay_shared->lock);
 }
 
-/* Starts what the database lacks. */
+/* Starts the governor that the database lacks. */
 static void
 look_at(Database *database, int *probes)
 {
-	bool ready;
-	bool probing;
+	bool probing = see_slots(database);
 
-	see_slots(database, &ready, &probing);
-	if (ready)
+	if (database->ready)
 		database->has_agentpay = true;
-	if (database->governor_seen)
+	if (database->governor.seen)
 		database->probe_due = false;
 	*probes += probing;
 
-	if (!database->governor_seen &&
+	if (!database->governor.seen &&
 		(database->probe_due || database->has_agentpay) &&
-		*probes < MAX_PROBES && may_start(database, AGENTPAY_WORKER_GOVERNOR))
+		*probes < MAX_PROBES && may_start(&database->governor))
 	{
 		database->probe_due = false;
-		start_worker(database, AGENTPAY_WORKER_GOVERNOR);
+		start_worker(database, &database->governor, AGENTPAY_WORKER_GOVERNOR,
+					 0);
 		(*probes)++;
 	}
-	if (ready && !database->dispatcher_seen &&
-		may_start(database, AGENTPAY_WORKER_DISPATCHER))
-		start_worker(database, AGENTPAY_WORKER_DISPATCHER);
+}
+
+/* The first of each database, then the second of each, and so on. */
+static void
+start_dispatchers(void)
+{
+	for (int number = 0; number < agentpay_dispatchers; number++)
+		for (Database *d = databases; d != NULL; d = d->next)
+		{
+			Post *post = &d->dispatchers[number];
+
+			if (d->ready && !post->seen && may_start(post))
+				start_worker(d, post, AGENTPAY_WORKER_DISPATCHER, number);
+		}
 }
 
 /*
- * Sets what the database has: ready when its governor found the extension,
- * probing when a governor is still looking.
+ * Notes what the database has: ready when its governor found the extension.
+ * Whether a governor is still looking.
  */
-static void
-see_slots(Database *database, bool *ready, bool *probing)
+static bool
+see_slots(Database *database)
 {
 	bool governor = false;
-	bool dispatcher = false;
+	bool dispatchers[AGENTPAY_MAX_DISPATCHERS] = {false};
 	bool absent = false;
+	bool probing = false;
 
-	*ready = false;
-	*probing = false;
+	database->ready = false;
 	LWLockAcquire(agentpay_shared->lock, LW_SHARED);
 	for (int i = 0; i < AGENTPAY_MAX_WORKERS; i++)
 	{
@@ -299,74 +321,77 @@ see_slots(Database *database, bool *ready, bool *probing)
 			continue;
 		}
 		if (slot->kind == AGENTPAY_WORKER_DISPATCHER)
-			dispatcher = true;
+			dispatchers[slot->number] = true;
 		else
 		{
 			governor = true;
-			*probing = strcmp(slot->state, "starting") == 0;
-			*ready = !*probing && strcmp(slot->state, "absent") != 0;
+			probing = strcmp(slot->state, "starting") == 0;
+			database->ready = !probing && strcmp(slot->state, "absent") != 0;
 		}
 	}
 	LWLockRelease(agentpay_shared->lock);
 
-	if (database->governor_seen && !governor)
+	if (database->governor.seen && !governor && absent)
 	{
-		if (absent)
-			database->has_agentpay = false;
-		else
-			note_end(database, AGENTPAY_WORKER_GOVERNOR);
+		database->has_agentpay = false;
+		database->governor.seen = false;
 	}
-	if (database->dispatcher_seen && !dispatcher)
-		note_end(database, AGENTPAY_WORKER_DISPATCHER);
-	database->governor_seen = governor;
-	database->dispatcher_seen = dispatcher;
+	see_post(&database->governor, governor);
+	for (int i = 0; i < AGENTPAY_MAX_DISPATCHERS; i++)
+		see_post(&database->dispatchers[i], dispatchers[i]);
+	return probing;
+}
+
+static void
+see_post(Post *post, bool seen)
+{
+	if (post->seen && !seen)
+		note_end(post);
+	post->seen = seen;
 }
 
 /* A worker has gone: when may the next one start? */
 static void
-note_end(Database *database, AgentpayWorkerKind kind)
+note_end(Post *post)
 {
-	int i = kind - AGENTPAY_WORKER_DISPATCHER;
 	TimestampTz now = GetCurrentTimestamp();
 	int64 wait_ms;
 
-	if (TimestampDifferenceExceeds(database->started[i], now, GOOD_WHILE_MS))
-		database->restarts[i] = 0;
-	wait_ms = (int64) RESTART_FIRST_MS << Min(database->restarts[i], 10);
-	database->restarts[i]++;
-	database->total_restarts[i]++;
-	database->not_before[i] =
-		TimestampTzPlusMilliseconds(now, Min(wait_ms, RESTART_MAX_MS));
+	if (TimestampDifferenceExceeds(post->started, now, GOOD_WHILE_MS))
+		post->restarts = 0;
+	wait_ms = (int64) RESTART_FIRST_MS << Min(post->restarts, 10);
+	post->restarts++;
+	post->total_restarts++;
+	post->not_before = TimestampTzPlusMilliseconds(now, Min(wait_ms,
+															RESTART_MAX_MS));
 }
 
 static bool
-may_start(Database *database, AgentpayWorkerKind kind)
+may_start(const Post *post)
 {
-	return GetCurrentTimestamp() >=
-		   database->not_before[kind - AGENTPAY_WORKER_DISPATCHER];
+	return GetCurrentTimestamp() >= post->not_before;
 }
 
 static void
-start_worker(Database *database, AgentpayWorkerKind kind)
+start_worker(Database *database, Post *post, AgentpayWorkerKind kind,
+			 int number)
 {
-	int i = kind - AGENTPAY_WORKER_DISPATCHER;
-	int place = agentpay_shmem_take_slot(kind, database->oid,
-										 database->total_restarts[i]);
+	int place = agentpay_shmem_take_slot(kind, number, database->oid,
+										 post->total_restarts);
 
-	database->started[i] = GetCurrentTimestamp();
+	post->started = GetCurrentTimestamp();
 	if (place >= 0)
-		register_worker(database, kind, place);
+		register_worker(database, post, kind, number, place);
 	else
-		database->not_before[i] =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										RESTART_FIRST_MS);
+		post->not_before = TimestampTzPlusMilliseconds(post->started,
+													   RESTART_FIRST_MS);
 }
 
 /* Asks the postmaster for the process; without room the slot is freed. */
 static void
-register_worker(Database *database, AgentpayWorkerKind kind, int place)
+register_worker(Database *database, Post *post, AgentpayWorkerKind kind,
+				int number, int place)
 {
-	int i = kind - AGENTPAY_WORKER_DISPATCHER;
 	uint32 generation = agentpay_shared->slots[place].generation;
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
@@ -385,8 +410,8 @@ register_worker(Database *database, AgentpayWorkerKind kind, int place)
 			 agentpay_worker_kind_names[kind]);
 	snprintf(worker.bgw_type, BGW_MAXLEN, "agentpay %s",
 			 agentpay_worker_kind_names[kind]);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "agentpay %s of database %u",
-			 agentpay_worker_kind_names[kind], database->oid);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "agentpay %s %d of database %u",
+			 agentpay_worker_kind_names[kind], number + 1, database->oid);
 	if (RegisterDynamicBackgroundWorker(&worker, &handle))
 	{
 		pfree(handle);
@@ -396,14 +421,14 @@ register_worker(Database *database, AgentpayWorkerKind kind, int place)
 	MemoryContextSwitchTo(old);
 
 	agentpay_shmem_free_slot(place, generation);
-	note_end(database, kind);
+	note_end(post);
 	database->probe_due = true;
 	snprintf(message, sizeof(message),
 			 "could not start a worker: all background worker slots are in "
 			 "use; raise max_worker_processes (now %d)",
 			 max_worker_processes);
 	agentpay_worker_report_error(message);
-	if (database->restarts[i] == 1)
+	if (post->restarts == 1)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start agentpay's %s for database \"%s\"",

@@ -78,7 +78,8 @@ agentpay_worker_take_launcher_slot(void)
 	int place;
 
 	/* one that was terminated has left its slot; never two live launchers */
-	place = agentpay_shmem_take_slot(AGENTPAY_WORKER_LAUNCHER, InvalidOid, 0);
+	place = agentpay_shmem_take_slot(AGENTPAY_WORKER_LAUNCHER, 0, InvalidOid,
+									 0);
 	if (place < 0)
 		ereport(FATAL, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						errmsg("agentpay's launcher found no free slot")));
@@ -122,8 +123,13 @@ attach(int place, uint32 generation, bool database)
 static void
 detach(int code, Datum arg)
 {
+	Oid database = agentpay_worker_slot()->database;
+
+	/* its locks are released by now: what it had sent can be ended */
 	agentpay_shmem_free_slot(my_slot, my_generation);
 	agentpay_shmem_wake_now(InvalidOid, AGENTPAY_WORKER_LAUNCHER);
+	if (OidIsValid(database))
+		agentpay_shmem_wake_now(database, AGENTPAY_WORKER_DISPATCHER);
 }
 
 /*
@@ -260,29 +266,71 @@ agentpay_worker_message(void)
 }
 
 static void
-lock_dispatch(void *arg)
+lock_lease(void *arg)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_DISPATCHER, (uint64) 0);
+	SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_DISPATCHER, *(uint64 *) arg);
 	(void) LockAcquire(&tag, ExclusiveLock, true, false);
 }
 
+void
+agentpay_worker_lock_lease(int64 lease)
+{
+	while (!agentpay_worker_run(lock_lease, &lease))
+		CHECK_FOR_INTERRUPTS();
+}
+
 bool
-agentpay_worker_try_lock_dispatch(void)
+agentpay_worker_try_lock_cursor(void)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_DISPATCHER, (uint64) 0);
+	SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_CURSOR, (uint64) 0);
 	return LockAcquire(&tag, ExclusiveLock, false, true) !=
 		   LOCKACQUIRE_NOT_AVAIL;
 }
 
-void
-agentpay_worker_lock_dispatch(void)
+/* Ends what those dispatchers had sent that are gone; arg: a living one's. */
+static void
+heal(void *arg)
 {
-	while (!agentpay_worker_run(lock_dispatch, NULL))
-		CHECK_FOR_INTERRUPTS();
+	int64 ours = *(int64 *) arg;
+	Oid types[1] = {INT8OID};
+	int64 *leases;
+	int n;
+
+	if (SPI_execute("SELECT lease FROM agentpay._dispatchers", true, 0) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "could not look for dispatchers");
+	n = (int) SPI_processed;
+	leases = palloc(sizeof(int64) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		bool isnull;
+
+		leases[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
+												SPI_tuptable->tupdesc, 1,
+												&isnull));
+	}
+	for (int i = 0; i < n; i++)
+	{
+		Datum args[1] = {Int64GetDatum(leases[i])};
+		LOCKTAG tag;
+
+		SET_LOCKTAG_AGENTPAY(tag, AGENTPAY_LOCK_DISPATCHER, (uint64) leases[i]);
+		if (leases[i] == ours || LockAcquire(&tag, ExclusiveLock, false,
+											 true) == LOCKACQUIRE_NOT_AVAIL)
+			continue;
+		SPI_execute_with_args("SELECT agentpay._heal_lease($1)", 1, types, args,
+							  NULL, false, 0);
+	}
+}
+
+bool
+agentpay_worker_heal(int64 ours)
+{
+	return agentpay_worker_run(heal, &ours);
 }
 
 /* Notes what there is, in a transaction. */

@@ -51,11 +51,17 @@ extern const char *agentpay_worker_message(void);
 /* Looks at the extension and the identity, in a transaction of its own. */
 extern AgentpayPresence agentpay_worker_presence(void);
 
-/* Waits until this is the only dispatcher of its database, to its end. */
-extern void agentpay_worker_lock_dispatch(void);
+/* A dispatcher says that it lives, to the end of the process. */
+extern void agentpay_worker_lock_lease(int64 lease);
 
-/* The same to the end of the transaction; false when a dispatcher lives. */
-extern bool agentpay_worker_try_lock_dispatch(void);
+/*
+ * Ends, as uncertain, what dispatchers had sent that are gone; false: an
+ * error.  ours is the caller's own lease; 0: it has none.
+ */
+extern bool agentpay_worker_heal(int64 ours);
+
+/* To the end of the transaction; false when another dispatcher claims. */
+extern bool agentpay_worker_try_lock_cursor(void);
 
 /* As a state of stat_workers. */
 extern const char *agentpay_worker_presence_name(AgentpayPresence presence);

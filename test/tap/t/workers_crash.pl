@@ -15,8 +15,8 @@ sub query { return $node->safe_psql('postgres', $_[0]); }
 add_agent($node, 'good');
 add_agent($node, 'inside', protocol => 'builtin');
 add_agent($node, 'hangs', behaviour => 'hang', timeout_ms => 60000, max_attempts => 3);
-add_agent($node, 'late', behaviour => 'delay-300', timeout_ms => 60000, max_attempts => 3);
-add_agent($node, 'busy', behaviour => '503-2', timeout_ms => 10000, max_attempts => 2);
+add_agent($node, 'late', behaviour => 'delay-1500', timeout_ms => 60000, max_attempts => 3);
+add_agent($node, 'busy', behaviour => '503-10', timeout_ms => 30000, max_attempts => 2);
 my $id = 0;
 
 # Answers come whoever was there before.
@@ -99,16 +99,16 @@ uncertain_after('fast stop', sub {
 # late: answered while an open kill keeps the answer from being recorded;
 # good and inside: queued behind the same; hangs: under way; busy: waits for
 # its second attempt.
-my $calls = () = journal('503-2');
+my $calls = () = journal('503-10');
 ask($node, 'busy', $id + 1, $id + 3);
 ask($node, 'hangs', $id + 4, $id + 6);
 await('busy was asked', sub { query("SELECT count(*) FROM agentpay.tasks WHERE agent = 'busy' AND state = 'leased' AND attempts = 1") eq '3' });
 await('hangs is asked', sub { query("SELECT count(*) FROM agentpay.tasks WHERE agent = 'hangs' AND state = 'sent'") eq '3' });
 ask($node, 'late', $id + 7, $id + 9);
-await('late is asked', sub { (() = journal('delay-300')) == 3 });
+await('late is asked', sub { (() = journal('delay-1500')) == 3 });
 my $kill = session($node);
 $kill->("BEGIN; UPDATE agentpay.kill_switches SET engaged = true WHERE scope = 'all'");
-await('late has answered', sub { (grep { $_->{status} } journal('delay-300')) == 3 });
+await('late has answered', sub { (grep { $_->{status} } journal('delay-1500')) == 3 });
 ask($node, 'good', $id + 10, $id + 12);
 ask($node, 'inside', $id + 13, $id + 15);
 my $states = "SELECT agent, state, attempts, count(*) FROM agentpay.tasks WHERE row_id::int > $id GROUP BY 1, 2, 3 ORDER BY 1";
@@ -120,7 +120,7 @@ await_tasks($node);
 is(query("SELECT agent, kind, failure, count(*) FROM agentpay.decisions WHERE kind <> 'rules' AND row_id::int > $id GROUP BY 1, 2, 3 ORDER BY 1"),
 	"busy|fallback|http_error|3\ngood|agent||3\nhangs|fallback|uncertain|3\ninside|agent||3\nlate|fallback|uncertain|3",
 	'each was ended once');
-is((() = journal('503-2')) - $calls, 6, 'what waited for its second attempt got one, not three');
+is((() = journal('503-10')) - $calls, 6, 'what waited for its second attempt got one, not three');
 no_excess($node, 'immediate stop');
 
 # ── crashes at any moment ───────────────────────────────────────────────────
