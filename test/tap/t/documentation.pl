@@ -306,5 +306,35 @@ $node->safe_psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN')
 prints_what_it_says('quickstart', 21, 1);
 prints_what_it_says('tutorial-fraud-scenarios', 10, 0);
 
+# ── the statements about agents ─────────────────────────────────────────────
+# Each registers an agent; then those that look at one.
+sub accepts_statements
+{
+	my ($name, $setup) = @_;
+	my @blocks = slurp_file("$tree/docs/$name.md") =~ /^```sql\n(.*?)^```/gms;
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->safe_psql($name, $setup);
+	foreach my $sql ((grep { /INSERT/ } @blocks), grep { !/INSERT/ } @blocks)
+	{
+		my ($status, $out, $err) = $node->psql($name, $sql, on_error_stop => 1);
+		ok($status == 0 && $err !~ /ERROR|WARNING/, "$name: " . ($sql =~ s/\s+/ /gr =~ s/^(.{60}).*/$1 …/r)) or diag($err);
+	}
+	return scalar @blocks;
+}
+
+cmp_ok(accepts_statements('agents', <<'SQL'), '>=', 10, 'there are statements about agents');
+CREATE EXTENSION agentpay;
+CREATE TABLE payments (payment_id bigint PRIMARY KEY, created_at timestamptz NOT NULL DEFAULT now(), amount numeric, country text, outcome text);
+SELECT agentpay.attach('payments', 'fraud', 'fraud', id => 'payment_id', occurred_at => 'created_at',
+	amount => 'amount', currency => 'USD', outcome => 'outcome');
+INSERT INTO agentpay.models (name, kind, features, definition)
+VALUES ('card_fraud', 'logistic', '{amount}', '{"intercept":0,"coefficients":[1],"mean":[0],"scale":[1]}');
+INSERT INTO payments (payment_id, amount, country) VALUES (4711, 12.5, 'NZ');
+-- nobody is called
+UPDATE agentpay.kill_switches SET engaged = true WHERE scope = 'all';
+SQL
+is($node->safe_psql('agents', "SELECT string_agg(DISTINCT protocol, ' ' ORDER BY protocol) FROM agentpay.agents"),
+	'anthropic bedrock builtin http openai', 'of every protocol');
+
 $node->stop;
 done_testing();
