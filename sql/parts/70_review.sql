@@ -272,7 +272,13 @@ AS $$
 		(6, 'effective verdict', d.verdict, CASE d.kind
 			WHEN 'fallback' THEN 'the rules verdict stands' END),
 		(7, 'latency', round(d.latency_ms::numeric, 1) || ' ms', NULL),
-		(8, 'cost', d.cost || ' USD', 'all attempts'))
+		(8, 'cost', d.cost || ' USD', 'all attempts'),
+		(9, 'tier below', d.detail ->> 'escalated_from',
+			'the task that was not sure enough, or over its authority'),
+		(10, 'tier above', CASE WHEN d.failure IN ('low_confidence',
+												  'over_authority')
+			THEN v.definition ->> 'escalate_to' END,
+			'asked next, if its own conditions held'))
 		AS i (ord, item, value, note)
 	 WHERE i.value IS NOT NULL
 	 ORDER BY i.ord

@@ -110,7 +110,13 @@ BEGIN
 							trim_scale(a.sample_percent)) ELSE '' END
 		|| CASE WHEN holds AND a.repeat_percent > 0
 				THEN format('; %s %% of those asked about are asked %s times in all',
-							trim_scale(a.repeat_percent), a.repeats) ELSE '' END;
+							trim_scale(a.repeat_percent), a.repeats) ELSE '' END
+		|| coalesce('; asked only when unsure: ' || (
+			SELECT string_agg(o.name, ', ' ORDER BY o.name)
+			  FROM agentpay.agents o WHERE o.escalate_to = a.name), '')
+		|| CASE a.position WHEN 'review'
+		   THEN '; asked when a case opens, to advise it' ELSE '' END
+		|| coalesce('; when it is unsure, it asks ' || a.escalate_to, '');
 END$$;
 REVOKE ALL ON FUNCTION agentpay._preview_reason(agentpay.agents,
 	agentpay.decision_points, agentpay.decisions) FROM PUBLIC;

@@ -42,6 +42,12 @@ is(query("SELECT count(*) FROM agentpay.cases"), '0', 'in shadow no case is open
 is(query("SELECT outcome FROM payments WHERE payment_id = 1") || 'approve', 'approve', 'and nothing is applied');
 no_excess($node, 'three tiers');
 
+is(query("SELECT string_agg(substring(why FROM ';.*'), ' ' ORDER BY a.ord) FROM unnest('{small,middle,large}'::text[]) WITH ORDINALITY AS a (name, ord), agentpay.preview_call(a.name, 1)"),
+	'; when it is unsure, it asks middle ; asked only when unsure: small; when it is unsure, it asks large ; asked only when unsure: middle',
+	'preview_call() names the chain');
+is(query("SELECT string_agg(item || ' ' || value, ', ' ORDER BY item) FROM agentpay.explain((SELECT decision_id FROM agentpay.decisions WHERE row_id = '1' AND agent = 'middle')) WHERE item LIKE 'tier%'"),
+	'tier above large, tier below ' . query("SELECT task_id FROM agentpay._tasks WHERE row_id = '1' AND agent = 'small'"), 'explain() too');
+
 # ── the payment's budget ends the chain ─────────────────────────────────────
 $node->safe_psql('postgres', "INSERT INTO agentpay.budgets (name, period, cap_calls) VALUES ('two_calls', 'transaction', 2)");
 ask($node, 'nobody', 3, 3, 500);
