@@ -107,12 +107,19 @@ on_body(char *data, size_t size, size_t n, void *arg)
 		size_t wanted = (transfer->body_len + len) * 2;
 		size_t grown_size =
 			(wanted < transfer->body_limit ? wanted : transfer->body_limit) + 1;
-		char *grown = realloc(transfer->body, grown_size);
+		char *grown = malloc(grown_size);
 
 		if (grown == NULL)
 		{
 			transfer->out_of_memory = true;
 			return 0;
+		}
+		/* the old one may have a key in it that was sent back */
+		if (transfer->body != NULL)
+		{
+			memcpy(grown, transfer->body, transfer->body_len);
+			explicit_bzero(transfer->body, transfer->body_len);
+			free(transfer->body);
 		}
 		transfer->body = grown;
 		transfer->body_size = grown_size;

@@ -155,6 +155,10 @@ on_ssl_context(CURL *easy, void *context, void *arg)
 	if (X509_STORE_up_ref(trust->store) != 1)
 		return CURLE_OUT_OF_MEMORY;
 	SSL_CTX_set_cert_store(context, trust->store);
+#ifdef SSL_OP_CLEANSE_PLAINTEXT
+	/* what was received is not kept where it was deciphered */
+	SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);
+#endif
 	return CURLE_OK;
 }
 
