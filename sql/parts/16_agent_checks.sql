@@ -97,7 +97,7 @@ CREATE FUNCTION agentpay._check_secret(a agentpay.agents, mend text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF a.secret !~ '^(file:/[^\u0001-\u0020\u007f]+|env:[A-Za-z_][A-Za-z0-9_]*)$' THEN
+	IF a.secret !~ '^(file:/[^\u0001-\u0020\u007f-\u00a0\u2028\u2029]+|env:[A-Za-z_][A-Za-z0-9_]*)$' THEN
 		PERFORM agentpay._refuse('23514',
 			format('the secret of agent "%s" is not a reference', a.name),
 			'The key itself never goes into the database. The value is not shown here, but the statement may be in the server''s log: if it was a key, replace the key.',
