@@ -8,7 +8,8 @@
 # they do not include PGXS.
 SUITES := core unit lint regress pgtap isolation tap server oracle fuzz matrix assert
 SCRIPTED := help prepare stage format check $(addprefix check-,$(SUITES)) \
-	check-handbook demo demo-psql demo-stop bench bench-instructions bench-agents
+	check-handbook demo demo-psql demo-stop bench bench-instructions \
+	bench-agents bench-evidence
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -54,6 +55,9 @@ bench-instructions: stage
 bench-agents: stage
 	@scripts/prepare nginx-light
 	@scripts/with-stage test/bench/agents
+
+bench-evidence: stage
+	@scripts/with-stage test/bench/evidence
 
 else # what PGXS serves
 

@@ -88,6 +88,12 @@ CREATE FUNCTION agentpay._seal() RETURNS bigint
 REVOKE ALL ON FUNCTION agentpay._seal() FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._seal() IS 'seals what committed since the last time, as the governor does: how many rows';
 
+CREATE FUNCTION agentpay._sign_checkpoint() RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_sign';
+REVOKE ALL ON FUNCTION agentpay._sign_checkpoint() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._sign_checkpoint() IS 'signs the last seal, as the governor does; does not export';
+
 -- ── proofs ──────────────────────────────────────────────────────────────────
 CREATE FUNCTION agentpay.canonical_leaf(decision_id uuid) RETURNS text
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
@@ -95,3 +101,34 @@ CREATE FUNCTION agentpay.canonical_leaf(decision_id uuid) RETURNS text
 	AS 'MODULE_PATHNAME', 'agentpay_sql_canonical_leaf';
 REVOKE ALL ON FUNCTION agentpay.canonical_leaf(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay.canonical_leaf(uuid) IS 'the row of a log with that id as RFC 8785 JSON: its leaf is the SHA-256 of a zero byte and this text in UTF-8';
+
+CREATE FUNCTION agentpay.inclusion_proof(decision_id uuid) RETURNS text
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'agentpay_sql_inclusion_proof';
+REVOKE ALL ON FUNCTION agentpay.inclusion_proof(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.inclusion_proof(uuid) IS 'that the row of a log with that id is in the Merkle log: a c2sp.org/tlog-proof@v1 file with the last checkpoint';
+
+CREATE FUNCTION agentpay.consistency_proof(first_size bigint,
+	second_size bigint DEFAULT NULL) RETURNS bytea[]
+	LANGUAGE C STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'agentpay_sql_consistency_proof';
+REVOKE ALL ON FUNCTION agentpay.consistency_proof(bigint, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.consistency_proof(bigint, bigint) IS 'that the log of second_size leaves begins with that of first_size leaves (RFC 9162); NULL: the last checkpoint';
+
+CREATE FUNCTION agentpay.checkpoint() RETURNS text
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'agentpay_sql_checkpoint';
+REVOKE ALL ON FUNCTION agentpay.checkpoint() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.checkpoint() IS 'the last signed checkpoint: origin, leaves, root and signature (c2sp.org/tlog-checkpoint)';
+
+CREATE FUNCTION agentpay.verify_log(since_checkpoint text DEFAULT NULL)
+	RETURNS TABLE (ok boolean, rows bigint, tree_size bigint, log text,
+		leaf_index bigint, row_key uuid, problem text)
+	LANGUAGE C STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'agentpay_sql_verify_log';
+REVOKE ALL ON FUNCTION agentpay.verify_log(text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.verify_log(text) IS 'whether the logs are what was sealed: a row for each problem, then one that sums up; with an exported checkpoint, that the log begins with it, and the rows behind it';

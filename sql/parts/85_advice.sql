@@ -524,6 +524,30 @@ SELECT 'warning', 'table', g.object,
  GROUP BY g.object, g.after;
 REVOKE ALL ON agentpay._advice_disputes FROM PUBLIC;
 
+CREATE VIEW agentpay._advice_evidence AS
+SELECT 'error' AS level, 'checkpoint' AS object_kind,
+	   current_setting('agentpay.log_origin') AS object,
+	   'rows of the Merkle log have waited for a signed checkpoint since '
+		   || min(s.sealed_at) AS problem,
+	   'SELECT last_error FROM agentpay.stat_workers WHERE worker = ''governor'';' AS fix
+  FROM agentpay._seals s
+ WHERE s.tree_size > (SELECT coalesce(max(c.tree_size), 0)
+						FROM agentpay.checkpoints c)
+   AND current_setting('agentpay.log_origin') <> ''
+   AND current_setting('agentpay.checkpoint_key_file') <> ''
+HAVING min(s.sealed_at) < (SELECT agentpay._now()) - interval '10 seconds'
+UNION ALL
+SELECT 'info', 'setting', n.name,
+	   'no checkpoint of the Merkle log is '
+		   || CASE n.name WHEN 'agentpay.checkpoint_directory'
+			  THEN 'exported' ELSE 'signed' END,
+	   format('ALTER SYSTEM SET %s = …; SELECT pg_reload_conf();', n.name)
+  FROM unnest(ARRAY['agentpay.log_origin', 'agentpay.checkpoint_key_file',
+					'agentpay.checkpoint_directory']) AS n (name)
+ WHERE current_setting(n.name) = ''
+   AND EXISTS (SELECT FROM agentpay._seals);
+REVOKE ALL ON agentpay._advice_evidence FROM PUBLIC;
+
 CREATE VIEW agentpay.advice AS
 SELECT a.level, a.object_kind, a.object, a.problem, a.fix
   FROM (SELECT * FROM agentpay._advice_database
@@ -533,11 +557,12 @@ SELECT a.level, a.object_kind, a.object, a.problem, a.fix
 		UNION ALL SELECT * FROM agentpay._advice_agents
 		UNION ALL SELECT * FROM agentpay._advice_control
 		UNION ALL SELECT * FROM agentpay._advice_logs
+		UNION ALL SELECT * FROM agentpay._advice_evidence
 		UNION ALL SELECT * FROM agentpay._advice_disputes) AS a
  ORDER BY array_position('{error,warning,info}', a.level), a.object_kind,
 		  a.object, a.problem;
 REVOKE ALL ON agentpay.advice FROM PUBLIC;
 COMMENT ON VIEW agentpay.advice IS 'what is misconfigured or risky now, the worst first';
 COMMENT ON COLUMN agentpay.advice.level IS 'error: something does not work; warning: something is about to, or needs a look; info: worth knowing';
-COMMENT ON COLUMN agentpay.advice.object_kind IS 'agent, budget, column, database, feature, kill_switch, partition, point, rule, setting, table';
+COMMENT ON COLUMN agentpay.advice.object_kind IS 'agent, budget, checkpoint, column, database, feature, kill_switch, partition, point, rule, setting, table';
 COMMENT ON COLUMN agentpay.advice.fix IS 'the SQL that mends it; … is yours to fill in';

@@ -16,5 +16,7 @@
 	MAKE_SQLSTATE('A', 'P', '0', '0', '2')
 /* the database is a copy and waits for adopt() */
 #define ERRCODE_AGENTPAY_HELD MAKE_SQLSTATE('A', 'P', '0', '0', '3')
+/* the log is not that of its exported checkpoint: nothing is signed */
+#define ERRCODE_AGENTPAY_FORK MAKE_SQLSTATE('A', 'P', '0', '0', '4')
 
 #endif /* AGENTPAY_ERRORS_H */

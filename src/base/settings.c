@@ -12,6 +12,9 @@
 #include "base/settings.h"
 #include "base/settings_check.h"
 
+/* Longest origin: what c2sp.org/tlog-checkpoint's readers take. */
+#define MAX_ORIGIN 200
+
 bool agentpay_workers_enabled = true;
 int agentpay_recheck_interval_s = 60;
 int agentpay_idle_interval_ms = 5000;
@@ -31,6 +34,9 @@ int agentpay_seal_interval_ms = 1000;
 char *agentpay_egress_proxy = NULL;
 char *agentpay_egress_proxy_secret = NULL;
 char *agentpay_ca_file = NULL;
+char *agentpay_log_origin = NULL;
+char *agentpay_checkpoint_key_file = NULL;
+char *agentpay_checkpoint_directory = NULL;
 
 static const struct config_enum_entry changed_actions[] = {
 	{"record", AGENTPAY_CHANGED_RECORD, false},
@@ -42,6 +48,7 @@ static void define_egress_settings(void);
 static void define_breaker_settings(void);
 static void define_scoring_settings(void);
 static void define_evidence_settings(void);
+static bool check_origin(char **value, void **extra, GucSource source);
 
 /* Called once from _PG_init. */
 void
@@ -178,4 +185,38 @@ define_evidence_settings(void)
 		"How often committed rows of the logs get their place in the Merkle log.",
 		NULL, &agentpay_seal_interval_ms, 1000, 10, 600000, PGC_SIGHUP,
 		GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"agentpay.log_origin",
+		"The name that the Merkle log's checkpoints are signed under.",
+		"One name for one log, such as example.com/ledger; empty: nothing is signed.",
+		&agentpay_log_origin, "", PGC_SUSET, 0, check_origin, NULL, NULL);
+	DefineCustomStringVariable(
+		"agentpay.checkpoint_key_file",
+		"File with the Ed25519 private key, in PEM, that signs checkpoints.",
+		"Empty: nothing is signed.", &agentpay_checkpoint_key_file, "",
+		PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("agentpay.checkpoint_directory",
+							   "Where the last checkpoint is exported to.",
+							   "Empty: nothing is exported.",
+							   &agentpay_checkpoint_directory, "", PGC_SUSET, 0,
+							   NULL, NULL, NULL);
+}
+
+/* As signed notes want the names of keys. */
+static bool
+check_origin(char **value, void **extra, GucSource source)
+{
+	for (const char *c = *value; *c != '\0'; c++)
+		if (*c <= ' ' || *c >= 0x7F || *c == '+')
+		{
+			GUC_check_errdetail(
+				"An origin has printable ASCII without spaces and \"+\", such as example.com/ledger.");
+			return false;
+		}
+	if (strlen(*value) > MAX_ORIGIN)
+	{
+		GUC_check_errdetail("An origin has at most %d bytes.", MAX_ORIGIN);
+		return false;
+	}
+	return true;
 }

@@ -33,6 +33,9 @@ extern int agentpay_changed_after_scoring; /* AgentpayChangedAction */
 extern int agentpay_velocity_memory_kb;	   /* postmaster; 0: none */
 extern char *agentpay_expression_schemas;  /* functions rules may call */
 extern int agentpay_seal_interval_ms;	   /* between two seals */
+extern char *agentpay_log_origin;		   /* checkpoints are signed as */
+extern char *agentpay_checkpoint_key_file; /* PEM; empty: no checkpoints */
+extern char *agentpay_checkpoint_directory;
 
 extern char *agentpay_egress_proxy;		   /* http(s)://host:port, or "" */
 extern char *agentpay_egress_proxy_secret; /* reference, or "" */

@@ -23,20 +23,6 @@
 #include "evidence/log_row.h"
 #include "evidence/tree.h"
 
-/* Columns of agentpay._leaves, agentpay._nodes and agentpay._seals. */
-#define LEAF_INDEX 1
-#define LEAF_KEY 2
-#define LEAF_LOG 3
-#define LEAF_HASH 4
-#define NODE_LEVEL 1
-#define NODE_INDEX 2
-#define NODE_HASH 3
-#define SEAL_ID 1
-#define SEAL_TREE_SIZE 2
-#define SEAL_ROOT 3
-#define SEAL_SNAPSHOT 4
-#define SEAL_ADOPTED_AT 5
-
 /* 2^63 leaves have eight levels of tiles. */
 #define TILE_LEVELS 8
 
@@ -48,21 +34,11 @@ typedef struct Tile
 	AgentpayHash hashes[AGENTPAY_TILE_WIDTH];
 } Tile;
 
-/* A table, read by one of its indexes. */
-typedef struct Reader
-{
-	Relation table;
-	Relation index;
-	IndexScanDesc scan;
-	int keys;
-	TupleTableSlot *slot;
-} Reader;
-
 struct AgentpayTree
 {
-	Reader leaves;
-	Reader keys; /* of leaves, by row_key */
-	Reader nodes;
+	AgentpayTreeReader leaves;
+	AgentpayTreeReader keys; /* of leaves, by row_key */
+	AgentpayTreeReader nodes;
 	AgentpayMerkleSource source;
 	Tile tiles[TILE_LEVELS];
 };
@@ -74,13 +50,8 @@ static const char log_letters[AGENTPAY_SEALED_LOGS] = {
 	[AGENTPAY_LOG_GOVERNANCE] = 'g',
 };
 
-static void open_reader(Reader *reader, const char *name, AttrNumber column,
-						int keys, Snapshot snapshot);
-static void close_reader(Reader *reader);
 static bool tree_node(void *arg, int level, uint64_t index, AgentpayHash *out);
 static Tile *load_tile(AgentpayTree *tree, int place, int64 first);
-static bool
-take_hash(TupleTableSlot *slot, AttrNumber column, AgentpayHash *out);
 
 char
 agentpay_tree_letter(AgentpayLog log)
@@ -105,9 +76,12 @@ agentpay_tree_open(Snapshot snapshot)
 {
 	AgentpayTree *tree = palloc(sizeof(AgentpayTree));
 
-	open_reader(&tree->leaves, "_leaves", LEAF_INDEX, 2, snapshot);
-	open_reader(&tree->keys, "_leaves", LEAF_KEY, 1, snapshot);
-	open_reader(&tree->nodes, "_nodes", NODE_LEVEL, 3, snapshot);
+	agentpay_tree_reader_open(&tree->leaves, "_leaves", AGENTPAY_LEAF_INDEX, 2,
+							  snapshot);
+	agentpay_tree_reader_open(&tree->keys, "_leaves", AGENTPAY_LEAF_KEY, 1,
+							  snapshot);
+	agentpay_tree_reader_open(&tree->nodes, "_nodes", AGENTPAY_NODE_LEVEL, 3,
+							  snapshot);
 	tree->source.node = tree_node;
 	tree->source.arg = tree;
 	for (int i = 0; i < TILE_LEVELS; i++)
@@ -118,9 +92,9 @@ agentpay_tree_open(Snapshot snapshot)
 void
 agentpay_tree_close(AgentpayTree *tree)
 {
-	close_reader(&tree->leaves);
-	close_reader(&tree->keys);
-	close_reader(&tree->nodes);
+	agentpay_tree_reader_close(&tree->leaves);
+	agentpay_tree_reader_close(&tree->keys);
+	agentpay_tree_reader_close(&tree->nodes);
 	pfree(tree);
 }
 
@@ -130,9 +104,9 @@ agentpay_tree_source(AgentpayTree *tree)
 	return &tree->source;
 }
 
-static void
-open_reader(Reader *reader, const char *name, AttrNumber column, int keys,
-			Snapshot snapshot)
+void
+agentpay_tree_reader_open(AgentpayTreeReader *reader, const char *name,
+						  AttrNumber column, int keys, Snapshot snapshot)
 {
 	Oid relid = agentpay_relation(name);
 	Oid index;
@@ -153,8 +127,8 @@ open_reader(Reader *reader, const char *name, AttrNumber column, int keys,
 	reader->slot = table_slot_create(reader->table, NULL);
 }
 
-static void
-close_reader(Reader *reader)
+void
+agentpay_tree_reader_close(AgentpayTreeReader *reader)
 {
 	index_endscan(reader->scan);
 	ExecDropSingleTupleTableSlot(reader->slot);
@@ -194,9 +168,11 @@ static Tile *
 load_tile(AgentpayTree *tree, int place, int64 first)
 {
 	Tile *tile = &tree->tiles[place];
-	Reader *reader = place == 0 ? &tree->leaves : &tree->nodes;
-	AttrNumber index_column = place == 0 ? LEAF_INDEX : NODE_INDEX;
-	AttrNumber hash_column = place == 0 ? LEAF_HASH : NODE_HASH;
+	AgentpayTreeReader *reader = place == 0 ? &tree->leaves : &tree->nodes;
+	AttrNumber index_column = place == 0 ? AGENTPAY_LEAF_INDEX
+										 : AGENTPAY_NODE_INDEX;
+	AttrNumber hash_column = place == 0 ? AGENTPAY_LEAF_HASH
+										: AGENTPAY_NODE_HASH;
 	int64 from = first * AGENTPAY_TILE_WIDTH;
 	ScanKeyData keys[3];
 	int n = 0;
@@ -224,15 +200,17 @@ load_tile(AgentpayTree *tree, int place, int64 first)
 			slot_getattr(reader->slot, index_column, &isnull));
 
 		if (index != from + tile->count ||
-			!take_hash(reader->slot, hash_column, &tile->hashes[tile->count]))
+			!agentpay_tree_take_hash(reader->slot, hash_column,
+									 &tile->hashes[tile->count]))
 			break;
 		tile->count++;
 	}
 	return tile;
 }
 
-static bool
-take_hash(TupleTableSlot *slot, AttrNumber column, AgentpayHash *out)
+bool
+agentpay_tree_take_hash(TupleTableSlot *slot, AttrNumber column,
+						AgentpayHash *out)
 {
 	bool isnull;
 	Datum value = slot_getattr(slot, column, &isnull);
@@ -250,62 +228,67 @@ take_hash(TupleTableSlot *slot, AttrNumber column, AgentpayHash *out)
 bool
 agentpay_tree_find(AgentpayTree *tree, const pg_uuid_t *key, AgentpayLeaf *leaf)
 {
-	Reader *reader = &tree->keys;
+	AgentpayTreeReader *reader = &tree->keys;
 	ScanKeyData scan_key;
-	bool isnull;
 
 	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(key));
 	index_rescan(reader->scan, &scan_key, 1, NULL, 0);
 	while (index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot))
-	{
-		leaf->index = DatumGetInt64(
-			slot_getattr(reader->slot, LEAF_INDEX, &isnull));
-		leaf->key = *key;
-		if (agentpay_tree_log(DatumGetChar(slot_getattr(reader->slot, LEAF_LOG,
-														&isnull)),
-							  &leaf->log) &&
-			take_hash(reader->slot, LEAF_HASH, &leaf->hash))
+		if (agentpay_tree_take_leaf(reader->slot, leaf))
 			return true;
-	}
 	return false;
+}
+
+bool
+agentpay_tree_take_leaf(TupleTableSlot *slot, AgentpayLeaf *leaf)
+{
+	bool isnull;
+
+	leaf->index = DatumGetInt64(
+		slot_getattr(slot, AGENTPAY_LEAF_INDEX, &isnull));
+	leaf->key = *DatumGetUUIDP(slot_getattr(slot, AGENTPAY_LEAF_KEY, &isnull));
+	return agentpay_tree_log(DatumGetChar(slot_getattr(slot, AGENTPAY_LEAF_LOG,
+													   &isnull)),
+							 &leaf->log) &&
+		   agentpay_tree_take_hash(slot, AGENTPAY_LEAF_HASH, &leaf->hash);
 }
 
 bool
 agentpay_tree_last_seal(Snapshot snapshot, AgentpaySeal *seal)
 {
-	Reader reader;
+	AgentpayTreeReader reader;
 	bool found;
 	bool isnull;
 
-	open_reader(&reader, "_seals", SEAL_ID, 0, snapshot);
+	agentpay_tree_reader_open(&reader, "_seals", AGENTPAY_SEAL_ID, 0, snapshot);
 	index_rescan(reader.scan, NULL, 0, NULL, 0);
 	found = index_getnext_slot(reader.scan, BackwardScanDirection, reader.slot);
 	if (found)
 	{
 		seal->seal_id = DatumGetInt64(
-			slot_getattr(reader.slot, SEAL_ID, &isnull));
+			slot_getattr(reader.slot, AGENTPAY_SEAL_ID, &isnull));
 		seal->tree_size = DatumGetInt64(
-			slot_getattr(reader.slot, SEAL_TREE_SIZE, &isnull));
-		if (!take_hash(reader.slot, SEAL_ROOT, &seal->root))
+			slot_getattr(reader.slot, AGENTPAY_SEAL_TREE_SIZE, &isnull));
+		if (!agentpay_tree_take_hash(reader.slot, AGENTPAY_SEAL_ROOT,
+									 &seal->root))
 			agentpay_tree_broken(seal->tree_size);
-		seal->snapshot = OidOutputFunctionCall(F_PG_SNAPSHOT_OUT,
-											   slot_getattr(reader.slot,
-															SEAL_SNAPSHOT,
-															&isnull));
+		seal->snapshot = OidOutputFunctionCall(
+			F_PG_SNAPSHOT_OUT,
+			slot_getattr(reader.slot, AGENTPAY_SEAL_SNAPSHOT, &isnull));
 		seal->adopted_at = DatumGetTimestampTz(
-			slot_getattr(reader.slot, SEAL_ADOPTED_AT, &isnull));
+			slot_getattr(reader.slot, AGENTPAY_SEAL_ADOPTED_AT, &isnull));
 	}
-	close_reader(&reader);
+	agentpay_tree_reader_close(&reader);
 	return found;
 }
 
 void
 agentpay_tree_broken(int64 size)
 {
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_DATA_CORRUPTED),
-		 errmsg("the log's tree of " INT64_FORMAT " leaves lacks nodes", size),
-		 errhint("SELECT count(*), max(leaf_index) FROM agentpay._leaves;")));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the log's tree of " INT64_FORMAT " leaves lacks nodes",
+					size),
+			 errhint("SELECT * FROM agentpay.verify_log() WHERE NOT ok;")));
 }

@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "executor/tuptable.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 #include "utils/uuid.h"
@@ -23,7 +25,34 @@
 #define AGENTPAY_TILE_LEVELS 8
 #define AGENTPAY_TILE_WIDTH (1 << AGENTPAY_TILE_LEVELS)
 
+/* Columns of agentpay._leaves, _nodes, _seals and checkpoints. */
+#define AGENTPAY_LEAF_INDEX 1
+#define AGENTPAY_LEAF_KEY 2
+#define AGENTPAY_LEAF_LOG 3
+#define AGENTPAY_LEAF_HASH 4
+#define AGENTPAY_NODE_LEVEL 1
+#define AGENTPAY_NODE_INDEX 2
+#define AGENTPAY_NODE_HASH 3
+#define AGENTPAY_SEAL_ID 1
+#define AGENTPAY_SEAL_TREE_SIZE 2
+#define AGENTPAY_SEAL_ROOT 3
+#define AGENTPAY_SEAL_SNAPSHOT 4
+#define AGENTPAY_SEAL_ADOPTED_AT 5
+#define AGENTPAY_CHECKPOINT_SIZE 1
+#define AGENTPAY_CHECKPOINT_ROOT 2
+#define AGENTPAY_CHECKPOINT_NOTE 3
+
 typedef struct AgentpayTree AgentpayTree;
+
+/* A table of the tree, read by one of its indexes. */
+typedef struct AgentpayTreeReader
+{
+	Relation table;
+	Relation index;
+	IndexScanDesc scan;
+	int keys;
+	TupleTableSlot *slot;
+} AgentpayTreeReader;
 
 /* A leaf that was found. */
 typedef struct AgentpayLeaf
@@ -62,6 +91,17 @@ extern bool agentpay_tree_find(AgentpayTree *tree, const pg_uuid_t *key,
 
 /* The last seal of the snapshot; false: none. */
 extern bool agentpay_tree_last_seal(Snapshot snapshot, AgentpaySeal *seal);
+
+/* By the index that begins with that column; keys: of each scan. */
+extern void
+agentpay_tree_reader_open(AgentpayTreeReader *reader, const char *name,
+						  AttrNumber column, int keys, Snapshot snapshot);
+extern void agentpay_tree_reader_close(AgentpayTreeReader *reader);
+
+/* What a row says; false: it is no leaf, or no hash. */
+extern bool agentpay_tree_take_leaf(TupleTableSlot *slot, AgentpayLeaf *leaf);
+extern bool agentpay_tree_take_hash(TupleTableSlot *slot, AttrNumber column,
+									AgentpayHash *out);
 
 /* Raises an error: nodes are missing. */
 extern void agentpay_tree_broken(int64 size) pg_attribute_noreturn();

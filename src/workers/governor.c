@@ -22,6 +22,7 @@
 
 #include "base/appender.h"
 #include "base/settings.h"
+#include "evidence/checkpoint.h"
 #include "evidence/seal.h"
 #include "workers/worker.h"
 
@@ -34,6 +35,8 @@
 #define EXPIRE_EVERY_MS 1000
 /* Tasks whose deadline has passed, in one transaction. */
 #define DEADLINE_BATCH 500
+/* After an error that somebody must mend; each is a line in the server's log. */
+#define SIGN_AGAIN_MS (30 * 1000)
 
 PGDLLEXPORT void agentpay_governor_main(Datum arg);
 
@@ -48,6 +51,8 @@ static void open_cases(void *arg);
 static void expire_actions(void *arg);
 static int fall_back_all(void);
 static void fall_back(void *arg);
+static void sign(void *arg);
+static void export_checkpoint(void *arg);
 
 /* Entry point: runs until the extension is dropped or the server stops. */
 void
@@ -58,6 +63,8 @@ agentpay_governor_main(Datum arg)
 	TimestampTz rolled_at = 0;
 	TimestampTz sealed_at = 0;
 	TimestampTz watched_at = 0;
+	TimestampTz signed_at = 0;
+	bool failed = false;
 	TimestampTz healed_at = 0;
 	TimestampTz expired_at = 0;
 	int wait_ms;
@@ -88,7 +95,10 @@ agentpay_governor_main(Datum arg)
 		if (due(&sealed_at, agentpay_seal_interval_ms))
 		{
 			agentpay_worker_report("working", "sealing the logs");
-			(void) agentpay_worker_run(seal, NULL);
+			if (agentpay_worker_run(seal, NULL) &&
+				(!failed || due(&signed_at, SIGN_AGAIN_MS)))
+				failed = !agentpay_worker_run(sign, NULL) ||
+						 !agentpay_worker_run(export_checkpoint, NULL);
 		}
 		if (due(&partitions_at, PARTITIONS_EVERY_MS))
 		{
@@ -189,6 +199,19 @@ static void
 watch_guardrails(void *arg)
 {
 	SPI_execute("SELECT agentpay._watch_guardrails()", false, 0);
+}
+
+/* After the seal's commit, so that what is signed has been flushed. */
+static void
+sign(void *arg)
+{
+	agentpay_checkpoint_sign();
+}
+
+static void
+export_checkpoint(void *arg)
+{
+	agentpay_checkpoint_export();
 }
 
 /* Those that could not be opened with their decision. */
