@@ -12,9 +12,11 @@ CREATE FUNCTION agentpay._judge(t agentpay._tasks, a agentpay.agents,
 AS $$
 	SELECT CASE WHEN confidence < coalesce(a.min_confidence, 0)
 				THEN 'low_confidence'
-				WHEN agentpay._is_disabled_route((
-					SELECT p.role FROM agentpay.decision_points p
-					 WHERE p.point = t.point), verdict)
+				-- a function in here is planned anew for each answer
+				WHEN CASE (SELECT p.role FROM agentpay.decision_points p
+							WHERE p.point = t.point)
+					 WHEN 'routing'
+					 THEN agentpay._is_disabled_route('routing', verdict) END
 				THEN 'over_authority' END
 $$;
 REVOKE ALL ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,

@@ -57,6 +57,7 @@ AS $$
 			   CASE WHEN o.agent = ANY (killed) THEN 'a switch is engaged'
 					ELSE agentpay._why_skipped(o.task) END AS why,
 			   agentpay._sendable_fields(a, p) AS fields, v.verdicts, v.notes,
+			   agentpay._protocol_options(a.options)::text AS options,
 			   -- as _cost_bound() has it, for one byte and for none
 			   coalesce(greatest(a.price_input_per_million,
 								 a.price_cached_input_per_million), 0) AS byte,
@@ -86,7 +87,9 @@ AS $$
 				(SELECT coalesce(jsonb_object_agg(f, d.inputs -> f), '{}')
 				   FROM unnest(k.fields) AS f WHERE d.inputs ? f)::text,
 				(k.row).model, (k.row).max_output_tokens,
-				agentpay._protocol_options((k.row).options)::text) END AS body) AS b
+				k.options) END AS body
+		-- once, though it is asked for twice
+		OFFSET 0) AS b
 $$;
 REVOKE ALL ON FUNCTION agentpay._get_ready(bigint[], text[]) FROM PUBLIC;
 
@@ -353,7 +356,9 @@ BEGIN
 					WHEN (d.attempt_end).failure IS NOT NULL
 						THEN (d.attempt_end).failure
 					ELSE agentpay._judge(d.task, a, r, (d.attempt_end).verdict,
-						(d.attempt_end).confidence) END AS failure) AS f
+						(d.attempt_end).confidence) END AS failure
+		-- once, though it is asked for thrice
+		OFFSET 0) AS f
 	 WHERE d.final;
 
 	PERFORM agentpay._append_all(array_agg(ROW(agentpay._uuid_v7(),

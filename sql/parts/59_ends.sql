@@ -52,7 +52,8 @@ AS $$
 			AS position) AS v
 	  LEFT JOIN LATERAL (
 		SELECT jsonb_build_object('late', true) AS late
-		  FROM agentpay._ending(t)) AS l ON t.decide_by IS NOT NULL
+		  FROM agentpay._ending(t)
+		 WHERE t.decide_by IS NOT NULL) AS l ON true
 	 CROSS JOIN LATERAL (
 		SELECT CASE WHEN (l.late IS NOT NULL OR t.decide_by <= moment)
 						 AND coalesce(e.failure, 'skipped') = 'skipped'

@@ -35,10 +35,24 @@ await('the workers stand still', sub { query("SELECT count(*) FROM agentpay.stat
   or diag(query("SELECT s, a.state, a.query, a.wait_event FROM agentpay.stat_workers s LEFT JOIN pg_stat_activity a USING (pid)"));
 query("INSERT INTO payments (payment_id, agent, amount) SELECT g, (ARRAY['one', 'two', 'inside'])[1 + g % 3], 5 FROM generate_series(1, 6000) AS g");
 query('VACUUM ANALYZE payments');
+# A snapshot from before all that follows: nothing that changes can be cleaned
+# away.  A claim must not walk over it again and again.
+sub claim_blocks
+{
+	my $plan = query('BEGIN; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) SELECT agentpay._next_tasks(100); ROLLBACK');
+	my $blocks = decode_json($plan)->[0]{Plan};
+	return $blocks->{'Shared Hit Blocks'} + $blocks->{'Shared Read Blocks'};
+}
+my $old = session($node);
+$old->('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM payments');
+claim_blocks();
+my $blocks_first = claim_blocks();
 is(query("SELECT sum(tasks) FROM agentpay.queue_status WHERE state = 'queued'"), '6000', 'tasks wait');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET agentpay.workers_enabled = on');
 $node->restart;
 
+my $old_again = session($node);
+$old_again->('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM payments');
 await('a thousand are asked', sub { calls() > 1000 });
 my $early = memory();
 await_tasks($node, 120);
@@ -55,6 +69,13 @@ cmp_ok($stats->{high_water}, '<=', 40, 'never more at a time than is allowed');
 cmp_ok($stats->{high_water}, '>', 20, 'and not one by one');
 is(query("SELECT max(in_flight_at_start) <= 40 FROM agentpay.agent_calls"), 't', 'as the record says too');
 no_excess($node, 'backlog');
+query("INSERT INTO payments (payment_id, agent, amount) SELECT g, 'inside', 5 FROM generate_series(10001, 10100) AS g");
+await_tasks($node);
+my $blocks_last = claim_blocks();
+cmp_ok($blocks_last, '<', 2 * $blocks_first + 100, 'a claim costs no more after 6000 tasks, though an old snapshot keeps all that they left');
+diag("$blocks_first blocks for a claim of 100 tasks at first, $blocks_last at the end, with none to claim");
+$old_again->();
+$old->();
 
 # ── nothing to do ───────────────────────────────────────────────────────────
 my $idle = ticks();
