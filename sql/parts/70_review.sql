@@ -278,7 +278,11 @@ AS $$
 		(10, 'tier above', CASE WHEN d.failure IN ('low_confidence',
 												  'over_authority')
 			THEN v.definition ->> 'escalate_to' END,
-			'asked next, if its own conditions held'))
+			'asked next, if its own conditions held'),
+		(11, 'not applied', d.detail #>> '{not_applied,message}',
+			'what stood before it stands'),
+		(12, 'late', CASE WHEN d.detail ? 'late' THEN 'yes' END,
+			'it came when the decision was final'))
 		AS i (ord, item, value, note)
 	 WHERE i.value IS NOT NULL
 	 ORDER BY i.ord

@@ -55,7 +55,7 @@ EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
 	RETURN regexp_replace(concat_ws(' ', SQLSTATE, message), 'action [0-9]+', 'action N');
 END$$;
-SELECT plan(34);
+SELECT plan(35);
 
 -- ── which action ────────────────────────────────────────────────────────────
 SELECT is(pg_temp.answered('a1', 'post', 5, '1 hour', 'decline'),
@@ -95,6 +95,15 @@ SELECT is(agentpay._action_of('fraud', false, false, NULL, now(), now() + interv
 	'(notify,)', 'a looser verdict: notify');
 SELECT is(agentpay._action_of('fraud', true, true, 'void', now(), now() - interval '1 day', now())::text,
 	'(refund,)', 'void after the capture: refund');
+
+-- ── what explain() says of one that did not get there ───────────────────────
+INSERT INTO t_act.payments VALUES ('e1', 'pre', 5, now());
+UPDATE t_act.payments SET outcome = 'mine' WHERE id = 'e1';
+DO $$ BEGIN PERFORM agentpay._end_tasks(array_agg(ROW(t.task_id, t.created_at, agentpay._uuid_v7(),
+		NULL, 'decline', 'decline', 0.9, 0.75, '{model_says}', 0.001, 12, NULL)::agentpay._task_end))
+   FROM agentpay._tasks t WHERE t.point = 't_act' AND t.row_id = 'e1'; END $$;
+SELECT is((SELECT value FROM agentpay.explain('t_act', 'e1') WHERE section = 'agent' AND item = 'not applied'),
+	'the outcome was changed meanwhile', 'explain() tells why a verdict was not applied');
 
 -- ── several agents, people, experiments ─────────────────────────────────────
 SELECT is(pg_temp.answered('b1', 'pre', 500, '1 hour', 'approve'),
