@@ -52,23 +52,46 @@ COMMENT ON COLUMN agentpay.agent_latency.p99_ms IS 'as p50_ms';
 -- The times that a row was asked about, where it was more than once: what was
 -- said, and under which load.  What was not sent was not asked; what a kill
 -- switch ended is not the agent's doing.
-CREATE VIEW agentpay._askings AS
-SELECT s.first_id, a.agent, a.agent_version, a.request_sha256,
+--
+-- Few rows of many: OFFSET 0 keeps the planner from reading whole logs for
+-- them, which takes ten times as long as finding each by its index.
+--
+-- SECURITY DEFINER: whoever may read the report reads the logs through it, as
+-- through a view.  To compile the query would take longer than to run it.
+CREATE FUNCTION agentpay._askings()
+	RETURNS TABLE (point text, row_id text, agent text, agent_version int,
+				   request_sha256 bytea, response_model text, load_band text,
+				   said text, score numeric)
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+SELECT u.point, u.row_id, u.agent, u.agent_version, a.request_sha256,
 	   a.response_model, a.load_band,
 	   CASE WHEN d.kind = 'agent' THEN coalesce(d.answer, d.verdict)
 			WHEN d.failure IN ('low_confidence', 'over_authority')
 			THEN d.answer ELSE 'failure ' || d.failure END AS said,
 	   CASE WHEN d.kind = 'agent' THEN d.score END AS score
-  FROM (SELECT r.first_id, r.task_id FROM agentpay._repeat_tasks r
-		UNION
-		SELECT r.first_id, r.first_id FROM agentpay._repeat_tasks r) AS s
-  JOIN agentpay._attempts a
-	ON a.task_id = s.task_id AND a.decision_id IS NOT NULL
-	   AND a.request_sha256 IS NOT NULL
-  JOIN agentpay.decisions d
-	ON d.decision_id = a.decision_id AND d.failure IS DISTINCT FROM 'killed';
-REVOKE ALL ON agentpay._askings FROM PUBLIC;
-COMMENT ON VIEW agentpay._askings IS 'each time that a row was asked about which is asked about again';
+  FROM (SELECT t.point, t.row_id, t.agent, t.agent_version,
+			   min(t.created_at) AS since
+		  FROM agentpay._tasks t
+		 WHERE t.repeat_no > 0
+		 GROUP BY 1, 2, 3, 4) AS u
+ CROSS JOIN LATERAL (
+	SELECT e.decision_id, e.kind, e.answer, e.verdict, e.failure, e.score
+	  FROM agentpay.decisions e
+	 WHERE e.point = u.point AND e.row_id = u.row_id
+	   AND e.decided_at >= u.since
+	   AND e.agent = u.agent AND e.agent_version = u.agent_version
+	   AND e.kind IN ('agent', 'fallback')
+	   AND e.failure IS DISTINCT FROM 'killed' OFFSET 0) AS d
+ CROSS JOIN LATERAL (
+	SELECT c.request_sha256, c.response_model, c.load_band
+	  FROM agentpay._attempts c
+	 WHERE c.decision_id = d.decision_id AND c.called_at >= u.since
+	   AND c.request_sha256 IS NOT NULL OFFSET 0) AS a
+$$;
+REVOKE ALL ON FUNCTION agentpay._askings() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._askings() IS 'each time that a row was asked about which is asked about again';
 
 -- R. G. Newcombe, Interval estimation for the difference between independent
 -- proportions: comparison of eleven methods, Statistics in Medicine 17 (1998)
@@ -105,39 +128,41 @@ COMMENT ON FUNCTION agentpay._newcombe(numeric, numeric, numeric, numeric) IS '9
 -- answered most.  A row is in a band with the askings that fall there, if
 -- there are two to compare.
 CREATE VIEW agentpay.inference_variance AS
-WITH askings AS MATERIALIZED (SELECT * FROM agentpay._askings),
+WITH askings AS MATERIALIZED (SELECT * FROM agentpay._askings()),
 models AS (
-	SELECT a.first_id, a.request_sha256,
+	SELECT a.point, a.row_id, a.agent, a.agent_version, a.request_sha256,
 		   mode() WITHIN GROUP (ORDER BY a.response_model) AS model
-	  FROM askings a GROUP BY 1, 2),
+	  FROM askings a GROUP BY 1, 2, 3, 4, 5),
 -- how often each verdict, under each load; sums of scores for their variance
 said AS (
-	SELECT a.agent, a.agent_version, a.first_id, a.request_sha256,
+	SELECT a.agent, a.agent_version, a.point, a.row_id, a.request_sha256,
 		   coalesce(a.response_model, m.model) AS model, a.load_band, a.said,
 		   count(*)::numeric AS n, count(a.score)::numeric AS scored,
 		   sum(a.score) AS x, sum(a.score * a.score) AS xx
 	  FROM askings a
 	  JOIN models m
-		ON m.first_id = a.first_id AND m.request_sha256 = a.request_sha256
-	 GROUP BY 1, 2, 3, 4, 5, 6, 7),
+		ON m.point = a.point AND m.row_id = a.row_id AND m.agent = a.agent
+		   AND m.agent_version = a.agent_version
+		   AND m.request_sha256 = a.request_sha256
+	 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8),
 counted AS (
-	SELECT s.*, sum(s.n) OVER (PARTITION BY s.first_id, s.request_sha256,
-							   s.model) AS k
+	SELECT s.*, sum(s.n) OVER (PARTITION BY s.agent, s.agent_version, s.point,
+							   s.row_id, s.request_sha256, s.model) AS k
 	  FROM said s),
 compared AS (
 	SELECT v.agent, v.agent_version, v.load_band, sum(v.n) AS n,
 		   sum(v.n * (v.n - 1)) AS same, sum(v.scored) AS scored,
 		   sum(v.x) AS x, sum(v.xx) AS xx
-	  FROM (SELECT c.agent, c.agent_version, c.first_id, c.request_sha256,
-				   c.model, b.load_band, c.said, sum(c.n) AS n,
+	  FROM (SELECT c.agent, c.agent_version, c.point, c.row_id,
+				   c.request_sha256, c.model, b.load_band, c.said, sum(c.n) AS n,
 				   sum(c.scored) AS scored, sum(c.x) AS x, sum(c.xx) AS xx
 			  FROM counted c
 			 CROSS JOIN LATERAL (VALUES ('all'), (c.load_band))
 				AS b (load_band)
 			 WHERE c.k >= 5 AND b.load_band IS NOT NULL
-			 GROUP BY 1, 2, 3, 4, 5, 6, 7) AS v
-	 GROUP BY v.agent, v.agent_version, v.load_band, v.first_id,
-			  v.request_sha256, v.model
+			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) AS v
+	 GROUP BY v.agent, v.agent_version, v.load_band, v.point,
+			  v.row_id, v.request_sha256, v.model
 	HAVING sum(v.n) >= 2),
 figures AS (
 	SELECT c.agent, c.agent_version, c.load_band, count(*) AS rows,
