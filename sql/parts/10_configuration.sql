@@ -286,14 +286,14 @@ COMMENT ON COLUMN agentpay.agents.fields IS 'columns and features sent; each nee
 COMMENT ON COLUMN agentpay.agents.invoke_when IS 'SQL boolean over row, features, score and verdict';
 COMMENT ON COLUMN agentpay.agents.sample_percent IS 'share of the rows where invoke_when holds that are sent';
 COMMENT ON COLUMN agentpay.agents.position IS 'pre_auth: the verdict may replace the rules'' until decide_by; post_auth: a later tightening appends; review: advises the case';
-COMMENT ON COLUMN agentpay.agents.stage IS 'not part of the version: moving it makes no agent_versions row';
-COMMENT ON COLUMN agentpay.agents.rollout_steps IS 'percentages after shadow';
+COMMENT ON COLUMN agentpay.agents.stage IS 'off, shadow, or a step of rollout_steps: raised by promote() alone, lowered by anybody who may UPDATE; not part of the version: moving it makes no agent_versions row';
+COMMENT ON COLUMN agentpay.agents.rollout_steps IS 'percentages after shadow: of the subjects, or rows, on which its verdict may take effect';
 COMMENT ON COLUMN agentpay.agents.timeout_ms IS 'of one attempt';
 COMMENT ON COLUMN agentpay.agents.min_confidence IS 'an answer below it is a low_confidence failure';
 COMMENT ON COLUMN agentpay.agents.price_input_per_million IS 'USD per million tokens; required unless builtin or http; 0 is said, not assumed';
 COMMENT ON COLUMN agentpay.agents.price_cached_input_per_million IS 'NULL: as input';
 COMMENT ON COLUMN agentpay.agents.price_per_call IS 'USD; required for http; NULL elsewhere: 0';
-COMMENT ON COLUMN agentpay.agents.holdout_percent IS 'rows that stay under rules at every stage: the control group';
+COMMENT ON COLUMN agentpay.agents.holdout_percent IS 'rows that stay under rules at every stage: the control group. The agent is asked about them all the same; at most two decimal places';
 COMMENT ON COLUMN agentpay.agents.repeat_percent IS 'of the rows that it is asked about, those that it is asked about again, for inference_variance';
 COMMENT ON COLUMN agentpay.agents.repeats IS 'how often such a row is asked about in all, the first time included; below 5 it is not in inference_variance';
 COMMENT ON COLUMN agentpay.agents.processor IS '{"name","region","dpa_ref","retention"}: the record of who processes the data';
@@ -301,6 +301,27 @@ COMMENT ON COLUMN agentpay.agents.escalate_to IS 'a dearer agent of the same poi
 COMMENT ON COLUMN agentpay.agents.options IS 'the protocol''s own: temperature, region, answer_paths; builtin: thresholds';
 COMMENT ON COLUMN agentpay.agents.enabled IS 'false: no new tasks, stage kept';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.agents', '');
+
+-- Dumped: after a restore the same rows are inside.  A salt outlives its agent.
+CREATE TABLE agentpay._agent_salts (
+	agent text PRIMARY KEY,
+	salt bytea NOT NULL CHECK (octet_length(salt) = 32));
+COMMENT ON TABLE agentpay._agent_salts IS 'keys of the hash that says how far into a rollout a row, or its subject, stands: made with the agent, never changed';
+SELECT pg_catalog.pg_extension_config_dump('agentpay._agent_salts', '');
+
+CREATE TABLE agentpay.authorities (
+	agent text NOT NULL REFERENCES agentpay.agents ON DELETE CASCADE,
+	verdict text NOT NULL,
+	max_amount numeric,
+	currency text CHECK (currency ~ '^[A-Z]{3}$'),
+	may_relax boolean NOT NULL DEFAULT false,
+	PRIMARY KEY (agent, verdict),
+	CHECK ((max_amount IS NULL) = (currency IS NULL)));
+COMMENT ON TABLE agentpay.authorities IS 'what an agent may decide. Verdicts in order: an agent with no row may give any verdict that tightens; with rows, only those. Without an order: only those. An answer beyond it is an over_authority failure, and the rules stand';
+COMMENT ON COLUMN agentpay.authorities.max_amount IS 'in currency; NULL: no limit. Signs do not count; an amount that is not known is above it';
+COMMENT ON COLUMN agentpay.authorities.currency IS 'other currencies are over authority';
+COMMENT ON COLUMN agentpay.authorities.may_relax IS 'also where the rules said something stricter, unless a list, a rule with a verdict of its own, or an error forced that';
+SELECT pg_catalog.pg_extension_config_dump('agentpay.authorities', '');
 
 CREATE TABLE agentpay.data_policies (
 	table_name regclass NOT NULL,
@@ -364,6 +385,39 @@ COMMENT ON COLUMN agentpay.kill_switches.changed_at IS 'by trigger';
 -- dumped, and restored over the seeded ones (see 15_configuration_checks.sql).
 SELECT pg_catalog.pg_extension_config_dump('agentpay.kill_switches',
 	'WHERE engaged OR reason IS NOT NULL OR scope NOT IN (''all'', ''role'')');
+
+CREATE TABLE agentpay.gates (
+	agent text NOT NULL DEFAULT '*',
+	metric text NOT NULL CHECK (metric IN ('labelled_samples','coverage','agreement','accuracy_vs_rules','fpr_vs_rules',
+		'fnr_vs_rules','cost_per_decision','cost_variation','p95_latency_ms','inference_variance','calibration_error','sign_off','compliance')),
+	bound numeric NOT NULL,
+	min_samples int NOT NULL DEFAULT 200 CHECK (min_samples >= 0),
+	confidence numeric NOT NULL DEFAULT 0.95 CHECK (confidence > 0 AND confidence < 1),
+	enabled boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (agent, metric));
+COMMENT ON TABLE agentpay.gates IS 'what must hold before promote() lets an agent''s verdicts take effect, or on more rows; rollout_status shows how each stands';
+COMMENT ON COLUMN agentpay.gates.agent IS '*: every agent without its own row for the metric';
+COMMENT ON COLUMN agentpay.gates.bound IS 'minimum or maximum, fixed by the metric: see rollout_status.direction';
+COMMENT ON COLUMN agentpay.gates.min_samples IS 'with fewer the gate is on hold';
+COMMENT ON COLUMN agentpay.gates.confidence IS 'of the interval whose bound is compared';
+COMMENT ON COLUMN agentpay.gates.enabled IS 'false: not asked for';
+
+CREATE FUNCTION agentpay._usual_gates(OUT metric text, OUT bound numeric,
+	OUT min_samples int) RETURNS SETOF record
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES ('labelled_samples', 500::numeric, 0),
+		('accuracy_vs_rules', -0.01, 500), ('cost_variation', 1.0, 200),
+		('sign_off', 1, 0)
+$$;
+REVOKE ALL ON FUNCTION agentpay._usual_gates() FROM PUBLIC;
+INSERT INTO agentpay.gates (agent, metric, bound, min_samples)
+SELECT '*', u.metric, u.bound, u.min_samples FROM agentpay._usual_gates() AS u;
+-- As with kill_switches: those that came with CREATE EXTENSION and are as they
+-- came are not dumped.
+SELECT pg_catalog.pg_extension_config_dump('agentpay.gates',
+	'WHERE NOT (agent = ''*'' AND enabled AND confidence = 0.95 AND (metric, bound, min_samples) IN (SELECT u.metric, u.bound, u.min_samples FROM agentpay._usual_gates() u))');
 
 CREATE TABLE agentpay.guardrails (
 	agent text NOT NULL DEFAULT '*',

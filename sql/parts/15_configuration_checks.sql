@@ -699,6 +699,10 @@ AS $$
 			OR verdict_name IN (SELECT w.value FROM jsonb_each_text(
 				CASE jsonb_typeof(a.options -> 'verdicts') WHEN 'object'
 				THEN a.options -> 'verdicts' END) AS w))
+	UNION ALL
+	SELECT format('the authorities of agent "%s"', a.name)
+	  FROM agentpay.authorities r JOIN agentpay.agents a ON a.name = r.agent
+	 WHERE a.point = point_name AND r.verdict = verdict_name
 	 LIMIT 1
 $$;
 REVOKE ALL ON FUNCTION agentpay._verdict_user(text, text) FROM PUBLIC;

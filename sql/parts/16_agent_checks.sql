@@ -73,23 +73,6 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_allowed_endpoints() FROM PUBLIC;
 
 -- ── agents ──────────────────────────────────────────────────────────────────
-CREATE FUNCTION agentpay._check_agent_later(a agentpay.agents, mend text)
-	RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF a.stage = ANY (a.rollout_steps::text[]) THEN
-		PERFORM agentpay._refuse_later(format('stage %s', a.stage),
-			format(mend, 'stage = ''shadow'''));
-	ELSIF a.holdout_percent <> 0 THEN
-		PERFORM agentpay._refuse_later('a holdout',
-			format(mend, 'holdout_percent = 0'));
-	END IF;
-END$$;
-REVOKE ALL ON FUNCTION agentpay._check_agent_later(agentpay.agents, text)
-	FROM PUBLIC;
-
 -- The value of a secret is never shown, not even when it is refused.
 CREATE FUNCTION agentpay._check_secret(a agentpay.agents, mend text)
 	RETURNS void
@@ -356,6 +339,14 @@ BEGIN
 			'A model inside the database gives the same row the same answer each time.',
 			format(mend, 'repeat_percent = 0'));
 	END IF;
+	IF a.holdout_percent <> round(a.holdout_percent, 2) THEN
+		PERFORM agentpay._refuse('22023',
+			format('holdout_percent of agent "%s" is too fine: %s', a.name,
+				   a.holdout_percent),
+			'It has at most two decimal places.',
+			format(mend, format('holdout_percent = %s',
+								round(a.holdout_percent, 2))));
+	END IF;
 	PERFORM agentpay._check_protocol_needs(a, mend);
 	IF array_ndims(a.rollout_steps) IS DISTINCT FROM 1
 	   OR EXISTS (SELECT FROM (SELECT s, lag(s, 1, 0) OVER (ORDER BY o) AS last
@@ -541,6 +532,21 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._missing_cap(agentpay.agents) FROM PUBLIC;
 
+-- The caps that an agent depends on stay until its transaction ends.
+CREATE FUNCTION agentpay._lock_caps(a agentpay.agents) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF a.protocol <> 'builtin' AND a.stage <> 'off' THEN
+		PERFORM FROM agentpay.budgets b
+		  WHERE b.enabled AND b.cap_cost IS NOT NULL
+			AND b.period IN ('hour', 'transaction')
+		  ORDER BY b.name FOR SHARE;
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._lock_caps(agentpay.agents) FROM PUBLIC;
+
 CREATE FUNCTION agentpay._check_caps(a agentpay.agents) RETURNS void
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
@@ -587,11 +593,12 @@ BEGIN
 		AND NOT a.stage = ANY (a.rollout_steps::text[]) THEN
 		PERFORM agentpay._refuse('23514', format('unknown stage: %s',
 				coalesce(quote_literal(a.stage), 'NULL')),
-			'Stages are off and shadow.', format(mend, 'stage = ''shadow'''));
+			format('Stages are off, shadow and rollout_steps: %s.',
+				   array_to_string(a.rollout_steps, ', ')),
+			format(mend, 'stage = ''shadow'''));
 	END IF;
 	PERFORM agentpay._check_secret(a, mend);
 	PERFORM agentpay._check_agent_numbers(a, mend);
-	PERFORM agentpay._check_agent_later(a, mend);
 	PERFORM agentpay._check_agent_options(a, mend);
 	PERFORM agentpay._check_plain('cost_center', a.cost_center,
 								  format(mend, 'cost_center = ''fraud_team'''));
@@ -630,12 +637,22 @@ BEGIN
 			'Its decisions were about that point.',
 			'INSERT a new agent for the other point.');
 	END IF;
+	-- from PostgreSQL's strong random numbers: 2 × 122 bits
+	INSERT INTO agentpay._agent_salts
+	VALUES (NEW.name, uuid_send(gen_random_uuid())
+					  || uuid_send(gen_random_uuid()))
+		ON CONFLICT DO NOTHING;
+	NEW.stage := agentpay._checked_stage(OLD, NEW);
 	-- to stop an agent is always possible, whatever is wrong with it
-	IF OLD IS DISTINCT FROM NEW AND (NEW.stage = 'off' OR NOT NEW.enabled)
+	IF OLD IS DISTINCT FROM NEW
 	   AND agentpay._agent_definition(OLD) = agentpay._agent_definition(NEW)
-	   AND NEW.stage IN (OLD.stage, 'off') THEN
+	   AND (NEW.stage = OLD.stage AND NOT NEW.enabled
+			OR NEW.stage IN ('off', 'shadow')
+			   AND agentpay._stage_rank(NEW.stage)
+				   < agentpay._stage_rank(OLD.stage)) THEN
 		RETURN NEW;
 	END IF;
+	PERFORM agentpay._lock_caps(NEW);
 	PERFORM agentpay._check_agent(NEW);
 	IF NEW.repeat_percent > 0 THEN
 		PERFORM agentpay._salt_draws(NEW.point);
@@ -649,29 +666,42 @@ CREATE FUNCTION agentpay._agent_definition(a agentpay.agents) RETURNS jsonb
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT to_jsonb(a) - 'stage' - 'enabled'
+	SELECT to_jsonb(a) - 'stage' - 'enabled' || coalesce((
+		SELECT jsonb_build_object('authorities', jsonb_agg(to_jsonb(r) - 'agent'
+					ORDER BY r.verdict COLLATE "C"))
+		  FROM agentpay.authorities r WHERE r.agent = a.name
+		HAVING count(*) > 0), '{}')
 $$;
 REVOKE ALL ON FUNCTION agentpay._agent_definition(agentpay.agents)
 	FROM PUBLIC;
+
+-- Another version, if the agent is another one than the newest says.
+CREATE FUNCTION agentpay._note_version(a agentpay.agents) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	definition jsonb := agentpay._agent_definition(a);
+	newest agentpay.agent_versions;
+BEGIN
+	SELECT * INTO newest FROM agentpay.agent_versions v
+	 WHERE v.agent = a.name ORDER BY v.version DESC LIMIT 1;
+	IF newest.definition IS DISTINCT FROM definition THEN
+		INSERT INTO agentpay.agent_versions
+		VALUES (a.name, coalesce(newest.version, 0) + 1, definition,
+				sha256(convert_to(definition::text, 'UTF8')), session_user,
+				agentpay._now());
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._note_version(agentpay.agents) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._version_agent() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	definition jsonb := agentpay._agent_definition(NEW);
-	newest agentpay.agent_versions;
 BEGIN
-	IF agentpay._restoring() THEN
-		RETURN NULL;
-	END IF;
-	SELECT * INTO newest FROM agentpay.agent_versions v
-	 WHERE v.agent = NEW.name ORDER BY v.version DESC LIMIT 1;
-	IF newest.definition IS DISTINCT FROM definition THEN
-		INSERT INTO agentpay.agent_versions
-		VALUES (NEW.name, coalesce(newest.version, 0) + 1, definition,
-				sha256(convert_to(definition::text, 'UTF8')), session_user,
-				agentpay._now());
+	IF NOT agentpay._restoring() THEN
+		PERFORM agentpay._note_version(NEW);
 	END IF;
 	RETURN NULL;
 END$$;

@@ -119,6 +119,8 @@ BEGIN
 			('models', 'model', '{name,version}', 'INSERT OR UPDATE OR DELETE'),
 			('allowed_endpoints', 'endpoint', '{origin}', 'INSERT OR UPDATE'),
 			('agents', 'agent', '{name}', 'INSERT OR UPDATE OR DELETE'),
+			('authorities', 'authority', '{agent,verdict}', 'INSERT OR UPDATE'),
+			('gates', 'gate', '{agent,metric}', 'INSERT OR UPDATE OR DELETE'),
 			('data_policies', 'data_policy', '{table_name,column_name}', 'INSERT OR UPDATE'),
 			('budgets', 'budget', '{name}', 'INSERT OR UPDATE'),
 			('kill_switches', 'kill_switch', '{scope,target}', 'INSERT OR UPDATE OR DELETE'),
@@ -153,6 +155,15 @@ END$$;
 
 CREATE TRIGGER agentpay_version AFTER INSERT OR UPDATE ON agentpay.agents
 	FOR EACH ROW EXECUTE FUNCTION agentpay._version_agent();
+CREATE TRIGGER agentpay_stages BEFORE UPDATE OF stage, protocol, endpoint,
+	model, prompt, fields, options, invoke_when, position, escalate_to,
+	min_confidence ON agentpay.agents
+	FOR EACH STATEMENT EXECUTE FUNCTION agentpay._order_stages();
+CREATE TRIGGER agentpay_version AFTER INSERT OR UPDATE OR DELETE
+	ON agentpay.authorities
+	FOR EACH ROW EXECUTE FUNCTION agentpay._authority_changed();
+CREATE TRIGGER agentpay_gates AFTER DELETE ON agentpay.agents
+	FOR EACH ROW EXECUTE FUNCTION agentpay._drop_gates();
 CREATE TRIGGER agentpay_switch AFTER INSERT OR DELETE ON agentpay.agents
 	FOR EACH ROW EXECUTE FUNCTION agentpay._keep_kill_switches('agent', 'name');
 CREATE TRIGGER agentpay_switch AFTER INSERT OR DELETE
@@ -172,7 +183,8 @@ BEGIN
 		   AND NOT g.tgisinternal AND g.tgfoid <> 0 AND c.relkind = 'r'
 		   AND g.tgname IN ('agentpay_check', 'agentpay_check_null', 'agentpay_govern',
 			'agentpay_changed', 'agentpay_truncate', 'agentpay_version',
-			'agentpay_switch', 'agentpay_caps')
+			'agentpay_switch', 'agentpay_caps', 'agentpay_stages',
+			'agentpay_gates')
 	LOOP
 		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.name,
 					   t.tgname);

@@ -191,6 +191,9 @@ CREATE TABLE agentpay._tasks (
 	idempotency_key uuid NOT NULL,
 	repeat_no int NOT NULL,
 	escalated_from bigint,
+	bucket smallint,
+	holdout_bucket smallint,
+	forced boolean NOT NULL,
 	xid xid8 NOT NULL
 ) PARTITION BY RANGE (created_at);
 COMMENT ON TABLE agentpay._tasks IS 'questions for agents: written with the payment, never updated; done when the decision exists';
@@ -198,6 +201,9 @@ COMMENT ON COLUMN agentpay._tasks.created_at IS 'decided_at of the rules decisio
 COMMENT ON COLUMN agentpay._tasks.decide_by IS 'an answer of position pre_auth counts before it; NULL: it may take its time';
 COMMENT ON COLUMN agentpay._tasks.repeat_no IS '0: the question that counts; 1, 2, …: the same question asked again';
 COMMENT ON COLUMN agentpay._tasks.escalated_from IS 'the task whose answer was not sure enough; NULL: the payment itself asks';
+COMMENT ON COLUMN agentpay._tasks.bucket IS '0 to 99: live at stages above it; a tier has that of the task below. NULL: not drawn, never live';
+COMMENT ON COLUMN agentpay._tasks.holdout_bucket IS '0 to 9999: below 100 * holdout_percent the row stays under rules';
+COMMENT ON COLUMN agentpay._tasks.forced IS 'a list, a rule with a verdict of its own, or an error made the rules say what they said: nothing may loosen it';
 CREATE SEQUENCE agentpay._task_id_seq;
 SELECT pg_catalog.pg_extension_config_dump('agentpay._task_id_seq', '');
 
@@ -524,6 +530,8 @@ BEGIN
 	UPDATE agentpay.outcome_mappings SET network = network;
 	UPDATE agentpay.exchange_rates SET rate = rate;
 	UPDATE agentpay.guardrails SET metric = metric;
+	UPDATE agentpay.authorities SET verdict = verdict;
+	UPDATE agentpay.gates SET metric = metric;
 	UPDATE agentpay.agents a SET name = a.name
 	  FROM agentpay.decision_points p WHERE p.point = a.point AND p.enabled;
 END$$;

@@ -2,34 +2,138 @@
 --		What an agent may decide: whether an answer counts, and whether it may
 --		take effect.
 --
--- r is the rules decision of the row; a is NULL when the agent is gone.
+-- r is the rules decision of the row; a is NULL when the agent is gone.  Both
+-- are asked where an answer is written, under the kill lock: a stage that was
+-- lowered, or an authority that was narrowed, before is seen.
 
+-- ── authority ───────────────────────────────────────────────────────────────
 -- Why an answer does not count, as decisions.failure says it; NULL: it counts.
+-- What the rules said themselves is beyond nobody's authority, nor is advice to
+-- a person (position review).  Otherwise, of verdicts in order one that tightens
+-- needs no row, unless the agent has rows; one that loosens needs a row that may
+-- relax, and rules that nothing forced.  Without an order the verdict needs a
+-- row, and a route must be enabled.  What explore let through is judged against
+-- what the rules said.
 CREATE FUNCTION agentpay._judge(t agentpay._tasks, a agentpay.agents,
 	r agentpay.decisions, verdict text, confidence real) RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN confidence < coalesce(a.min_confidence, 0)
-				THEN 'low_confidence'
-				-- a function in here is planned anew for each answer
-				WHEN CASE (SELECT p.role FROM agentpay.decision_points p
-							WHERE p.point = t.point)
-					 WHEN 'routing'
-					 THEN agentpay._is_disabled_route('routing', verdict) END
-				THEN 'over_authority' END
-$$;
+DECLARE
+	rules text := CASE r.assignment WHEN 'explore' THEN r.answer
+				  ELSE r.verdict END;
+	x record;
+BEGIN
+	-- in the precision of the answer, so that 0.7 is not below 0.7
+	IF coalesce(confidence, 0) < coalesce(a.min_confidence, 0)::real THEN
+		RETURN 'low_confidence';
+	ELSIF verdict = rules OR a.position = 'review' THEN
+		RETURN NULL;
+	END IF;
+	-- a rules verdict that is gone from an order was the strictest
+	SELECT v.rank - coalesce(w.rank, v.rank + 1) AS tightens, s.listed,
+		   l.verdict IS NOT NULL AS held,
+		   coalesce(l.may_relax, false) AS may_relax,
+		   l.max_amount IS NULL OR coalesce(abs(r.amount) <= l.max_amount
+				AND r.currency = l.currency, false) AS small_enough
+	  INTO x
+	  FROM agentpay.verdicts v
+	  LEFT JOIN agentpay.verdicts w ON w.point = v.point AND w.verdict = rules
+	 CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM agentpay.authorities o
+							WHERE o.agent = t.agent) AS listed) AS s
+	  LEFT JOIN agentpay.authorities l
+		ON l.agent = t.agent AND l.verdict = v.verdict
+	 WHERE v.point = t.point AND v.verdict = _judge.verdict;
+	IF NOT FOUND OR NOT x.small_enough
+	   OR NOT x.held AND (x.listed OR x.tightens IS NULL)
+	   OR coalesce(x.tightens, -1) < 0 AND t.forced
+	   OR x.tightens < 0 AND NOT x.may_relax THEN
+		RETURN 'over_authority';
+	ELSIF x.tightens IS NULL AND (
+			SELECT p.role FROM agentpay.decision_points p
+			 WHERE p.point = t.point) = 'routing' THEN
+		-- a function in here is planned anew for each answer
+		IF agentpay._is_disabled_route('routing', verdict) THEN
+			RETURN 'over_authority';
+		END IF;
+	END IF;
+	RETURN NULL;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,
 	agentpay.decisions, text, real) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,
+	agentpay.decisions, text, real) IS 'low_confidence, over_authority, or NULL: the answer counts';
 
--- Whether the agent's verdict may take effect on the row.  No stage beyond
--- shadow can be set in this version.
-CREATE FUNCTION agentpay._is_live(t agentpay._tasks, a agentpay.agents,
-	r agentpay.decisions) RETURNS boolean
+-- ── rollout ─────────────────────────────────────────────────────────────────
+-- The task of the tier below; of a payment's own question, nothing.
+CREATE FUNCTION agentpay._task_below(t agentpay._tasks)
+	RETURNS agentpay._tasks
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(a.stage NOT IN ('off', 'shadow') AND t.repeat_no = 0, false)
+	SELECT b FROM agentpay._tasks b
+	 WHERE b.task_id = t.escalated_from AND b.created_at = t.created_at
 $$;
+REVOKE ALL ON FUNCTION agentpay._task_below(agentpay._tasks) FROM PUBLIC;
+
+-- Whether the row is in the control group of the agent, or of one that asked
+-- it: these rows stay under rules, so that what agents do can be measured.
+CREATE FUNCTION agentpay._held_out(t agentpay._tasks, a agentpay.agents)
+	RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	b agentpay._tasks;
+BEGIN
+	IF t.holdout_bucket < 100 * a.holdout_percent THEN
+		RETURN true;
+	ELSIF t.escalated_from IS NULL THEN
+		RETURN false;
+	END IF;
+	b := agentpay._task_below(t);
+	RETURN agentpay._held_out(b, o) FROM (SELECT 1) AS one
+	  LEFT JOIN agentpay.agents o ON o.name = b.agent;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._held_out(agentpay._tasks, agentpay.agents)
+	FROM PUBLIC;
+
+-- What decisions.assignment says of an agent's answer.
+CREATE FUNCTION agentpay._assignment(t agentpay._tasks, a agentpay.agents,
+	r agentpay.decisions) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN r.assignment <> 'explore' AND agentpay._held_out(t, a)
+				THEN 'holdout' ELSE r.assignment END
+$$;
+REVOKE ALL ON FUNCTION agentpay._assignment(agentpay._tasks, agentpay.agents,
+	agentpay.decisions) FROM PUBLIC;
+
+-- Whether the agent's verdict may take effect on the row.  Advice never does,
+-- and nothing where explore let the row through: the label that was to be
+-- learned would be lost.  A tier has
+-- the bucket of the task below it, and takes effect only where that may, too.
+CREATE FUNCTION agentpay._is_live(t agentpay._tasks, a agentpay.agents,
+	r agentpay.decisions) RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	b agentpay._tasks;
+BEGIN
+	IF t.repeat_no <> 0 OR r.assignment = 'explore' OR a.position = 'review'
+	   OR NOT coalesce(t.bucket < agentpay._stage_rank(a.stage), false)
+	   OR t.holdout_bucket < 100 * a.holdout_percent THEN
+		RETURN false;
+	ELSIF t.escalated_from IS NULL THEN
+		RETURN true;
+	END IF;
+	b := agentpay._task_below(t);
+	RETURN agentpay._is_live(b, o, r) FROM (SELECT 1) AS one
+	  LEFT JOIN agentpay.agents o ON o.name = b.agent;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._is_live(agentpay._tasks, agentpay.agents,
 	agentpay.decisions) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._is_live(agentpay._tasks, agentpay.agents,
+	agentpay.decisions) IS 'whether the row is inside the agent''s stage and not held out';

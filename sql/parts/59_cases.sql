@@ -80,7 +80,8 @@ BEGIN
 	SELECT array_agg(ROW(nextval('agentpay._task_id_seq'), t.created_at,
 			t.point, t.row_id, t.decision_id, b.name, v.version,
 			CASE WHEN b.position = 'pre_auth' THEN t.decide_by END,
-			agentpay._uuid_v7(), 0, t.task_id, NULL)::agentpay._tasks)
+			agentpay._uuid_v7(), 0, t.task_id, t.bucket, t.holdout_bucket,
+			t.forced, NULL)::agentpay._tasks)
 	  INTO wanted
 	  FROM unnest(rows) AS d
 	  JOIN agentpay._tasks t ON t.task_id = (d.detail ->> 'task_id')::bigint
@@ -173,7 +174,8 @@ BEGIN
 	END IF;
 	SELECT array_agg(ROW(nextval('agentpay._task_id_seq'), r.decided_at,
 			r.point, r.row_id, r.decision_id, a.name, v.version, NULL,
-			agentpay._uuid_v7(), 0, NULL, NULL)::agentpay._tasks)
+			agentpay._uuid_v7(), 0, NULL, NULL, NULL, true,
+			NULL)::agentpay._tasks)
 	  INTO wanted
 	  FROM agentpay.agents a
 	 CROSS JOIN LATERAL (SELECT max(x.version) AS version

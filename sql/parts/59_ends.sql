@@ -29,7 +29,7 @@ AS $$
 					  AND agentpay._is_live(t, a, r) THEN 'live'
 				 ELSE 'shadow' END,
 			CASE WHEN f.failure IS NULL THEN e.verdict ELSE r.verdict END,
-			e.answer, r.assignment, t.repeat_no, r.propensity,
+			e.answer, agentpay._assignment(t, a, r), t.repeat_no, r.propensity,
 			CASE WHEN f.failure IS NULL THEN e.score ELSE r.score END,
 			CASE WHEN f.failure IS NULL THEN coalesce(e.reasons, '{}')
 				 ELSE r.reasons END,

@@ -124,6 +124,8 @@ typedef struct AgentpayAgentConfig
 	char *escalate_to; /* or NULL */
 	int n_fields;	   /* columns and features that are sent */
 	char **fields;
+	struct varlena
+		*salt; /* bytea, of its rollout; NULL: nothing takes effect */
 } AgentpayAgentConfig;
 
 typedef struct AgentpayPolicyConfig
@@ -143,6 +145,7 @@ typedef struct AgentpayPointConfig
 	char *amount_column; /* or NULL, as those that follow */
 	char *currency_column;
 	char *currency;
+	char *subject_column;
 	char *outcome_column;
 	char *score_column;
 	char *reasons_column;

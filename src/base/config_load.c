@@ -72,6 +72,7 @@ static double float_at(Rows *rows, int column);
 static double double_of(Datum numeric);
 static Numeric numeric_at(Rows *rows, int column);
 static Interval interval_at(Rows *rows, int column);
+static struct varlena *bytes_at(Rows *rows, int column);
 static char **texts_at(Rows *rows, int column, int *count);
 static double *numbers_at(Rows *rows, int column, int *count);
 static int verdict_at(Rows *rows, int column, const AgentpayPointConfig *point);
@@ -127,7 +128,8 @@ load_points(Rows *rows)
 	query(rows,
 		  "SELECT p.point, p.table_name::oid::int8, p.role, p.id_column::text,"
 		  " p.occurred_at_column::text, p.amount_column::text,"
-		  " p.currency_column::text, p.currency, p.outcome_column::text,"
+		  " p.currency_column::text, p.currency, p.subject_column::text,"
+		  " p.outcome_column::text,"
 		  " p.score_column::text, p.reasons_column::text,"
 		  " p.idempotency_column::text, p.time_zone, p.base_currency,"
 		  " p.labels_complete, p.decide_within_ms::int8, p.case_due,"
@@ -156,6 +158,7 @@ load_points(Rows *rows)
 		point->amount_column = text_at(rows, column++);
 		point->currency_column = text_at(rows, column++);
 		point->currency = text_at(rows, column++);
+		point->subject_column = text_at(rows, column++);
 		point->outcome_column = text_at(rows, column++);
 		point->score_column = text_at(rows, column++);
 		point->reasons_column = text_at(rows, column++);
@@ -174,20 +177,15 @@ static void
 load_draws(Rows *rows, AgentpayPointConfig *point, int column)
 {
 	bool unlimited;
-	bool unsalted;
-	Datum salt = value_at(rows, column + 3, &unsalted);
-	MemoryContext old;
 
-	if (unsalted)
+	point->salt = bytes_at(rows, column + 3);
+	if (point->salt == NULL)
 		return;
 	point->explore_percent = float_at(rows, column);
 	(void) value_at(rows, column + 1, &unlimited);
 	if (!unlimited)
 		point->explore_max_amount = numeric_at(rows, column + 1);
 	point->audit_percent = float_at(rows, column + 2);
-	old = MemoryContextSwitchTo(rows->config->context);
-	point->salt = (struct varlena *) DatumGetByteaPCopy(salt);
-	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -424,8 +422,9 @@ load_agents(Rows *rows)
 				" a.repeats::int8, a.position = 'review',"
 				" EXISTS (SELECT FROM agentpay.agents o"
 				"	WHERE o.escalate_to = a.name), a.escalate_to,"
-				" a.position = 'pre_auth'"
+				" a.position = 'pre_auth', s.salt"
 				"  FROM agentpay.agents a"
+				"  LEFT JOIN agentpay._agent_salts s ON s.agent = a.name"
 				" CROSS JOIN LATERAL (SELECT max(x.version) AS version"
 				"	FROM agentpay.agent_versions x WHERE x.agent = a.name) AS v"
 				" WHERE a.enabled AND a.stage <> 'off'"
@@ -454,6 +453,7 @@ load_agents(Rows *rows)
 		agent->is_tier = bool_at(rows, 12);
 		agent->escalate_to = text_at(rows, 13);
 		agent->pre_auth = bool_at(rows, 14);
+		agent->salt = bytes_at(rows, 15);
 	}
 }
 
@@ -686,6 +686,23 @@ interval_at(Rows *rows, int column)
 	Interval nothing = {0};
 
 	return isnull ? nothing : *DatumGetIntervalP(value);
+}
+
+/* A bytea, or NULL. */
+static struct varlena *
+bytes_at(Rows *rows, int column)
+{
+	bool isnull;
+	Datum value = value_at(rows, column, &isnull);
+	MemoryContext old;
+	struct varlena *copy;
+
+	if (isnull)
+		return NULL;
+	old = MemoryContextSwitchTo(rows->config->context);
+	copy = (struct varlena *) DatumGetByteaPCopy(value);
+	MemoryContextSwitchTo(old);
+	return copy;
 }
 
 static char **

@@ -18,5 +18,7 @@
 #define ERRCODE_AGENTPAY_HELD MAKE_SQLSTATE('A', 'P', '0', '0', '3')
 /* the log is not that of its exported checkpoint: nothing is signed */
 #define ERRCODE_AGENTPAY_FORK MAKE_SQLSTATE('A', 'P', '0', '0', '4')
+/* a gate does not hold, so an agent stays at its stage; raised by SQL */
+#define ERRCODE_AGENTPAY_GATE MAKE_SQLSTATE('A', 'P', '0', '0', '5')
 
 #endif /* AGENTPAY_ERRORS_H */

@@ -24,7 +24,8 @@
 #include "scoring/assignment.h"
 
 static bool is_declined(const AgentpayEvaluation *evaluation);
-static const char *forced_by(const AgentpayEvaluation *evaluation);
+static const char *
+forced_by(const AgentpayEvaluation *evaluation, bool own_verdicts);
 static const char *amount_obstacle(const AgentpayEvaluation *evaluation);
 static float4 propensity(const AgentpayEvaluation *evaluation,
 						 double explore_percent, double audit_percent);
@@ -40,7 +41,7 @@ agentpay_assignment_obstacle(const AgentpayEvaluation *evaluation)
 		return "an error: on_error decided";
 	if (evaluation->point->config->ruleset == NULL)
 		return "no ruleset is active";
-	forced = forced_by(evaluation);
+	forced = forced_by(evaluation, true);
 	return forced != NULL ? forced : amount_obstacle(evaluation);
 }
 
@@ -56,12 +57,26 @@ is_declined(const AgentpayEvaluation *evaluation)
 		   point->stops[evaluation->verdict] && !point->stops[0];
 }
 
+bool
+agentpay_assignment_forced(const AgentpayEvaluation *evaluation)
+{
+	const AgentpayRulesetConfig *ruleset = evaluation->point->config->ruleset;
+
+	if (evaluation->failed)
+		return true;
+	/* in first_match every rule has a verdict, and none is the last word */
+	return ruleset != NULL &&
+		   forced_by(evaluation, ruleset->mode == AGENTPAY_MODE_SCORE) != NULL;
+}
+
 /*
+ * What forced the verdict; own_verdicts: also a rule's own verdict.
+ *
  * The rules that matched are found by their codes, which stand among the
  * reasons in the same order, as the same datums.
  */
 static const char *
-forced_by(const AgentpayEvaluation *evaluation)
+forced_by(const AgentpayEvaluation *evaluation, bool own_verdicts)
 {
 	const AgentpayRuleset *ruleset = &evaluation->point->rulesets[0];
 	int reason = 0;
@@ -73,7 +88,7 @@ forced_by(const AgentpayEvaluation *evaluation)
 		if (rule->code != evaluation->reasons[reason])
 			continue;
 		reason++;
-		if (rule->config->verdict > 0)
+		if (rule->config->verdict > 0 && own_verdicts)
 			return "a rule that matched has a verdict of its own";
 		if (rule->condition->reads_lists)
 			return "a rule that matched reads a list";
@@ -137,13 +152,13 @@ agentpay_assignment_draw(const AgentpayEvaluation *evaluation, bool may_explore)
 		explore_percent = audit_percent = 0;
 	assigned.propensity = propensity(evaluation, explore_percent,
 									 audit_percent);
-	if (agentpay_draw_below(numbers.explore, explore_percent))
+	if (agentpay_draw_below(numbers.first, explore_percent))
 	{
 		assigned.assignment = AGENTPAY_EXPLORE;
 		assigned.answer = evaluation->verdict;
 		assigned.verdict = 0; /* the loosest */
 	}
-	else if (agentpay_draw_below(numbers.audit, audit_percent))
+	else if (agentpay_draw_below(numbers.second, audit_percent))
 		assigned.assignment = AGENTPAY_AUDIT;
 	return assigned;
 }

@@ -19,6 +19,12 @@
 extern const char *
 agentpay_assignment_obstacle(const AgentpayEvaluation *evaluation);
 
+/*
+ * Whether no agent may loosen what the rules said: a rule that matched reads a
+ * list or, where scores add up, has a verdict of its own; or they failed.
+ */
+extern bool agentpay_assignment_forced(const AgentpayEvaluation *evaluation);
+
 /* The probability that the row's label can be observed. */
 extern float4
 agentpay_assignment_propensity(const AgentpayEvaluation *evaluation);

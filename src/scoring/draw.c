@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  * draw.c
- *		Whose label is to be learned, and who is asked again: the draws, and
- *		their probability.
+ *		Whose label is to be learned, who is asked again, and who stands where
+ *		in a rollout: the draws, and their probability.
  *
  * Pure: no PostgreSQL, no state, no locks.
  *-------------------------------------------------------------------------
@@ -20,19 +20,18 @@
 static uint64_t big_endian(const unsigned char *bytes);
 
 bool
-agentpay_draw(const void *salt, size_t salt_size, const char *row_id,
+agentpay_draw(const void *salt, size_t salt_size, const char *key,
 			  AgentpayDraw *draw)
 {
 	unsigned char code[EVP_MAX_MD_SIZE];
 	unsigned int size = 0;
 
-	if (HMAC(EVP_sha256(), salt, (int) salt_size,
-			 (const unsigned char *) row_id, strlen(row_id), code,
-			 &size) == NULL ||
+	if (HMAC(EVP_sha256(), salt, (int) salt_size, (const unsigned char *) key,
+			 strlen(key), code, &size) == NULL ||
 		size < 16)
 		return false;
-	draw->explore = big_endian(code);
-	draw->audit = big_endian(code + 8);
+	draw->first = big_endian(code);
+	draw->second = big_endian(code + 8);
 	return true;
 }
 
@@ -52,7 +51,7 @@ agentpay_draw_repeat(const void *salt, size_t salt_size, const char *agent,
 	drawn = agentpay_draw(salt, salt_size, text, &draw);
 	free(text);
 	if (drawn)
-		*number = draw.explore;
+		*number = draw.first;
 	return drawn;
 }
 
@@ -73,6 +72,16 @@ agentpay_draw_below(uint64_t number, double percent)
 	if (percent >= 100)
 		return true;
 	return percent > 0 && number < (uint64_t) (percent / 100 * NUMBERS);
+}
+
+/* In halves: 64 bits do not hold the product. */
+unsigned
+agentpay_draw_bucket(uint64_t number, unsigned buckets)
+{
+	uint64_t high = (number >> 32) * buckets;
+	uint64_t low = (number & UINT32_MAX) * buckets;
+
+	return (unsigned) ((high + (low >> 32)) >> 32);
 }
 
 /* 1 - (1 - e)(1 - a), without what cancels out. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  * draw.h
- *		Whose label is to be learned, and who is asked again: the draws, and
- *		their probability.
+ *		Whose label is to be learned, who is asked again, and who stands where
+ *		in a rollout: the draws, and their probability.
  *
  * Pure: libc and libcrypto only, no state, so it is unit-tested outside a
  * server.
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As in decisions.assignment; holdouts are drawn per agent. */
+/* As in decisions.assignment of the rules; holdouts are an agent's. */
 typedef enum AgentpayAssignment
 {
 	AGENTPAY_TREATMENT,
@@ -31,20 +31,21 @@ typedef struct AgentpayAssigned
 	float propensity; /* that the row's label can be observed */
 } AgentpayAssigned;
 
-/* Two independent numbers of a row, each uniform over 64 bits. */
+/* Two independent numbers of a key, each uniform over 64 bits. */
 typedef struct AgentpayDraw
 {
-	uint64_t explore;
-	uint64_t audit;
+	uint64_t first;
+	uint64_t second;
 } AgentpayDraw;
 
 /*
- * The numbers of a row id under a salt: the first and the second eight bytes,
- * big-endian, of HMAC-SHA-256 (RFC 2104).  The same whenever it is asked, and
- * unpredictable without the salt.  False: libcrypto failed.
+ * The numbers of a key (a row id, a subject) under a salt: the first and the
+ * second eight bytes, big-endian, of HMAC-SHA-256 (RFC 2104).  The same
+ * whenever it is asked, and unpredictable without the salt.  False: libcrypto
+ * failed.
  */
-extern bool agentpay_draw(const void *salt, size_t salt_size,
-						  const char *row_id, AgentpayDraw *draw);
+extern bool agentpay_draw(const void *salt, size_t salt_size, const char *key,
+						  AgentpayDraw *draw);
 
 /*
  * The number of an agent and a row id under a salt: the first eight bytes of
@@ -57,6 +58,12 @@ agentpay_draw_repeat(const void *salt, size_t salt_size, const char *agent,
 
 /* Whether a number is among the lowest percent of all; 100: always. */
 extern bool agentpay_draw_below(uint64_t number, double percent);
+
+/*
+ * Which of that many buckets of equal size the number is in: the whole part of
+ * number * buckets / 2^64.
+ */
+extern unsigned agentpay_draw_bucket(uint64_t number, unsigned buckets);
 
 /* The probability that at least one of the two draws takes a row. */
 extern double

@@ -24,6 +24,7 @@
 
 #include "base/arguments.h"
 #include "base/contain.h"
+#include "scoring/ask.h"
 #include "scoring/evaluate.h"
 #include "scoring/inputs.h"
 #include "scoring/models.h"
@@ -234,6 +235,7 @@ begin(AgentpayEvaluation *evaluation)
 
 	evaluation->asked = NULL;
 	evaluation->later = NULL;
+	evaluation->asks = NULL;
 	evaluation->faults = NIL;
 	evaluation->failed = false;
 	evaluation->lost = NULL;
@@ -652,6 +654,8 @@ choose_agents(AgentpayEvaluation *evaluation)
 	}
 	predict_for(evaluation, evaluation->asked);
 	predict_for(evaluation, evaluation->later);
+	if (evaluation->asked != NULL || evaluation->later != NULL)
+		agentpay_ask_draw(evaluation);
 }
 
 /* Whether the agent's own conditions hold for the row. */

@@ -58,6 +58,7 @@ typedef struct AgentpayEvaluation
 	Datum *reasons;	  /* text; room for every rule */
 	Bitmapset *asked; /* indexes of the agents to ask */
 	Bitmapset *later; /* those that may be asked: tiers, and of a case */
+	struct AgentpayAsk *asks; /* by agent; NULL: none is */
 	Jsonb *inputs;
 	List *faults;	 /* of AgentpayFault */
 	bool failed;	 /* one that decides: on_error holds */

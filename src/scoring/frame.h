@@ -42,7 +42,7 @@ typedef struct AgentpayEntry
 	Datum reasons;		 /* text[] */
 	Datum inputs;		 /* jsonb */
 	Datum detail;		 /* jsonb */
-	Datum asked;		 /* bytea: a byte for each agent, or NULL */
+	Datum asked;		 /* bytea: an AgentpayAsk for each agent */
 	AgentpayCause cause; /* of the case that it opens */
 	Datum digest;		 /* bytea: four bytes for each column of table->used */
 	Datum added; /* bytea: what agentpay_streams_end() said of the row */

@@ -28,6 +28,7 @@
 #include "base/errors.h"
 #include "base/settings.h"
 #include "evidence/decisions.h"
+#include "scoring/ask.h"
 #include "scoring/assignment.h"
 #include "scoring/row.h"
 
@@ -425,7 +426,6 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 			 const AgentpayEntry *entry, Datum row_id,
 			 const pg_uuid_t *decision_id)
 {
-	bytea *asked = DatumGetByteaPP(entry->asked);
 	Oid sequence = agentpay_relation("_task_id_seq");
 	int within_ms = point->config->decide_within_ms;
 
@@ -434,9 +434,10 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		const AgentpayAgentConfig *agent = point->agents[i].config;
 		Datum values[AGENTPAY_TASK_COLUMNS] = {0};
 		bool nulls[AGENTPAY_TASK_COLUMNS] = {false};
+		AgentpayAsk ask = agentpay_ask_of(entry->asked, i);
 		int times;
 
-		if (!VARDATA_ANY(asked)[i])
+		if (!ask.asked)
 			continue;
 		values[AGENTPAY_TASK_CREATED_AT] = TimestampTzGetDatum(
 			entry->decided_at);
@@ -448,6 +449,12 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		values[AGENTPAY_TASK_DECIDE_BY] = TimestampTzGetDatum(
 			entry->decided_at + INT64CONST(1000) * within_ms);
 		nulls[AGENTPAY_TASK_ESCALATED_FROM] = true;
+		values[AGENTPAY_TASK_BUCKET] = Int16GetDatum(ask.bucket);
+		values[AGENTPAY_TASK_HOLDOUT_BUCKET] = Int16GetDatum(
+			ask.holdout_bucket);
+		nulls[AGENTPAY_TASK_BUCKET] = ask.bucket < 0;
+		nulls[AGENTPAY_TASK_HOLDOUT_BUCKET] = ask.bucket < 0;
+		values[AGENTPAY_TASK_FORCED] = BoolGetDatum(ask.forced);
 		nulls[AGENTPAY_TASK_XID] = true; /* the appender's */
 		times = times_asked(point->config, agent, row_id);
 		for (int repeat_no = 0; repeat_no < times; repeat_no++)

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "evidence/decisions.h"
+#include "scoring/ask.h"
 #include "scoring/assignment.h"
 #include "scoring/idempotency.h"
 #include "scoring/row.h"
@@ -33,7 +34,6 @@ static bool on_record(const AgentpayPointConfig *config, const char *row_id,
 static AgentpayCause cause_of_case(const AgentpayEvaluation *evaluation,
 								   const AgentpayAssigned *assigned);
 static void ask_reviewers(AgentpayEvaluation *evaluation);
-static Datum asked_bytes(const AgentpayEvaluation *evaluation);
 static Datum reasons_array(int count, Datum *reasons);
 static Datum detail_of(const AgentpayPoint *point, List *faults,
 					   const char *repeats, Bitmapset *later);
@@ -173,7 +173,7 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 		entry->cause = cause_of_case(evaluation, &assigned);
 	if (entry->cause != AGENTPAY_CAUSE_NONE)
 		ask_reviewers(evaluation);
-	entry->asked = asked_bytes(evaluation);
+	entry->asked = agentpay_ask_bytes(evaluation);
 	entry->detail = detail_of(evaluation->point, evaluation->faults, repeats,
 							  table->config->held ? NULL : evaluation->later);
 	if (evaluation->point->idempotency.attno != 0)
@@ -284,23 +284,6 @@ ask_reviewers(AgentpayEvaluation *evaluation)
 			evaluation->asked = bms_add_member(evaluation->asked, i);
 			evaluation->later = bms_del_member(evaluation->later, i);
 		}
-}
-
-/* A byte for each of the point's agents; no datum when none is asked. */
-static Datum
-asked_bytes(const AgentpayEvaluation *evaluation)
-{
-	int agents = evaluation->point->n_agents;
-	bytea *asked;
-	int i = -1;
-
-	if (evaluation->asked == NULL || evaluation->table->config->held)
-		return (Datum) 0;
-	asked = palloc0(VARHDRSZ + agents);
-	SET_VARSIZE(asked, VARHDRSZ + agents);
-	while ((i = bms_next_member(evaluation->asked, i)) >= 0)
-		VARDATA(asked)[i] = 1;
-	return PointerGetDatum(asked);
 }
 
 /* The decision's detail, or no datum. */

@@ -129,6 +129,8 @@ typedef struct AgentpayPoint
 	AgentpayColumn occurred_at;
 	AgentpayColumn amount;
 	AgentpayColumn currency;
+	AgentpayColumn subject;
+	FmgrInfo subject_output;
 	AgentpayColumn idempotency;
 	AgentpayColumn respond_by; /* of role dispute, when there is such a time */
 	bool unique_keys; /* the key's index is unique: nothing can repeat it */

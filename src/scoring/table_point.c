@@ -139,6 +139,8 @@ agentpay_point_columns(const AgentpayPoint *point)
 	columns = bms_add_member(columns, point->amount.attno);
 	columns = bms_add_member(columns, point->currency.attno);
 	columns = bms_add_member(columns, point->idempotency.attno);
+	if (point->n_agents > 0)
+		columns = bms_add_member(columns, point->subject.attno);
 	for (int i = 0; i < point->n_inputs; i++)
 		if (!point->inputs[i].shadow)
 			columns = bms_add_member(columns, point->inputs[i].column.attno);
@@ -208,6 +210,12 @@ compile_columns(AgentpayPoint *point, Relation leaf)
 						  &point->occurred_at);
 	agentpay_column_named(leaf, config->amount_column, &point->amount);
 	agentpay_column_named(leaf, config->currency_column, &point->currency);
+	agentpay_column_named(leaf, config->subject_column, &point->subject);
+	if (point->subject.attno != 0)
+	{
+		getTypeOutputInfo(point->subject.type, &output, &varlena);
+		fmgr_info(output, &point->subject_output);
+	}
 	agentpay_column_named(leaf, config->idempotency_column,
 						  &point->idempotency);
 	if (point->idempotency.attno != 0)

@@ -72,9 +72,10 @@ SELECT agentpay._append((md5(row_id)::uuid, now(), 't_calls', row_id, now(),
 	NULL, NULL)::agentpay.decisions) FROM rules;
 CREATE TEMP TABLE new_tasks (LIKE agentpay._tasks);
 INSERT INTO new_tasks (task_id, created_at, point, row_id, decision_id, agent,
-	agent_version, idempotency_key, repeat_no, xid)
+	agent_version, idempotency_key, repeat_no, forced, xid)
 SELECT task_id, now(), 't_calls', row_id, md5(row_id)::uuid, 't_wavers',
-	   version, gen_random_uuid(), repeat_no, pg_current_xact_id() FROM asked;
+	   version, gen_random_uuid(), repeat_no, false, pg_current_xact_id()
+  FROM asked;
 SELECT agentpay._append(ROW(t.*)::agentpay._tasks) FROM new_tasks t;
 CREATE TEMP TABLE new_decisions (LIKE agentpay.decisions INCLUDING DEFAULTS);
 INSERT INTO new_decisions (decision_id, decided_at, point, row_id, occurred_at,

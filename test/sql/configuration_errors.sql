@@ -279,7 +279,7 @@ SELECT pg_temp.try(format('UPDATE agentpay.agents SET %s WHERE name = ''t_errors
 	'stage = ''live''', 'stage = ''5''', 'rollout_steps = ''{}''', 'rollout_steps = ''{50,5}''', 'rollout_steps = ''{0,101}''',
 	'timeout_ms = 0', 'max_attempts = 11', 'max_in_flight = 0', 'max_output_tokens = 1000000', 'min_confidence = 1.5',
 	'price_input_per_million = NULL', 'price_input_per_million = -1', 'price_output_per_million = ''Infinity''', 'price_per_call = 1e9',
-	'cost_center = ''''', 'cost_center = ''fraud team''', 'cost_center = NULL', 'holdout_percent = 60', 'holdout_percent = 5',
+	'cost_center = ''''', 'cost_center = ''fraud team''', 'cost_center = NULL', 'holdout_percent = 60', 'holdout_percent = 5.005',
 	'repeat_percent = 100.5', 'repeats = 1', 'processor = ''[]''', 'options = ''"hot"''', 'options = ''{"temprature": 0}''',
 	'options = ''{"actions": []}''', 'options = ''{"actions": {"maybe": "void"}}''', 'options = ''{"actions": {"decline": "shout"}}''',
 	'options = ''{"actions": {"decline": null}}''', 'options = ''{"capture_within": "soon"}''', 'options = ''{"capture_within": "-1 day"}''',

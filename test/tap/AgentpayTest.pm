@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_ledger start_agents add_agent ask await await_tasks
+our @EXPORT = qw(new_ledger start_agents add_agent promote_fully ask await await_tasks
   decisions journal worker_pid in_flight no_excess session);
 
 my ($agents_pid, $agents_url);
@@ -94,6 +94,17 @@ END
 	}
 	$? = $status;
 }
+
+# promote_fully($node, $name): from shadow to its last stage, without gates.
+sub promote_fully
+{
+	my ($node, $name) = @_;
+	$node->safe_psql('postgres', "UPDATE agentpay.gates SET enabled = false WHERE enabled;"
+		  . " SELECT agentpay.promote(a.name) FROM agentpay.agents a, unnest(a.rollout_steps)"
+		  . " WHERE a.name = '$name' AND a.stage = 'shadow'");
+	return;
+}
+
 
 # An agent in shadow that is asked about the payments that name it.
 sub add_agent

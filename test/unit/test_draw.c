@@ -13,12 +13,12 @@
 /* The first 16 bytes of the code, as the RFC prints them. */
 static void
 check_draw(const char *name, const char *key, size_t size, const char *data,
-		   uint64_t explore, uint64_t audit)
+		   uint64_t first, uint64_t second)
 {
 	AgentpayDraw draw;
 
-	check(agentpay_draw(key, size, data, &draw) && draw.explore == explore &&
-			  draw.audit == audit,
+	check(agentpay_draw(key, size, data, &draw) && draw.first == first &&
+			  draw.second == second,
 		  "%s", name);
 }
 
@@ -69,6 +69,27 @@ check_below(void)
 		  "a little less than 100 %% is not all");
 }
 
+/* The whole part of number * buckets / 2^64, by hand. */
+static void
+check_bucket(void)
+{
+	check(agentpay_draw_bucket(0, 100) == 0, "the lowest number");
+	check(agentpay_draw_bucket(UINT64_MAX, 100) == 99, "the highest number");
+	check(agentpay_draw_bucket(UINT64_MAX, 10000) == 9999, "of 10,000");
+	/* 2^64 / 100 = 184467440737095516.16 */
+	check(agentpay_draw_bucket(UINT64_C(184467440737095516), 100) == 0 &&
+			  agentpay_draw_bucket(UINT64_C(184467440737095517), 100) == 1,
+		  "the edge between the first and the second of 100");
+	/* 25 % of 2^64 is 2^62 */
+	check(agentpay_draw_bucket((UINT64_C(1) << 62) - 1, 100) == 24 &&
+			  agentpay_draw_bucket(UINT64_C(1) << 62, 100) == 25,
+		  "the edge of a quarter");
+	/* 0xb0344c61d8db3853 / 2^64 = 0.68829801... */
+	check(agentpay_draw_bucket(UINT64_C(0xb0344c61d8db3853), 100) == 68 &&
+			  agentpay_draw_bucket(UINT64_C(0xb0344c61d8db3853), 10000) == 6882,
+		  "RFC 4231, case 1");
+}
+
 static void
 check_propensity(void)
 {
@@ -89,6 +110,7 @@ main(void)
 	check_hmac();
 	check_repeat();
 	check_below();
+	check_bucket();
 	check_propensity();
 	return tap_done();
 }

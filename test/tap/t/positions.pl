@@ -24,8 +24,7 @@ sub add_live
 {
 	my ($name, %with) = @_;
 	add_agent($node, $name, position => 'pre_auth', timeout_ms => 60000, %with);
-	query("SET allow_system_table_mods = on; UPDATE pg_proc SET prosrc = 'BEGIN RETURN NEW; END' WHERE proname = '_check_agents'");
-	query("UPDATE agentpay.agents SET stage = '100' WHERE name = '$name'");
+	promote_fully($node, $name);
 	return;
 }
 

@@ -1,0 +1,279 @@
+-- 51_rollout.sql
+--		From off to every row: gates, promote(), sign_off(), roll_back().
+--
+-- promote() writes its event before it raises the stage, and the trigger of
+-- agents asks for that event (16_stage_checks.sql).  promote() and roll_back()
+-- take the kill lock ahead of the agent's row.
+
+-- ── where an agent stands ───────────────────────────────────────────────────
+CREATE FUNCTION agentpay._agent(name text) RETURNS agentpay.agents
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a agentpay.agents;
+BEGIN
+	SELECT * INTO a FROM agentpay.agents x WHERE x.name = _agent.name;
+	IF NOT FOUND THEN
+		PERFORM agentpay._refuse('42704', format('unknown agent: %s',
+				coalesce(quote_literal(name), 'NULL')),
+			coalesce((SELECT format('Agents are %s.', string_agg(x.name, ', '
+							ORDER BY x.name)) FROM agentpay.agents x
+					  HAVING count(*) > 0), 'There is no agent yet.'),
+			'SELECT name, stage FROM agentpay.agents;');
+	END IF;
+	RETURN a;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._agent(text) FROM PUBLIC;
+
+-- The stage above; NULL: there is none.
+CREATE FUNCTION agentpay._next_stage(a agentpay.agents) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE a.stage WHEN 'off' THEN 'shadow' ELSE (
+		SELECT min(s)::text FROM unnest(a.rollout_steps) AS s
+		 WHERE s > agentpay._stage_rank(a.stage)) END
+$$;
+REVOKE ALL ON FUNCTION agentpay._next_stage(agentpay.agents) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._agent_version(name text) RETURNS int
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT max(v.version) FROM agentpay.agent_versions v WHERE v.agent = name
+$$;
+REVOKE ALL ON FUNCTION agentpay._agent_version(text) FROM PUBLIC;
+
+-- ── gates ───────────────────────────────────────────────────────────────────
+-- Logins but this one that have signed off the next stage of this version.  A
+-- sign-off is used up, or void, when the stage moves.
+CREATE FUNCTION agentpay._signers(a agentpay.agents) RETURNS name[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(array_agg(DISTINCT g.actor), '{}')
+	  FROM agentpay.governance_log g
+	 WHERE g.object_kind = 'agent' AND g.object = a.name
+	   AND g.action = 'sign_off' AND g.actor <> session_user
+	   AND g.after = jsonb_build_object('stage', agentpay._next_stage(a),
+			'agent_version', agentpay._agent_version(a.name))
+	   AND NOT EXISTS (
+		SELECT FROM agentpay.governance_log m
+		 WHERE m.object_kind = 'agent' AND m.object = a.name
+		   AND (m.logged_at, m.event_id) > (g.logged_at, g.event_id)
+		   AND m.before ->> 'stage' <> m.after ->> 'stage')
+$$;
+REVOKE ALL ON FUNCTION agentpay._signers(agentpay.agents) FROM PUBLIC;
+
+-- What a gate's metric is for an agent now.  No value: it cannot be told.
+CREATE FUNCTION agentpay._gate_value(a agentpay.agents, g agentpay.gates,
+	OUT value numeric, OUT samples bigint)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE g.metric WHEN 'sign_off' THEN cardinality(s.signers) END,
+		   CASE g.metric WHEN 'sign_off' THEN cardinality(s.signers) END::bigint
+	  FROM (SELECT CASE g.metric WHEN 'sign_off' THEN agentpay._signers(a) END
+				   AS signers) AS s
+$$;
+REVOKE ALL ON FUNCTION agentpay._gate_value(agentpay.agents, agentpay.gates)
+	FROM PUBLIC;
+
+-- The gates between an agent and its next stage, and how each stands.  What
+-- cannot be told, or by too few samples, is on hold, never passed; so is a
+-- sign-off that is not there yet.  With four_eyes one is needed anyway.
+CREATE FUNCTION agentpay._gate_states(a agentpay.agents)
+	RETURNS TABLE (kind text, metric text, direction text, bound numeric,
+				   value numeric, samples bigint, state text)
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT w.kind, (w.gate).metric, d.direction, (w.gate).bound, x.value,
+		   x.samples,
+		   CASE WHEN x.value IS NULL OR x.samples < (w.gate).min_samples
+				THEN 'hold'
+				WHEN CASE d.direction WHEN 'min' THEN x.value >= (w.gate).bound
+					 ELSE x.value <= (w.gate).bound END THEN 'pass'
+				WHEN (w.gate).metric = 'sign_off' THEN 'hold'
+				ELSE 'fail' END
+	  FROM (SELECT 'gate' AS kind, g AS gate FROM agentpay.gates g
+			 WHERE g.enabled
+			   AND (g.agent = a.name OR g.agent = '*' AND NOT EXISTS (
+					SELECT FROM agentpay.gates o
+					 WHERE o.agent = a.name AND o.metric = g.metric))
+			UNION ALL
+			SELECT 'four_eyes', ROW(a.name, 'sign_off', 1, 0, 0.95,
+									true)::agentpay.gates
+			  FROM agentpay.decision_points p
+			 WHERE p.point = a.point AND p.four_eyes) AS w
+	 CROSS JOIN LATERAL agentpay._gate_value(a, w.gate) AS x
+	 CROSS JOIN LATERAL (SELECT agentpay._gate_direction((w.gate).metric)
+						 AS direction) AS d
+	 WHERE agentpay._stage_rank(a.stage) >= 0
+	   AND agentpay._next_stage(a) IS NOT NULL
+$$;
+REVOKE ALL ON FUNCTION agentpay._gate_states(agentpay.agents) FROM PUBLIC;
+
+CREATE VIEW agentpay.rollout_status AS
+	SELECT a.name AS agent, agentpay._agent_version(a.name) AS agent_version,
+		   a.stage, agentpay._next_stage(a) AS next_stage, s.kind, s.metric,
+		   s.direction, s.bound, s.value, s.samples, s.state
+	  FROM agentpay.agents a
+	 CROSS JOIN LATERAL agentpay._gate_states(a) AS s;
+REVOKE ALL ON agentpay.rollout_status FROM PUBLIC;
+COMMENT ON VIEW agentpay.rollout_status IS 'the gates between each agent in shadow or beyond and its next stage: what promote() would say to you. value NULL: it cannot be told, so the gate is on hold. sign_off: how many logins but yours have signed';
+
+-- ── promote, sign off, roll back ────────────────────────────────────────────
+-- What keeps an agent where it is: one line for each gate.
+CREATE FUNCTION agentpay._refuse_gates(a agentpay.agents) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	next_stage text := agentpay._next_stage(a);
+	g record;
+BEGIN
+	SELECT count(*) FILTER (WHERE s.state <> 'pass') AS closed,
+		   string_agg(format('%s: %s, value %s, bound %s %s, samples %s',
+				s.metric, s.state, coalesce(s.value::text, 'not known'),
+				s.direction, trim_scale(s.bound),
+				coalesce(s.samples::text, 'not known')), E'\n'
+				ORDER BY s.state, s.metric, s.kind) AS lines,
+		   -- the cheapest way to go on
+		   (array_agg(CASE s.metric WHEN 'sign_off' THEN format(
+				'Let another login run SELECT agentpay.sign_off(%L, reason => ''…'');',
+				a.name) ELSE format(
+				'SELECT * FROM agentpay.rollout_status WHERE agent = %L; a gate that is not wanted goes by INSERT INTO agentpay.gates (agent, metric, bound, enabled) VALUES (%1$L, %L, %s, false) ON CONFLICT (agent, metric) DO UPDATE SET enabled = false;',
+				a.name, s.metric, trim_scale(s.bound)) END
+				ORDER BY s.metric = 'sign_off', s.metric)
+			FILTER (WHERE s.state <> 'pass'))[1] AS hint
+	  INTO g FROM agentpay._gate_states(a) AS s;
+	IF g.closed > 0 THEN
+		PERFORM agentpay._refuse('AP005', format(
+				'agent "%s" cannot go from stage %s to %s: %s of its gates %s closed',
+				a.name, a.stage, next_stage, g.closed,
+				CASE g.closed WHEN 1 THEN 'is' ELSE 'are' END),
+			g.lines, g.hint);
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._refuse_gates(agentpay.agents) FROM PUBLIC;
+
+CREATE FUNCTION agentpay.promote(agent text) RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a agentpay.agents;
+	next_stage text;
+BEGIN
+	PERFORM agentpay._refuse_held();
+	PERFORM agentpay._agent(promote.agent);
+	PERFORM agentpay._lock_stages();
+	PERFORM FROM agentpay.agents x
+	  WHERE x.name = promote.agent FOR NO KEY UPDATE;
+	a := agentpay._agent(promote.agent);
+	next_stage := agentpay._next_stage(a);
+	IF next_stage IS NULL THEN
+		PERFORM agentpay._refuse('55000', format(
+				'agent "%s" is at its last stage, %s', a.name, a.stage),
+			format('Its rollout_steps are %s.',
+				   array_to_string(a.rollout_steps, ', ')),
+			format('SELECT agentpay.roll_back(%L, reason => ''…''); takes it back to shadow.',
+				   a.name));
+	END IF;
+	PERFORM agentpay._refuse_gates(a);
+	PERFORM agentpay._govern('promote', 'agent', a.name, NULL,
+		jsonb_build_object('stage', a.stage),
+		jsonb_build_object('stage', next_stage,
+			'agent_version', agentpay._agent_version(a.name),
+			'signed_by', to_jsonb(agentpay._signers(a)),
+			'gates', coalesce((SELECT jsonb_agg(to_jsonb(s) ORDER BY s.metric,
+					s.kind) FROM agentpay._gate_states(a) AS s), '[]')));
+	UPDATE agentpay.agents x SET stage = next_stage WHERE x.name = a.name;
+	RETURN next_stage;
+END$$;
+REVOKE ALL ON FUNCTION agentpay.promote(text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.promote(text) IS 'takes an agent one stage up, if every gate holds; returns its new stage. Otherwise the error has a line for each gate';
+
+CREATE FUNCTION agentpay.sign_off(agent text, reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a agentpay.agents;
+	next_stage text;
+BEGIN
+	PERFORM agentpay._refuse_held();
+	a := agentpay._agent(sign_off.agent);
+	next_stage := agentpay._next_stage(a);
+	IF coalesce(btrim(sign_off.reason), '') = '' THEN
+		PERFORM agentpay._refuse('22023', 'sign_off() needs a reason',
+			'It is kept in the governance log.',
+			format('SELECT agentpay.sign_off(%L, reason => ''read 200 of its answers in shadow'');',
+				   a.name));
+	ELSIF a.stage = 'off' OR next_stage IS NULL THEN
+		PERFORM agentpay._refuse('55000', format(
+				'agent "%s" is at stage %s: there is nothing to sign', a.name,
+				a.stage),
+			CASE WHEN next_stage IS NULL THEN 'It is at its last stage.'
+			ELSE 'Shadow has no effect and needs no signature.' END,
+			CASE WHEN next_stage IS NULL
+			THEN 'SELECT * FROM agentpay.rollout_status;'
+			ELSE format('SELECT agentpay.promote(%L);', a.name) END);
+	END IF;
+	PERFORM agentpay._govern('sign_off', 'agent', a.name, sign_off.reason,
+		NULL, jsonb_build_object('stage', next_stage,
+			'agent_version', agentpay._agent_version(a.name)));
+END$$;
+REVOKE ALL ON FUNCTION agentpay.sign_off(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.sign_off(text, text) IS 'signs that this version may go to its next stage, once; another login than this one then promotes it';
+
+CREATE FUNCTION agentpay.roll_back(agent text, reason text,
+	to_stage text DEFAULT 'shadow') RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a agentpay.agents;
+	wanted int := agentpay._stage_rank(to_stage);
+BEGIN
+	PERFORM agentpay._refuse_held();
+	a := agentpay._agent(roll_back.agent);
+	IF coalesce(btrim(roll_back.reason), '') = '' THEN
+		PERFORM agentpay._refuse('22023', 'roll_back() needs a reason',
+			'It is kept in the governance log.',
+			format('SELECT agentpay.roll_back(%L, reason => ''too many declines'');',
+				   a.name));
+	ELSIF wanted IS NULL
+		OR wanted > 0 AND wanted <> ALL (a.rollout_steps) THEN
+		PERFORM agentpay._refuse('22023', format('unknown stage: %s',
+				coalesce(quote_literal(to_stage), 'NULL')),
+			format('Stages are off, shadow and rollout_steps: %s.',
+				   array_to_string(a.rollout_steps, ', ')),
+			format('SELECT agentpay.roll_back(%L, reason => %L, to_stage => ''shadow'');',
+				   a.name, roll_back.reason));
+	END IF;
+	PERFORM agentpay._lock_stages();
+	PERFORM FROM agentpay.agents x
+	  WHERE x.name = roll_back.agent FOR NO KEY UPDATE;
+	a := agentpay._agent(roll_back.agent);
+	IF wanted > agentpay._stage_rank(a.stage) THEN
+		PERFORM agentpay._refuse('22023', format(
+				'agent "%s" cannot be rolled back from stage %s to %s', a.name,
+				a.stage, to_stage),
+			'That is no way back.', format('SELECT agentpay.promote(%L);',
+										   a.name));
+	ELSIF wanted = agentpay._stage_rank(a.stage) THEN
+		RAISE NOTICE 'agent "%" is at stage % already', a.name, a.stage;
+		RETURN a.stage;
+	END IF;
+	PERFORM agentpay._govern('roll_back', 'agent', a.name, roll_back.reason,
+		jsonb_build_object('stage', a.stage),
+		jsonb_build_object('stage', to_stage,
+			'agent_version', agentpay._agent_version(a.name)));
+	UPDATE agentpay.agents x SET stage = to_stage WHERE x.name = a.name;
+	RETURN to_stage;
+END$$;
+REVOKE ALL ON FUNCTION agentpay.roll_back(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.roll_back(text, text, text) IS 'takes an agent down to a stage, at once: after the commit no verdict of the higher one is applied; returns the stage';
