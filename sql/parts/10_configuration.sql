@@ -320,7 +320,7 @@ CREATE TABLE agentpay.authorities (
 COMMENT ON TABLE agentpay.authorities IS 'what an agent may decide. Verdicts in order: an agent with no row may give any verdict that tightens; with rows, only those. Without an order: only those. An answer beyond it is an over_authority failure, and the rules stand';
 COMMENT ON COLUMN agentpay.authorities.max_amount IS 'in currency; NULL: no limit. Signs do not count; an amount that is not known is above it';
 COMMENT ON COLUMN agentpay.authorities.currency IS 'other currencies are over authority';
-COMMENT ON COLUMN agentpay.authorities.may_relax IS 'also where the rules said something stricter, unless a list, a rule with a verdict of its own, or an error forced that';
+COMMENT ON COLUMN agentpay.authorities.may_relax IS 'also where the rules said something stricter, unless a list, an error, or, of role fraud, a rule with a verdict of its own forced that';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.authorities', '');
 
 CREATE TABLE agentpay.data_policies (

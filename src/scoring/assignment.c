@@ -60,13 +60,17 @@ is_declined(const AgentpayEvaluation *evaluation)
 bool
 agentpay_assignment_forced(const AgentpayEvaluation *evaluation)
 {
-	const AgentpayRulesetConfig *ruleset = evaluation->point->config->ruleset;
+	const AgentpayPointConfig *config = evaluation->point->config;
+	bool own_verdicts;
 
 	if (evaluation->failed)
 		return true;
-	/* in first_match every rule has a verdict, and none is the last word */
-	return ruleset != NULL &&
-		   forced_by(evaluation, ruleset->mode == AGENTPAY_MODE_SCORE) != NULL;
+	if (config->ruleset == NULL)
+		return false;
+	/* elsewhere rules have verdicts as a matter of course */
+	own_verdicts = config->ruleset->mode == AGENTPAY_MODE_SCORE &&
+				   strcmp(config->role, "fraud") == 0;
+	return forced_by(evaluation, own_verdicts) != NULL;
 }
 
 /*

@@ -21,7 +21,8 @@ agentpay_assignment_obstacle(const AgentpayEvaluation *evaluation);
 
 /*
  * Whether no agent may loosen what the rules said: a rule that matched reads a
- * list or, where scores add up, has a verdict of its own; or they failed.
+ * list or, at a point of role fraud whose scores add up, has a verdict of its
+ * own; or they failed.
  */
 extern bool agentpay_assignment_forced(const AgentpayEvaluation *evaluation);
 
