@@ -33,7 +33,7 @@ my $logs_and_configuration = join ' UNION ALL ', map {
 	  . " FROM agentpay.$_ x"
 } qw(decision_points verdicts features rulesets rules lists list_entries models
   allowed_endpoints agents data_policies budgets outcome_mappings agent_versions decisions
-  _draw_salts
+  _draw_salts _agent_salts authorities
   agent_calls outcomes governance_log _tasks _list_history);
 
 # Seed rows that nobody changed are the new cluster's own: without the times.
@@ -41,6 +41,7 @@ my $summary = "$logs_and_configuration UNION ALL SELECT 'kill_switches',"
   . " count(*)::text, string_agg(format('%s.%s %s %s %s', scope, target,"
   . " engaged, reason, CASE WHEN reason IS NOT NULL THEN changed_at END), ','"
   . " ORDER BY scope, target) FROM agentpay.kill_switches"
+  . " UNION ALL SELECT 'gates', count(*)::text, string_agg(g::text, ',' ORDER BY agent, metric) FROM agentpay.gates g"
   . " UNION ALL SELECT 'sequence', last_value::text, is_called::text"
   . " FROM agentpay._task_id_seq ORDER BY 1";
 
@@ -95,6 +96,13 @@ VALUES ('llm', 'fraud', 'openai', 'http://127.0.0.1:$agent_port/v1', 'x', '{amou
 	('big_llm', 'fraud', 'openai', 'http://127.0.0.1:$agent_port/v1', 'y', '{amount}', 'true', 1, 2);
 UPDATE agentpay.agents SET stage = 'shadow' WHERE name = 'llm';
 UPDATE agentpay.agents SET escalate_to = 'big_llm' WHERE name = 'llm';
+INSERT INTO agentpay.authorities (agent, verdict, max_amount, currency) VALUES ('big_llm', 'decline', 500, 'USD');
+-- an agent beyond shadow, past gates that were changed
+UPDATE agentpay.gates SET enabled = false WHERE metric <> 'cost_variation';
+UPDATE agentpay.gates SET bound = 2, enabled = false WHERE metric = 'cost_variation';
+INSERT INTO agentpay.gates (agent, metric, bound) VALUES ('big_llm', 'agreement', 0.9);
+INSERT INTO agentpay.agents (name, point, protocol, model, invoke_when) VALUES ('inside', 'fraud', 'builtin', 'm', 'false');
+SELECT agentpay.promote('inside'), agentpay.promote('inside'), agentpay.promote('inside');
 -- seed rows that were changed, and changed back
 UPDATE agentpay.kill_switches SET engaged = true, reason = 'incident 7' WHERE target IN ('routing', 'gone');
 UPDATE agentpay.kill_switches SET engaged = true WHERE target = 'dispute';
