@@ -69,14 +69,19 @@ REVOKE ALL ON FUNCTION agentpay._signers(agentpay.agents) FROM PUBLIC;
 -- What a gate's metric is for an agent now.  No value: it cannot be told.
 CREATE FUNCTION agentpay._gate_value(a agentpay.agents, g agentpay.gates,
 	OUT value numeric, OUT samples bigint)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE g.metric WHEN 'sign_off' THEN cardinality(s.signers) END,
-		   CASE g.metric WHEN 'sign_off' THEN cardinality(s.signers) END::bigint
-	  FROM (SELECT CASE g.metric WHEN 'sign_off' THEN agentpay._signers(a) END
-				   AS signers) AS s
-$$;
+BEGIN
+	IF g.metric = 'sign_off' THEN
+		value := cardinality(agentpay._signers(a));
+		samples := value;
+	ELSE
+		SELECT e.value, e.samples INTO value, samples
+		  FROM agentpay._gate_evidence(a.name,
+				agentpay._agent_version(a.name), g.metric, g.confidence) AS e;
+	END IF;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._gate_value(agentpay.agents, agentpay.gates)
 	FROM PUBLIC;
 
@@ -95,7 +100,8 @@ AS $$
 				THEN 'hold'
 				WHEN CASE d.direction WHEN 'min' THEN x.value >= (w.gate).bound
 					 ELSE x.value <= (w.gate).bound END THEN 'pass'
-				WHEN (w.gate).metric = 'sign_off' THEN 'hold'
+				WHEN (w.gate).metric IN ('sign_off', 'labelled_samples')
+				THEN 'hold'
 				ELSE 'fail' END
 	  FROM (SELECT 'gate' AS kind, g AS gate FROM agentpay.gates g
 			 WHERE g.enabled
@@ -114,15 +120,6 @@ AS $$
 	   AND agentpay._next_stage(a) IS NOT NULL
 $$;
 REVOKE ALL ON FUNCTION agentpay._gate_states(agentpay.agents) FROM PUBLIC;
-
-CREATE VIEW agentpay.rollout_status AS
-	SELECT a.name AS agent, agentpay._agent_version(a.name) AS agent_version,
-		   a.stage, agentpay._next_stage(a) AS next_stage, s.kind, s.metric,
-		   s.direction, s.bound, s.value, s.samples, s.state
-	  FROM agentpay.agents a
-	 CROSS JOIN LATERAL agentpay._gate_states(a) AS s;
-REVOKE ALL ON agentpay.rollout_status FROM PUBLIC;
-COMMENT ON VIEW agentpay.rollout_status IS 'the gates between each agent in shadow or beyond and its next stage: what promote() would say to you. value NULL: it cannot be told, so the gate is on hold. sign_off: how many logins but yours have signed';
 
 -- ── promote, sign off, roll back ────────────────────────────────────────────
 -- What keeps an agent where it is: one line for each gate.

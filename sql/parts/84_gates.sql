@@ -151,6 +151,8 @@ REVOKE ALL ON FUNCTION agentpay._calibration_error(text, int) FROM PUBLIC;
 CREATE FUNCTION agentpay._gate_evidence(agent text, version int, metric text,
 	confidence numeric, OUT value numeric, OUT samples bigint)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	-- it reads whole logs, whatever the planner takes them for
+	SET enable_nestloop = off SET jit = off
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column

@@ -353,3 +353,18 @@ BEGIN
 	RETURN breached;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._watch_guardrails() FROM PUBLIC;
+
+-- ── how an agent stands ─────────────────────────────────────────────────────
+CREATE VIEW agentpay.rollout_status AS
+	SELECT a.name AS agent, agentpay._agent_version(a.name) AS agent_version,
+		   a.stage, agentpay._next_stage(a) AS next_stage, s.kind, s.metric,
+		   s.direction, s.bound, s.value, s.samples, s.state
+	  FROM agentpay.agents a
+	 CROSS JOIN LATERAL agentpay._gate_states(a) AS s
+	UNION ALL
+	SELECT g.agent, g.agent_version, g.stage, agentpay._next_stage(a),
+		   'guardrail', g.metric, 'max', g.bound, g.value, g.samples, g.state
+	  FROM agentpay._guardrail_status g
+	  JOIN agentpay.agents a ON a.name = g.agent;
+REVOKE ALL ON agentpay.rollout_status FROM PUBLIC;
+COMMENT ON VIEW agentpay.rollout_status IS 'the gates between each agent in shadow or beyond and its next stage, what promote() would say to you; and its guardrails. value NULL: it cannot be told, so the gate is on hold. sign_off: how many logins but yours have signed';

@@ -38,12 +38,12 @@ SELECT gen_random_uuid(), now(), 't_gates', i, now() - interval '3 days',
   FROM (SELECT m.*, m.rules AND (i / 5) % 4 = 0 AS explored FROM made m
 		 WHERE name = 't_agent') AS m;
 INSERT INTO t (task_id, created_at, point, row_id, decision_id, agent,
-	agent_version, idempotency_key, repeat_no, xid)
+	agent_version, idempotency_key, repeat_no, forced, xid)
 SELECT 950000000 + m.i * 2 + (m.name = 't_coin')::int,
 	   -- 50 rows a day for 22 days, the first and the last of them incomplete
 	   CASE WHEN m.i <= 1100 THEN now() - interval '1 day' * ((m.i - 1) / 50)
 	   ELSE now() END, 't_gates', m.i, d.decision_id, m.name, 1, gen_random_uuid(),
-	   0, pg_current_xact_id()
+	   0, false, pg_current_xact_id()
   FROM made m JOIN d ON d.row_id = m.i::text;
 INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind,
 	authority, verdict, answer, agent, agent_version, detail, xid)
@@ -128,9 +128,9 @@ INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind,
 VALUES (gen_random_uuid(), now(), 't_gates', 'stopped', now() - interval '3 days',
 	'rules', 'live', 'decline', 0, pg_current_xact_id());
 INSERT INTO t (task_id, created_at, point, row_id, decision_id, agent,
-	agent_version, idempotency_key, repeat_no, xid)
+	agent_version, idempotency_key, repeat_no, forced, xid)
 SELECT 960000000, now(), 't_gates', 'stopped', decision_id, 't_coin', 1,
-	   gen_random_uuid(), 0, xid FROM d WHERE row_id = 'stopped';
+	   gen_random_uuid(), 0, false, xid FROM d WHERE row_id = 'stopped';
 INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind,
 	authority, verdict, answer, agent, agent_version, detail, xid)
 VALUES (gen_random_uuid(), now(), 't_gates', 'stopped', now() - interval '3 days',

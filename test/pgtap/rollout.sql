@@ -190,9 +190,9 @@ SELECT alike(pg_temp.refused($$SELECT agentpay.promote(NULL)$$),
 SELECT results_eq($$SELECT kind, metric, direction, bound, value, samples, state
 	FROM agentpay.rollout_status WHERE agent = 't_roll' ORDER BY metric$$,
 	$$VALUES ('gate', 'accuracy_vs_rules', 'min', -0.01, NULL::numeric,
-			NULL::bigint, 'hold'),
-		('gate', 'cost_variation', 'max', 1.0, NULL, NULL, 'hold'),
-		('gate', 'labelled_samples', 'min', 500, NULL, NULL, 'hold'),
+			0::bigint, 'hold'),
+		('gate', 'cost_variation', 'max', 1.0, NULL, 0, 'hold'),
+		('gate', 'labelled_samples', 'min', 500, 0, 0, 'hold'),
 		('gate', 'sign_off', 'min', 1, 0, 0, 'hold')$$, 'missing data is hold');
 SELECT alike(pg_temp.refused($$SELECT agentpay.promote('t_roll')$$),
 	'AP005 | agent "t_roll" cannot go from stage shadow to 5: 4 of its gates are closed | %INSERT INTO agentpay.gates (agent, metric, bound, enabled) VALUES (''t_roll'', ''accuracy_vs_rules'', -0.01, false)%',
@@ -206,9 +206,9 @@ EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS lines = PG_EXCEPTION_DETAIL;
 	RETURN lines;
 END$$;
-SELECT is(pg_temp.lines(), $$accuracy_vs_rules: hold, value not known, bound min -0.01, samples not known
-cost_variation: hold, value not known, bound max 1, samples not known
-labelled_samples: hold, value not known, bound min 500, samples not known
+SELECT is(pg_temp.lines(), $$accuracy_vs_rules: hold, value not known, bound min -0.01, samples 0
+cost_variation: hold, value not known, bound max 1, samples 0
+labelled_samples: hold, value 0, bound min 500, samples 0
 sign_off: hold, value 0, bound min 1, samples 0$$, 'a line for each gate');
 SELECT is(pg_temp.stage('t_roll'), 'shadow', 'it stays where it is');
 
