@@ -1,0 +1,85 @@
+-- 83_opex_leak.sql
+--		What was charged without a use, by cause.
+--
+-- Each call has the first cause that fits, so that causes add up to what was
+-- charged.  Our own definition; no standard has one.
+
+-- Whether some answer that the agent may give would change the rules verdict;
+-- amounts aside.
+CREATE FUNCTION agentpay._can_change(agent_name text, rules_verdict text)
+	RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (
+		SELECT FROM agentpay.agents a
+		  JOIN agentpay.verdicts r
+			ON r.point = a.point AND r.verdict = rules_verdict
+		  JOIN agentpay.verdicts v
+			ON v.point = a.point AND v.verdict <> r.verdict
+		  LEFT JOIN agentpay.authorities u
+			ON u.agent = a.name AND u.verdict = v.verdict
+		 WHERE a.name = agent_name
+		   AND CASE WHEN EXISTS (SELECT FROM agentpay.authorities x
+								  WHERE x.agent = a.name)
+					THEN u.agent IS NOT NULL
+						 AND (v.rank IS NULL OR v.rank > r.rank OR u.may_relax)
+					ELSE v.rank > r.rank END)
+$$;
+REVOKE ALL ON FUNCTION agentpay._can_change(text, text) FROM PUBLIC;
+
+CREATE VIEW agentpay._call_causes AS
+SELECT (c.called_at AT TIME ZONE 'UTC')::date AS day, c.agent, c.cost_center,
+	   CASE WHEN c.status = 'uncertain' AND NOT c.reconciled THEN 'uncertain'
+			WHEN c.status NOT IN ('ok', 'killed') THEN 'failed'
+			WHEN c.status = 'killed' OR d.failure = 'killed' THEN 'killed'
+			WHEN d.detail ? 'late' THEN 'late'
+			WHEN d.repeat_no > 0 THEN 'evaluation'
+			WHEN u.first_task < c.task_id THEN 'duplicate'
+			WHEN d.failure IN ('over_authority', 'low_confidence')
+			THEN d.failure
+			WHEN d.failure IS NOT NULL THEN 'failed'
+			WHEN c.cost_center = 'unattributed' THEN 'unattributed'
+			WHEN d.authority = 'live' THEN CASE WHEN n.rules IS NULL
+				THEN 'live' ELSE 'no_effect' END
+			ELSE 'evidence' END AS cause,
+	   c.cost
+  FROM agentpay._charged_calls c
+  LEFT JOIN agentpay.decisions d ON d.decision_id = c.decision_id
+  LEFT JOIN (SELECT x.point, x.row_id, x.agent, x.agent_version,
+					min(x.task_id) AS first_task
+			   FROM agentpay._charged_calls x
+			   JOIN agentpay.decisions e ON e.decision_id = x.decision_id
+			  WHERE x.status = 'ok' AND e.repeat_no = 0
+			  GROUP BY 1, 2, 3, 4
+			 HAVING min(x.task_id) < max(x.task_id)) AS u
+	ON u.row_id = c.row_id AND u.point IS NOT DISTINCT FROM c.point
+	   AND u.agent IS NOT DISTINCT FROM c.agent
+	   AND u.agent_version IS NOT DISTINCT FROM c.agent_version
+  -- live answers about rows whose verdict nothing could have changed
+  LEFT JOIN agentpay.decisions r
+	ON d.authority = 'live' AND r.row_id = d.row_id AND r.kind = 'rules'
+	   AND r.point IS NOT DISTINCT FROM d.point
+  LEFT JOIN (SELECT a.name AS agent, v.verdict AS rules
+			   FROM agentpay.agents a
+			   JOIN agentpay.verdicts v ON v.point = a.point
+			  WHERE NOT agentpay._can_change(a.name, v.verdict)) AS n
+	ON n.agent = c.agent AND n.rules = coalesce(r.answer, r.verdict);
+REVOKE ALL ON agentpay._call_causes FROM PUBLIC;
+
+CREATE VIEW agentpay.opex_leak AS
+SELECT s.day, s.agent, s.cost_center, s.cause, s.calls, s.cost,
+	   agentpay._rate(s.cost, sum(s.cost) OVER w) AS share,
+	   agentpay._rate(coalesce(sum(s.cost) FILTER (WHERE s.cause NOT IN
+			('evidence', 'evaluation', 'live')) OVER w, 0),
+			sum(s.cost) OVER w) AS opex_loss_index
+  FROM (SELECT c.day, c.agent, c.cost_center, c.cause, count(*) AS calls,
+			   sum(c.cost) AS cost
+		  FROM agentpay._call_causes c GROUP BY 1, 2, 3, 4) AS s
+WINDOW w AS (PARTITION BY s.day, s.agent, s.cost_center);
+REVOKE ALL ON agentpay.opex_leak FROM PUBLIC;
+COMMENT ON VIEW agentpay.opex_leak IS 'what agents charged, by what came of it: causes of leak, and evidence, evaluation, live, which are none. Our own definition';
+COMMENT ON COLUMN agentpay.opex_leak.day IS 'on which the call started, UTC';
+COMMENT ON COLUMN agentpay.opex_leak.cause IS 'the first that fits: uncertain, failed, killed, late, duplicate, over_authority, low_confidence, unattributed, no_effect; evaluation: asked again; evidence: shadow; live: could have changed the verdict';
+COMMENT ON COLUMN agentpay.opex_leak.share IS 'of what this agent charged to this cost center on this day';
+COMMENT ON COLUMN agentpay.opex_leak.opex_loss_index IS 'leak / charged of this agent, cost center and day; NULL where nothing was charged';
