@@ -115,7 +115,7 @@ SELECT c.row_id, c.point, c.due_at = least(c.opened_at + interval '24 hours',
  ORDER BY c.point, c.row_id;
 
 -- what fails costs the payment nothing, and the governor opens it
-ALTER TABLE agentpay.cases ADD CONSTRAINT t_no_room CHECK (row_id <> '41');
+ALTER TABLE agentpay.cases ADD CONSTRAINT t_no_room CHECK ((point, row_id) <> ('cases_t', '41'));
 INSERT INTO payments (id, amount) VALUES (40, 500), (41, 500) RETURNING id, outcome;
 SELECT count(*) AS decisions FROM agentpay.decisions WHERE point = 'cases_t' AND row_id IN ('40', '41');
 SELECT action, object_kind, object, reason FROM agentpay.governance_log
