@@ -317,13 +317,14 @@ q1("INSERT INTO payments (amount) VALUES (10)");
 $node->poll_query_until('postgres', "SELECT count(*) > 0 FROM agentpay.stat_workers WHERE last_error ~ 'others may read the key of checkpoints'") or die 'it signed';
 ($rc, $stdout, $stderr) = $node->psql('postgres', 'SELECT agentpay._sign_checkpoint()');
 like($stderr, qr/others may read the key.*chmod 600/s, 'a key that others may read is refused');
-chmod 0600, $key;
+# the governor has not signed, so there is something to sign
 append_to_file("$dir/none.pem", "-----BEGIN PRIVATE KEY-----\n");
 chmod 0600, "$dir/none.pem";
 ($rc, $stdout, $stderr) = $node->psql('postgres', "SET agentpay.checkpoint_key_file = '$dir/none.pem'; SELECT agentpay._sign_checkpoint()");
 like($stderr, qr/no Ed25519 private key in PEM/, 'what is no key, too');
 ($rc, $stdout, $stderr) = $node->psql('postgres', "SET agentpay.checkpoint_key_file = '$dir/missing.pem'; SELECT agentpay._sign_checkpoint()");
 like($stderr, qr/could not open the key.*openssl genpkey/s, 'and one that is missing');
+chmod 0600, $key;
 run_log([ 'openssl', 'genpkey', '-algorithm', 'ed25519', '-out', "$dir/key2.pem" ]);
 chmod 0600, "$dir/key2.pem";
 q1("ALTER SYSTEM SET agentpay.checkpoint_key_file = '$dir/key2.pem'; SELECT pg_reload_conf()");

@@ -8,7 +8,7 @@ use Test::More;
 use AgentpayTest;
 
 start_agents();
-my $node = new_ledger('shadow', "restart_after_crash = on\nagentpay.max_in_flight = 60");
+my $node = new_ledger('shadow', "restart_after_crash = on\nagentpay.max_in_flight = 60\nagentpay.breaker_failures = 0");
 sub query { return $node->safe_psql('postgres', sprintf($_[0], @_[ 1 .. $#_ ])); }
 
 # ── asked again: the same bytes, another key ────────────────────────────────
