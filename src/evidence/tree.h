@@ -19,6 +19,7 @@
 #include "utils/uuid.h"
 
 #include "base/appender.h"
+#include "base/compat.h"
 #include "evidence/merkle.h"
 
 /* Levels of the tree between those that are kept. */
