@@ -252,8 +252,6 @@ BEGIN
 				   a.name, roll_back.reason));
 	END IF;
 	PERFORM agentpay._lock_stages();
-	PERFORM FROM agentpay.agents x
-	  WHERE x.name = roll_back.agent FOR NO KEY UPDATE;
 	a := agentpay._agent(roll_back.agent);
 	IF wanted > agentpay._stage_rank(a.stage) THEN
 		PERFORM agentpay._refuse('22023', format(
@@ -265,6 +263,11 @@ BEGIN
 		RAISE NOTICE 'agent "%" is at stage % already', a.name, a.stage;
 		RETURN a.stage;
 	END IF;
+	-- not before: a row that is locked and then updated in a subtransaction that
+	-- fails trips an assertion of PostgreSQL at its next update
+	PERFORM FROM agentpay.agents x
+	  WHERE x.name = roll_back.agent FOR NO KEY UPDATE;
+	a := agentpay._agent(roll_back.agent);
 	PERFORM agentpay._govern('roll_back', 'agent', a.name, roll_back.reason,
 		jsonb_build_object('stage', a.stage),
 		jsonb_build_object('stage', to_stage,
