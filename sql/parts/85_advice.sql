@@ -69,7 +69,9 @@ WITH s AS (
 				'background writer', 'walwriter', 'walsender', 'walreceiver',
 				'autovacuum launcher', 'autovacuum worker', 'archiver',
 				'startup', 'standalone backend', 'slotsync worker',
-				'io worker', 'walsummarizer', 'logger')) AS used)
+				'io worker', 'walsummarizer', 'logger',
+				-- of a query, this one too: gone in a moment
+				'parallel worker')) AS used)
 SELECT 'error' AS level, 'database' AS object_kind,
 	   current_database()::text AS object,
 	   'this database was restored or copied: rules decide, but no agent is asked and no configuration is logged until its owner says that it is the ledger now'

@@ -96,8 +96,9 @@ foreach my $round (0 .. 5)
 		my $before = query("SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
 		kill 'KILL', $pid;
 		await('the server has restarted itself', sub {
-			my ($rc, $now) = $node->psql('postgres', "SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-			return $rc == 0 && $now ne '' && $now ne $before; });
+			# psql may be gone before it has read its input
+			my ($rc, $now) = eval { $node->psql('postgres', "SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'") };
+			return ($rc // 1) == 0 && $now ne '' && $now ne $before; });
 	}
 	else
 	{

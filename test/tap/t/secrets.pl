@@ -18,13 +18,17 @@ append_to_file("$certificates/key", "$key\n");
 append_to_file("$certificates/login", "$login\n");
 chmod 0600, "$certificates/key", "$certificates/login";
 
+# a server built from source may be without it
+chomp(my $libraries = `pg_config --pkglibdir`);
+my $statements = -e "$libraries/pg_stat_statements.so"
+  ? "shared_preload_libraries = 'agentpay, pg_stat_statements'\npg_stat_statements.track = all" : '';
+
 my $node = new_ledger('secrets', <<"CONF");
 log_statement = all
 log_min_messages = debug5
 log_min_error_statement = debug5
 log_min_duration_statement = 0
-shared_preload_libraries = 'agentpay, pg_stat_statements'
-pg_stat_statements.track = all
+$statements
 agentpay.ca_file = '$certificates/ca.pem'
 agentpay.egress_proxy = 'http://127.0.0.1:@{[ port_of('proxy') ]}'
 agentpay.egress_proxy_secret = 'file:$certificates/login'

@@ -87,8 +87,9 @@ await('calls hang', sub { query("SELECT count(*) FROM agentpay.tasks WHERE agent
 my $checkpointer = query("SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
 kill 'KILL', worker_pid($node, 'dispatcher');
 await('the server has restarted itself', sub {
-	my ($rc, $now) = $node->psql('postgres', "SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
-	return $rc == 0 && $now ne '' && $now ne $checkpointer; });
+	# psql may be gone before it has read its input
+	my ($rc, $now) = eval { $node->psql('postgres', "SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'") };
+	return ($rc // 1) == 0 && $now ne '' && $now ne $checkpointer; });
 query("UPDATE agentpay.agents SET stage = 'off' WHERE name = 'm_crashed'");
 await_tasks($node, 120);
 
