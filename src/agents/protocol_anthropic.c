@@ -189,13 +189,8 @@ static void
 read_error_code(const char *body, size_t len, char *code, size_t size)
 {
 	static const char *const names[] = {"type", "code"};
-	const char *problem;
-	json_object *envelope =
-		agentpay_json_parse(body, len, AGENTPAY_JSON_MAX_DEPTH, &problem);
 
-	agentpay_protocol_read_code(agentpay_protocol_member(envelope, "error"),
-								names, 2, code, size);
-	json_object_put(envelope);
+	agentpay_protocol_read_error(body, len, names, 2, code, size);
 }
 
 static bool

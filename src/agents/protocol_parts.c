@@ -424,6 +424,20 @@ agentpay_protocol_read_code(json_object *error, const char *const *names,
 	}
 }
 
+void
+agentpay_protocol_read_error(const char *body, size_t len,
+							 const char *const *names, int n_names, char *code,
+							 size_t size)
+{
+	const char *problem;
+	json_object *envelope =
+		agentpay_json_parse(body, len, AGENTPAY_JSON_MAX_DEPTH, &problem);
+
+	agentpay_protocol_read_code(agentpay_protocol_member(envelope, "error"),
+								names, n_names, code, size);
+	json_object_put(envelope);
+}
+
 const char *
 agentpay_protocol_find_text(const char *body, size_t len, const char *text)
 {

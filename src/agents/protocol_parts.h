@@ -143,6 +143,11 @@ extern void
 agentpay_protocol_read_code(json_object *error, const char *const *names,
 							int n_names, char *code, size_t size);
 
+/* The same of a body whose member "error" is the object. */
+extern void agentpay_protocol_read_error(const char *body, size_t len,
+										 const char *const *names, int n_names,
+										 char *code, size_t size);
+
 /* Appends a header; name and value live as long as the headers are used. */
 extern void agentpay_protocol_add_header(AgentpayProtocolHeaders *headers,
 										 const char *name, const char *value);
