@@ -318,13 +318,18 @@ CREATE FUNCTION agentpay._open_missing_cases() RETURNS bigint
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	seen pg_snapshot := (SELECT k.horizon FROM agentpay._case_cursor k);
-	upto pg_snapshot := pg_current_snapshot();
+	seen pg_snapshot;
+	upto pg_snapshot;
 	wanted text[];
 	missing agentpay.decisions[];
 	unseen bigint;
 	opened bigint;
 BEGIN
+	-- one at a time, and no lock is made stronger later: either would deadlock
+	LOCK TABLE agentpay._case_cursor IN SHARE ROW EXCLUSIVE MODE;
+	LOCK TABLE agentpay.cases, agentpay._cases_failed IN ROW EXCLUSIVE MODE;
+	seen := (SELECT k.horizon FROM agentpay._case_cursor k);
+	upto := pg_current_snapshot();
 	wanted := ARRAY(SELECT v.point || '.' || v.verdict
 					  FROM agentpay.verdicts v
 					 WHERE agentpay._needs_person(v));
@@ -349,7 +354,9 @@ BEGIN
 	SELECT missing || coalesce(array_agg(d), '{}') INTO missing
 	  FROM agentpay._cases_failed f
 	  JOIN agentpay.decisions d ON d.decision_id = f.decision_id
-	   AND d.decided_at = f.decided_at;
+	   AND d.decided_at = f.decided_at
+	 WHERE d.decision_id <> ALL (SELECT m.decision_id
+								   FROM unnest(missing) AS m);
 	SELECT count(*) FILTER (WHERE agentpay._open_missing_case(d))
 	  INTO opened FROM unnest(missing) AS d;
 	-- its own write would be unseen the next time
