@@ -9,12 +9,15 @@ INSERT INTO agentpay.lists VALUES ('t_append_only');
 SELECT format('agentpay.governance_log_%s', to_char(agentpay._now() AT TIME ZONE 'UTC', 'YYYY_MM')) AS leaf \gset
 CREATE TEMP TABLE leaf_name AS SELECT :'leaf' AS leaf;
 
--- Returns the error of a statement, without the month.
+-- Returns the error of a statement, without the month.  What locks all there
+-- is can meet a worker that does, too: tried again.
 CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE replace(statement, 'LEAF', (SELECT leaf FROM leaf_name));
 	RETURN 'accepted';
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN deadlock_detected THEN
+	RETURN pg_temp.try(statement);
+WHEN OTHERS THEN
 	IF statement ~ '^DROP (SCHEMA|EXTENSION)' THEN
 		RETURN SQLSTATE; -- what comes first differs between versions
 	END IF;
