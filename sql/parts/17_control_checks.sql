@@ -4,51 +4,160 @@
 -- As 15_configuration_checks.sql, whose helpers it uses.
 
 -- ── data_policies ───────────────────────────────────────────────────────────
+CREATE FUNCTION agentpay._forbids(column_name text) RETURNS boolean
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_forbids';
+REVOKE ALL ON FUNCTION agentpay._forbids(text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._forbids(text) IS 'whether a column of that name holds card verification values, track data or PIN blocks, which are withheld whatever the policy is';
+
+CREATE FUNCTION agentpay._hash_key_problem() RETURNS text
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_hash_key_problem';
+REVOKE ALL ON FUNCTION agentpay._hash_key_problem() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._hash_key_problem() IS 'why values cannot be hashed; NULL when there is a key';
+
+-- NULL, or what options must be.
+CREATE FUNCTION agentpay._bucket_problem(options jsonb, column_type regtype)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	bounds jsonb := options -> 'bounds';
+	numbers constant regtype[] := '{smallint,integer,bigint,numeric,real,double precision}';
+	times constant regtype[] := '{date,timestamp,timestamptz}';
+BEGIN
+	IF column_type = ANY (numbers) THEN
+		IF options - 'bounds' <> '{}' OR jsonb_typeof(bounds) IS DISTINCT FROM 'array'
+		   OR jsonb_array_length(bounds) NOT BETWEEN 1 AND 64
+		   OR EXISTS (SELECT FROM jsonb_array_elements(bounds) AS b (bound)
+					   WHERE jsonb_typeof(b.bound) <> 'number'
+						  OR length(b.bound::text) > 40)
+		   OR NOT (SELECT bool_and(o.before IS NULL OR o.before < o.bound)
+					 FROM (SELECT b.bound::numeric,
+								  lag(b.bound::numeric) OVER (ORDER BY b.ord)
+									  AS before
+							 FROM jsonb_array_elements(bounds)
+								  WITH ORDINALITY AS b (bound, ord)) AS o) THEN
+			RETURN 'Bucket of a number takes bounds: 1 to 64 numbers that rise, of at most 40 characters.';
+		END IF;
+		RETURN NULL;
+	ELSIF column_type = ANY (times) THEN
+		IF options - 'width' = '{}'
+		   AND (options -> 'width' <@ '["day", "month", "year"]'
+				OR options -> 'width' = '"hour"'
+				   AND column_type <> 'date'::regtype) THEN
+			RETURN NULL;
+		END IF;
+		RETURN 'Bucket of a time takes width: hour (not of a date), day, month or year.';
+	END IF;
+	RETURN format('Numbers and times can be bucketed; the column is of type %s.', column_type);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._bucket_problem(jsonb, regtype) FROM PUBLIC;
+
+-- NULL, or what the options of a treatment must be.
+CREATE FUNCTION agentpay._policy_options_problem(policy agentpay.data_policies,
+	column_type regtype) RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kept text := policy.options -> 'keep_last';
+BEGIN
+	IF jsonb_typeof(policy.options) IS DISTINCT FROM 'object' THEN
+		RETURN 'Options are a JSON object.';
+	ELSIF policy.treatment = 'bucket' THEN
+		RETURN agentpay._bucket_problem(policy.options, column_type);
+	ELSIF policy.treatment = 'mask' THEN
+		IF policy.options - 'keep_last' <> '{}'
+		   OR kept !~ '^[0-9]{1,3}$'
+		   OR policy.class = 'pci' AND kept !~ '^[0-4]$' THEN
+			RETURN 'Mask has one: keep_last, the characters at the end that stay, 0 to 999; of class pci at most 4.';
+		END IF;
+	ELSIF policy.options <> '{}' THEN
+		RETURN format('Treatment %s has none; mask has keep_last, bucket has bounds or width.', policy.treatment);
+	END IF;
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._policy_options_problem(agentpay.data_policies,
+	regtype) FROM PUBLIC;
+
+-- Options of that treatment that would do for a column of that type.
+CREATE FUNCTION agentpay._policy_options_example(treatment text,
+	column_type regtype) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN treatment = 'mask' THEN $o$options '{"keep_last": 4}'$o$
+		WHEN treatment <> 'bucket' THEN $o$options '{}'$o$
+		WHEN column_type = ANY ('{date,timestamp,timestamptz}'::regtype[])
+		THEN $o$options '{"width": "day"}'$o$
+		WHEN column_type = ANY ('{smallint,integer,bigint,numeric,real,double precision}'::regtype[])
+		THEN $o$options '{"bounds": [10, 100, 1000]}'$o$
+		ELSE $o$treatment 'mask' and options '{}'$o$ END
+$$;
+REVOKE ALL ON FUNCTION agentpay._policy_options_example(text, regtype)
+	FROM PUBLIC;
+
 CREATE FUNCTION agentpay._check_data_policies() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	mend text;
-	kept jsonb;
+	column_type regtype;
+	problem text;
 BEGIN
 	IF agentpay._restoring() THEN
 		RETURN NEW;
 	END IF;
 	PERFORM agentpay._check_table(NEW.table_name, 'a data policy');
-	PERFORM agentpay._column_type(NEW.table_name, NEW.column_name,
-								  'column_name');
-	mend := format('Use %%s for column "%s" of %s.', NEW.column_name,
-				   NEW.table_name);
-	kept := NEW.options -> 'keep_last';
+	column_type := agentpay._column_type(NEW.table_name, NEW.column_name,
+										 'column_name');
+	mend := format('Use %%s for column "%s" of %s.',
+				   replace(NEW.column_name, '%', '%%'),
+				   replace(NEW.table_name::text, '%', '%%'));
 	IF NEW.class IS NULL OR NEW.class <> ALL ('{pii,pci,financial,free_text,public}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown class: %s',
 				coalesce(quote_literal(NEW.class), 'NULL')),
 			'Classes are pii, pci, financial, free_text and public.',
 			format(mend, 'class ''pii'''));
-	ELSIF NEW.treatment IN ('tokenise', 'hash', 'bucket') THEN
+	ELSIF NEW.treatment = 'tokenise' THEN
 		PERFORM agentpay._refuse_later(format('treatment %s', NEW.treatment),
 			format(mend, 'treatment ''mask'''));
 	ELSIF NEW.treatment IS NULL
-		OR NEW.treatment NOT IN ('pass', 'mask', 'drop') THEN
+		OR NEW.treatment <> ALL ('{pass,mask,hash,bucket,drop}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown treatment: %s',
 				coalesce(quote_literal(NEW.treatment), 'NULL')),
-			'Treatments are pass, mask and drop.',
+			'Treatments are pass, mask, hash, bucket and drop.',
 			format(mend, 'treatment ''mask'''));
-	ELSIF NEW.class = 'pci' AND NEW.treatment = 'pass' THEN
-		PERFORM agentpay._refuse('22023', 'card data cannot pass in clear',
+	ELSIF agentpay._forbids(NEW.column_name) AND NEW.treatment <> 'drop' THEN
+		PERFORM agentpay._refuse('22023', format(
+				'column "%s" can only be dropped', NEW.column_name),
+			'Card verification values, track data and PIN blocks may not be kept once a payment is authorised, in no form.',
+			format(mend, 'treatment ''drop'''));
+	ELSIF NEW.class = 'pci' AND NEW.treatment IN ('pass', 'bucket') THEN
+		PERFORM agentpay._refuse('22023', CASE NEW.treatment WHEN 'pass'
+				THEN 'card data cannot pass in clear'
+				ELSE 'card data cannot be bucketed' END,
 			'Class pci is for card numbers; at most the last four digits may be shown.',
 			format(mend, 'treatment ''mask'', options ''{"keep_last": 4}'''));
-	ELSIF jsonb_typeof(NEW.options) IS DISTINCT FROM 'object'
-		OR NEW.options - 'keep_last' <> '{}'
-		OR kept IS NOT NULL AND (NEW.treatment <> 'mask'
-			OR kept::text !~ '^[0-9]{1,3}$'
-			OR NEW.class = 'pci' AND kept::text !~ '^[0-4]$') THEN
+	END IF;
+	problem := agentpay._policy_options_problem(NEW, column_type);
+	IF problem IS NOT NULL THEN
 		PERFORM agentpay._refuse('22023',
 			format('invalid options of treatment %s: %s', NEW.treatment,
-				   NEW.options),
-			'Only mask has one: keep_last, the characters at the end that stay; of class pci at most 4.',
-			format(mend, 'options ''{"keep_last": 4}'' with treatment ''mask'', otherwise ''{}'''));
+				   NEW.options), problem,
+			format(mend, agentpay._policy_options_example(NEW.treatment,
+														  column_type)));
+	END IF;
+	problem := CASE NEW.treatment WHEN 'hash'
+		THEN agentpay._hash_key_problem() END;
+	IF problem IS NOT NULL THEN
+		PERFORM agentpay._refuse('55000',
+			'treatment hash needs a key: ' || problem,
+			'Values are hashed under a key that is not in the database: 32 random bytes or more, in a file that only the server''s user can read.',
+			'Run: ALTER SYSTEM SET agentpay.hash_key = ''file:/etc/agentpay/hash_key''; SELECT pg_reload_conf(); where the file is what openssl rand -hex 32 prints.');
 	END IF;
 	RETURN NEW;
 END$$;

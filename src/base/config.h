@@ -131,8 +131,11 @@ typedef struct AgentpayAgentConfig
 typedef struct AgentpayPolicyConfig
 {
 	char *column;
-	char *treatment; /* pass, mask or drop */
+	char *treatment; /* as in data_policies */
 	int keep_last;	 /* mask */
+	int n_bounds;	 /* bucket, of numbers: */
+	char **bounds;	 /* decimals that rise */
+	char *width;	 /* bucket, of times; else "" */
 } AgentpayPolicyConfig;
 
 typedef struct AgentpayPointConfig

@@ -457,15 +457,36 @@ load_agents(Rows *rows)
 	}
 }
 
+/* What read_policy() reads, from the treatment on. */
+/* clang-format off */
+#define POLICY_OPTIONS \
+	" CASE jsonb_typeof(d.options -> 'keep_last') WHEN 'number'" \
+	" THEN (d.options ->> 'keep_last')::int8 ELSE 0 END," \
+	" ARRAY(SELECT jsonb_array_elements_text(CASE" \
+	"		jsonb_typeof(d.options -> 'bounds') WHEN 'array'" \
+	"		THEN d.options -> 'bounds' END))," \
+	" coalesce(d.options ->> 'width', '')"
+/* clang-format on */
+
+/* The policy whose column is in that column of the row. */
+static void
+read_policy(Rows *rows, int column, AgentpayPolicyConfig *policy)
+{
+	policy->column = text_at(rows, column);
+	policy->treatment = text_at(rows, column + 1);
+	policy->keep_last = (int) int_at(rows, column + 2);
+	policy->bounds = texts_at(rows, column + 3, &policy->n_bounds);
+	policy->width = text_at(rows, column + 4);
+}
+
 static void
 load_policies(Rows *rows)
 {
-	query(rows, "SELECT p.point, d.column_name::text, d.treatment,"
-				" CASE jsonb_typeof(d.options -> 'keep_last') WHEN 'number'"
-				" THEN (d.options ->> 'keep_last')::int8 ELSE 0 END"
-				"  FROM agentpay.data_policies d"
-				"  JOIN agentpay.decision_points p USING (table_name)"
-				" ORDER BY p.point, d.column_name COLLATE \"C\"");
+	query(rows,
+		  "SELECT p.point, d.column_name::text, d.treatment," POLICY_OPTIONS
+		  "  FROM agentpay.data_policies d"
+		  "  JOIN agentpay.decision_points p USING (table_name)"
+		  " ORDER BY p.point, d.column_name COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayPointConfig *point = point_of_row(rows);
@@ -476,9 +497,7 @@ load_policies(Rows *rows)
 		point->policies = grow(rows, point->policies, point->n_policies,
 							   sizeof(AgentpayPolicyConfig));
 		policy = &point->policies[point->n_policies++];
-		policy->column = text_at(rows, 2);
-		policy->treatment = text_at(rows, 3);
-		policy->keep_last = (int) int_at(rows, 4);
+		read_policy(rows, 2, policy);
 	}
 }
 
@@ -486,14 +505,14 @@ load_policies(Rows *rows)
 static void
 load_feature_policies(Rows *rows)
 {
-	query(rows, "SELECT p.point, f.name, d.column_name::text, d.treatment,"
-				" CASE jsonb_typeof(d.options -> 'keep_last') WHEN 'number'"
-				" THEN (d.options ->> 'keep_last')::int8 ELSE 0 END"
-				"  FROM agentpay.data_policies d"
-				"  JOIN agentpay.features f ON f.from_table = d.table_name"
-				"  JOIN agentpay.decision_points p ON p.point = f.point"
-				"   AND p.table_name <> f.from_table"
-				" ORDER BY p.point, f.name");
+	query(
+		rows,
+		"SELECT p.point, f.name, d.column_name::text, d.treatment," POLICY_OPTIONS
+		"  FROM agentpay.data_policies d"
+		"  JOIN agentpay.features f ON f.from_table = d.table_name"
+		"  JOIN agentpay.decision_points p ON p.point = f.point"
+		"   AND p.table_name <> f.from_table"
+		" ORDER BY p.point, f.name");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayPointConfig *point = point_of_row(rows);
@@ -509,9 +528,7 @@ load_feature_policies(Rows *rows)
 		feature->policies = grow(rows, feature->policies, feature->n_policies,
 								 sizeof(AgentpayPolicyConfig));
 		policy = &feature->policies[feature->n_policies++];
-		policy->column = text_at(rows, 3);
-		policy->treatment = text_at(rows, 4);
-		policy->keep_last = (int) int_at(rows, 5);
+		read_policy(rows, 3, policy);
 	}
 }
 

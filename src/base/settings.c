@@ -33,6 +33,7 @@ char *agentpay_expression_schemas = NULL;
 int agentpay_seal_interval_ms = 1000;
 char *agentpay_egress_proxy = NULL;
 char *agentpay_egress_proxy_secret = NULL;
+char *agentpay_hash_key = NULL;
 char *agentpay_ca_file = NULL;
 char *agentpay_log_origin = NULL;
 char *agentpay_checkpoint_key_file = NULL;
@@ -114,6 +115,12 @@ define_egress_settings(void)
 		"Where the proxy's user:password is: file:/path or env:NAME.", NULL,
 		&agentpay_egress_proxy_secret, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 		agentpay_check_egress_proxy_secret, NULL, NULL);
+	DefineCustomStringVariable(
+		"agentpay.hash_key",
+		"Where the key of treatment hash is: file:/path or env:NAME.",
+		"Empty: there is none, and values under hash are withheld.",
+		&agentpay_hash_key, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+		agentpay_check_hash_key, NULL, NULL);
 	DefineCustomStringVariable(
 		"agentpay.ca_file",
 		"File of certificate authorities that are believed beside the system's.",

@@ -91,22 +91,36 @@ agentpay_check_egress_proxy(char **value, void **extra, GucSource source)
 	return true;
 }
 
+/* Whether it is empty, file:/path or env:NAME. */
+static bool
+is_reference(const char *text)
+{
+	if (text == NULL || text[0] == '\0')
+		return true;
+	if (strncmp(text, "file:/", 6) == 0)
+		return strpbrk(text, " \t\r\n") == NULL;
+	return strncmp(text, "env:", 4) == 0 && strspn(text + 4, LETTERS "_") > 0 &&
+		   text[4 + strspn(text + 4, LETTERS DIGITS "_")] == '\0';
+}
+
 bool
 agentpay_check_egress_proxy_secret(char **value, void **extra, GucSource source)
 {
-	const char *text = *value;
-	bool good = text == NULL || text[0] == '\0';
-
-	if (!good && strncmp(text, "file:/", 6) == 0)
-		good = strpbrk(text, " \t\r\n") == NULL;
-	else if (!good && strncmp(text, "env:", 4) == 0)
-		good = strspn(text + 4, LETTERS "_") > 0 &&
-			   text[4 + strspn(text + 4, LETTERS DIGITS "_")] == '\0';
-	return good ||
+	return is_reference(*value) ||
 		   refuse(
 			   "agentpay.egress_proxy_secret is not a reference",
 			   "It is file:/path or env:NAME. The value is not shown here, but the statement may be in the server's log: if it was a password, replace the password.",
 			   "Run: ALTER SYSTEM SET agentpay.egress_proxy_secret = 'file:/etc/agentpay/proxy';");
+}
+
+bool
+agentpay_check_hash_key(char **value, void **extra, GucSource source)
+{
+	return is_reference(*value) ||
+		   refuse(
+			   "agentpay.hash_key is not a reference",
+			   "It is file:/path or env:NAME. The value is not shown here, but the statement may be in the server's log: if it was a key, make another one.",
+			   "Run: ALTER SYSTEM SET agentpay.hash_key = 'file:/etc/agentpay/hash_key';");
 }
 
 bool

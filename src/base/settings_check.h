@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * settings_check.h
- *		What the settings about the way out may be; for settings.c.
+ *		What the settings about the way out, and about keys, may be; for settings.c.
  *-------------------------------------------------------------------------
  */
 #ifndef AGENTPAY_SETTINGS_CHECK_H
@@ -16,5 +16,7 @@ extern bool agentpay_check_egress_proxy_secret(char **value, void **extra,
 											   GucSource source);
 extern bool
 agentpay_check_ca_file(char **value, void **extra, GucSource source);
+extern bool
+agentpay_check_hash_key(char **value, void **extra, GucSource source);
 
 #endif /* AGENTPAY_SETTINGS_CHECK_H */

@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "base/settings.h"
 #include "scoring/inputs.h"
 #include "scoring/table_point.h"
 
@@ -46,7 +47,11 @@ static AgentpayInput *add(Collector *collector, char *name, int agent);
 static void prepare_output(AgentpayInput *input);
 static bool needs_scan(Oid type);
 static void feature_policy(Collector *collector, AgentpayInput *input);
-static void tighten(AgentpayInput *input, const AgentpayPolicyConfig *policy);
+static void tighten(AgentpayInput *input, const AgentpayPolicyConfig *config);
+static bool
+same_buckets(const AgentpayPolicy *policy, const AgentpayPolicyConfig *config);
+static void withhold(AgentpayInput *input);
+static char *steady_text(AgentpayInput *input, Datum datum);
 static int by_jsonb_order(const void *a, const void *b);
 static void plain_value(AgentpayInput *input, Datum datum, JsonbValue *value);
 static void number_value(double number, JsonbValue *value);
@@ -115,7 +120,7 @@ agentpay_inputs_value(AgentpayPoint *point, AgentpayInput *input,
 				   input->policy.treatment == AGENTPAY_TREATMENT_DROP))
 		value->type = jbvNull;
 	else if (input->has_policy &&
-			 input->policy.treatment == AGENTPAY_TREATMENT_MASK)
+			 input->policy.treatment != AGENTPAY_TREATMENT_PASS)
 		treated_value(input, datum, value);
 	else
 		plain_value(input, datum, value);
@@ -200,6 +205,8 @@ add_column(Collector *collector, AttrNumber attno, int agent)
 	policy = agentpay_config_policy(collector->point->config, column.name);
 	if (policy != NULL)
 		tighten(input, policy);
+	if (agentpay_policy_forbids(column.name))
+		withhold(input);
 }
 
 /* A feature or a model, by the type of its parameter. */
@@ -327,12 +334,14 @@ feature_policy(Collector *collector, AgentpayInput *input)
 										NULL);
 	while ((attno = bms_next_member(value->columns, attno)) >= 0)
 	{
-		const AgentpayPolicyConfig *policy = agentpay_config_feature_policy(
-			point->config, input->param,
-			get_attname(scope.relation, attno, false));
+		const char *column = get_attname(scope.relation, attno, false);
+		const AgentpayPolicyConfig *policy =
+			agentpay_config_feature_policy(point->config, input->param, column);
 
 		if (policy != NULL)
 			tighten(input, policy);
+		if (agentpay_policy_forbids(column))
+			withhold(input);
 	}
 	if (bms_is_member(AGENTPAY_PARAM_AMOUNT_LOST(&scope), value->params) &&
 		point->config->amount_column != NULL)
@@ -346,23 +355,55 @@ feature_policy(Collector *collector, AgentpayInput *input)
 	agentpay_expression_free(value);
 }
 
-/* The stricter of the member's policy and that one. */
+/*
+ * The stricter of the member's policy and that one.  Two that differ otherwise
+ * than by one being pass, or by how much mask keeps, go together in no way:
+ * then the value is withheld.
+ */
 static void
-tighten(AgentpayInput *input, const AgentpayPolicyConfig *policy)
+tighten(AgentpayInput *input, const AgentpayPolicyConfig *config)
 {
+	AgentpayPolicy *policy = &input->policy;
 	AgentpayTreatment treatment;
 
 	/* what is not known yet is refused when written; withhold it */
-	if (!agentpay_policy_parse(policy->treatment, &treatment))
+	if (!agentpay_policy_parse(config->treatment, &treatment))
 		treatment = AGENTPAY_TREATMENT_DROP;
-	if (!input->has_policy || treatment > input->policy.treatment)
+	if (!input->has_policy || policy->treatment == AGENTPAY_TREATMENT_PASS)
 	{
-		input->policy.treatment = treatment;
-		input->policy.keep_last = policy->keep_last;
+		policy->treatment = treatment;
+		policy->keep_last = config->keep_last;
+		policy->n_bounds = config->n_bounds;
+		policy->bounds = config->bounds;
+		policy->width = agentpay_policy_width(config->width);
 	}
-	else if (treatment == input->policy.treatment)
-		input->policy.keep_last = Min(input->policy.keep_last,
-									  policy->keep_last);
+	else if (treatment == AGENTPAY_TREATMENT_PASS)
+		return;
+	else if (treatment != policy->treatment ||
+			 (treatment == AGENTPAY_TREATMENT_BUCKET &&
+			  !same_buckets(policy, config)))
+		withhold(input);
+	else
+		policy->keep_last = Min(policy->keep_last, config->keep_last);
+	input->has_policy = true;
+}
+
+static bool
+same_buckets(const AgentpayPolicy *policy, const AgentpayPolicyConfig *config)
+{
+	if (policy->n_bounds != config->n_bounds ||
+		policy->width != agentpay_policy_width(config->width))
+		return false;
+	for (int i = 0; i < policy->n_bounds; i++)
+		if (strcmp(policy->bounds[i], config->bounds[i]) != 0)
+			return false;
+	return true;
+}
+
+static void
+withhold(AgentpayInput *input)
+{
+	input->policy.treatment = AGENTPAY_TREATMENT_DROP;
 	input->has_policy = true;
 }
 
@@ -488,13 +529,70 @@ decimal_number(const char *text)
 	return int64_div_fast_to_numeric(*text == '-' ? -digits : digits, places);
 }
 
-/* By the text form of its type. */
+/*
+ * By its text form.  That of times and floats is the same in every session,
+ * since equal values must have equal hashes.
+ */
 static void
 treated_value(AgentpayInput *input, Datum datum, JsonbValue *value)
 {
-	char *text = OutputFunctionCall(&input->output, datum);
+	char *text = input->has_policy &&
+						 (input->policy.treatment == AGENTPAY_TREATMENT_HASH ||
+						  input->policy.treatment == AGENTPAY_TREATMENT_BUCKET)
+					 ? steady_text(input, datum)
+					 : OutputFunctionCall(&input->output, datum);
 
 	text_value(input, text, strlen(text), value);
+}
+
+/* A value's text whatever DateStyle, TimeZone and extra_float_digits are. */
+static char *
+steady_text(AgentpayInput *input, Datum datum)
+{
+	const int utc = 0;
+
+	switch (input->column.type)
+	{
+		case DATEOID:
+		case TIMESTAMPOID:
+			return JsonEncodeDateTime(NULL, datum, input->column.type, NULL);
+		case TIMESTAMPTZOID:
+			return JsonEncodeDateTime(NULL, datum, input->column.type, &utc);
+		case FLOAT4OID:
+		{
+			char *text = palloc(FLOAT_SHORTEST_DECIMAL_LEN);
+
+			float_to_shortest_decimal_buf(DatumGetFloat4(datum), text);
+			return text;
+		}
+		case FLOAT8OID:
+		{
+			char *text = palloc(DOUBLE_SHORTEST_DECIMAL_LEN);
+
+			double_to_shortest_decimal_buf(DatumGetFloat8(datum), text);
+			return text;
+		}
+		default:
+			return OutputFunctionCall(&input->output, datum);
+	}
+}
+
+/* Once in a session, since each row would say the same. */
+static void
+complain_about_key(void)
+{
+	static bool complained = false;
+
+	if (complained)
+		return;
+	complained = true;
+	ereport(
+		LOG,
+		(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		 errmsg("could not read the key of treatment hash"),
+		 errdetail("Values under it are withheld."),
+		 errhint(
+			 "Put 32 random bytes or more into the file that agentpay.hash_key names, or run: ALTER SYSTEM SET agentpay.hash_key = 'file:/etc/agentpay/hash_key';")));
 }
 
 /* Applies the policy, and takes out what the scan finds. */
@@ -512,9 +610,12 @@ text_value(AgentpayInput *input, const char *text, size_t len,
 	if ((policy == NULL || policy->treatment == AGENTPAY_TREATMENT_PASS) &&
 		(!input->scanned || !agentpay_detect_suspicious(text, len)))
 		return;
+	input->policy.hash_key = agentpay_hash_key;
 	out = palloc(AGENTPAY_POLICY_OUT_SIZE(len));
 	if (!agentpay_policy_apply(policy, text, len, out, &out_len))
 	{
+		if (policy->treatment == AGENTPAY_TREATMENT_HASH)
+			complain_about_key();
 		value->type = jbvNull;
 		return;
 	}

@@ -11,7 +11,7 @@
 #include "utils/memutils.h"
 
 #include "agents/protocol.h"
-#include "agents/secret.h"
+#include "base/secret.h"
 #include "base/settings.h"
 #include "workers/dispatcher.h"
 #include "workers/worker.h"

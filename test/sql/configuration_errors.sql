@@ -245,7 +245,13 @@ SELECT pg_temp.try(format('INSERT INTO agentpay.data_policies (table_name, colum
 	$$'payments', 'card', 'secret', 'mask', '{}'$$, $$'payments', 'card', 'pii', 'show', '{}'$$, $$'payments', 'card', 'pii', 'tokenise', '{}'$$,
 	$$'payments', 'card', 'pci', 'pass', '{}'$$, $$'payments', 'card', 'pci', 'mask', '{"keep_last": 8}'$$,
 	$$'payments', 'card', 'pii', 'mask', '{"keep": 4}'$$, $$'payments', 'card', 'pii', 'pass', '{"keep_last": 4}'$$,
-	$$'payments', 'card', 'pii', 'mask', '[]'$$, $$99999999, 'card', 'pii', 'mask', '{}'$$]) AS v;
+	$$'payments', 'card', 'pii', 'mask', '[]'$$, $$99999999, 'card', 'pii', 'mask', '{}'$$,
+	$$'payments', 'card', 'pii', 'hash', '{}'$$, $$'payments', 'card', 'pii', 'hash', '{"keep_last": 4}'$$,
+	$$'payments', 'card', 'pci', 'bucket', '{}'$$, $$'payments', 'card', 'pii', 'bucket', '{"bounds": [10]}'$$,
+	$$'payments', 'amount', 'financial', 'bucket', '{}'$$, $$'payments', 'amount', 'financial', 'bucket', '{"bounds": []}'$$,
+	$$'payments', 'amount', 'financial', 'bucket', '{"bounds": [10, 10]}'$$, $$'payments', 'amount', 'financial', 'bucket', '{"bounds": [10, "100"]}'$$,
+	$$'payments', 'amount', 'financial', 'bucket', '{"bounds": [1], "width": "day"}'$$,
+	$$'payments', 'created_at', 'public', 'bucket', '{"width": "week"}'$$, $$'payments', 'created_at', 'public', 'bucket', '{"bounds": [10]}'$$]) AS v;
 
 -- ── budgets ─────────────────────────────────────────────────────────────────
 SELECT pg_temp.try(format('INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost, cap_calls, alert_percent, on_exhausted) VALUES (%s)', v))

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agents/secret.h"
+#include "base/secret.h"
 #include "tap.h"
 
 static char directory[] = "/tmp/agentpay_secret_XXXXXX";

@@ -6,7 +6,7 @@
  * files: to open a FIFO would wait for its writer, and with it every call.
  *-------------------------------------------------------------------------
  */
-#include "agents/secret.h"
+#include "base/secret.h"
 
 #include <errno.h>
 #include <fcntl.h>
