@@ -357,9 +357,12 @@ AS $$
 BEGIN
 	IF TG_OP = 'INSERT'
 	   AND (agentpay._restoring() OR agentpay._is_apply_worker()) THEN
-		-- another node's xid says nothing about what the rollup has seen
+		-- another node's xid says nothing about what the rollups have seen
 		IF EXISTS (SELECT FROM agentpay._rule_rollup_state) THEN
 			DELETE FROM agentpay._rule_rollup_state;
+		END IF;
+		IF EXISTS (SELECT FROM agentpay._metric_state) THEN
+			DELETE FROM agentpay._metric_state;
 		END IF;
 		-- nor does it tell the sealer that the row is new
 		IF agentpay._is_apply_worker() AND TG_TABLE_NAME

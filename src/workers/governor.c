@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  * governor.c
  *		Looks after one database: the Merkle log, partitions ahead, statistics
- *		of the logs, the rollup behind rule_stats, calls whose dispatcher is
- *		gone, payments whose agent did not answer in time, actions that nobody
- *		took, cases that could not be opened with their decision.
+ *		of the logs, the counts behind rule_stats and metrics, calls whose
+ *		dispatcher is gone, payments whose agent did not answer in time, actions
+ *		that nobody took, cases that could not be opened with their decision.
  *
  * It is also the one who finds out whether the database has agentpay at all:
  * without it, it says "absent" and leaves.
@@ -32,6 +32,7 @@
 #define PARTITIONS_EVERY_MS (60 * 60 * 1000)
 #define ANALYZE_EVERY_MS (10 * 1000)
 #define ROLL_EVERY_MS (10 * 1000)
+#define COUNT_EVERY_MS (5 * 1000)
 #define EXPIRE_EVERY_MS 1000
 /* Tasks whose deadline has passed, in one transaction. */
 #define DEADLINE_BATCH 500
@@ -45,6 +46,7 @@ static bool due(TimestampTz *last, int every_ms);
 static void make_partitions(void *arg);
 static void analyze_log(void *arg);
 static void roll_rules(void *arg);
+static void count_metrics(void *arg);
 static void watch_guardrails(void *arg);
 static void seal(void *arg);
 static void open_cases(void *arg);
@@ -61,6 +63,7 @@ agentpay_governor_main(Datum arg)
 	TimestampTz partitions_at = 0;
 	TimestampTz analyzed_at = 0;
 	TimestampTz rolled_at = 0;
+	TimestampTz counted_at = 0;
 	TimestampTz sealed_at = 0;
 	TimestampTz watched_at = 0;
 	TimestampTz signed_at = 0;
@@ -119,6 +122,11 @@ agentpay_governor_main(Datum arg)
 		{
 			agentpay_worker_report("working", "counting decisions");
 			(void) agentpay_worker_run(roll_rules, NULL);
+		}
+		if (due(&counted_at, COUNT_EVERY_MS))
+		{
+			agentpay_worker_report("working", "counting for metrics");
+			(void) agentpay_worker_run(count_metrics, NULL);
 		}
 		if (due(&watched_at, WATCH_EVERY_MS))
 		{
@@ -185,6 +193,13 @@ static void
 roll_rules(void *arg)
 {
 	SPI_execute("SELECT agentpay._roll_rules()", false, 0);
+}
+
+/* The counters of the view metrics. */
+static void
+count_metrics(void *arg)
+{
+	SPI_execute("SELECT agentpay._count_metrics()", false, 0);
 }
 
 /* What was committed since the last time gets its place in the tree. */
