@@ -14,6 +14,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "evidence/guard.h"
+#include "privacy/master_key.h"
 #include "scoring/frame.h"
 #include "scoring/velocity_stream.h"
 #include "workers/agent_limits.h"
@@ -40,6 +41,7 @@ _PG_init(void)
 	agentpay_shmem_set_frames(&agentpay_frames);
 	agentpay_streams_install();
 	agentpay_limits_install();
+	agentpay_master_key_install();
 	agentpay_shmem_install();
 	agentpay_launcher_register();
 }

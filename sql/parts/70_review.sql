@@ -119,7 +119,10 @@ AS $$
 					'by ' || array_to_string(f.key, ', '),
 					'over ' || f.over, 'where ' || f.filter) END,
 			CASE WHEN p.treatment <> 'pass'
-				 THEN 'policy ' || p.treatment END,
+				 THEN 'policy ' || p.treatment || CASE
+					WHEN d.sealed IS NULL THEN ''
+					WHEN agentpay._erased(d) THEN ', erased'
+					ELSE ', sealed' END END,
 			'error: ' || (d.detail #>> ARRAY['errors', i.key, 'message'])), '')
 	  FROM jsonb_each_text(CASE jsonb_typeof(d.inputs) WHEN 'object'
 						   THEN d.inputs END) AS i
@@ -435,7 +438,11 @@ DECLARE
 BEGIN
 	IF d.kind = 'shadow_rules' THEN
 		-- its inputs stand with the rules' decision
-		r.inputs := (agentpay._rules_decision_of(d)).inputs;
+		a := agentpay._rules_decision_of(d);
+		r.inputs := a.inputs;
+		r.sealed := a.sealed;
+		r.key_id := a.key_id;
+		a := NULL;
 	ELSIF d.kind <> 'rules' THEN
 		r := agentpay._rules_decision_of(d);
 	END IF;

@@ -550,6 +550,40 @@ SELECT 'info', 'setting', n.name,
    AND EXISTS (SELECT FROM agentpay._seals);
 REVOKE ALL ON agentpay._advice_evidence FROM PUBLIC;
 
+-- ── keys ────────────────────────────────────────────────────────────────────
+CREATE VIEW agentpay._advice_keys AS
+WITH given AS MATERIALIZED (
+	SELECT agentpay._master_names() AS names),
+wrapping AS (
+	SELECT k.master_name, count(*) AS keys
+	  FROM (SELECT master_name FROM agentpay._subject_keys
+			UNION ALL SELECT master_name FROM agentpay._lookup_key) AS k
+	 GROUP BY k.master_name)
+SELECT 'info' AS level, 'setting' AS object_kind,
+	   'agentpay.master_key' AS object,
+	   'there is no master key: what data policies treat is stored in its treated form only, and replay() cannot repeat what depends on it' AS problem,
+	   'ALTER SYSTEM SET agentpay.master_key = ''file:…''; SELECT pg_reload_conf();' AS fix
+  FROM given g
+ WHERE g.names IS NULL AND NOT EXISTS (SELECT FROM wrapping)
+   AND EXISTS (SELECT FROM agentpay.data_policies d
+				 JOIN agentpay.decision_points p USING (table_name)
+				WHERE p.enabled AND d.treatment <> 'pass')
+UNION ALL
+SELECT 'error', 'setting', 'agentpay.master_key',
+	   format('%s keys cannot be used: the master key %s that wraps them is not given',
+			  w.keys, encode(w.master_name, 'hex')),
+	   'ALTER SYSTEM SET agentpay.master_key = ''file:…''; SELECT pg_reload_conf();'
+  FROM wrapping w, given g
+ WHERE g.names IS NULL OR w.master_name <> ALL (g.names)
+UNION ALL
+SELECT 'warning', 'setting', 'agentpay.master_key',
+	   format('%s keys are wrapped by an older master key, %s', w.keys,
+			  encode(w.master_name, 'hex')),
+	   'SELECT agentpay.rotate_master_key();'
+  FROM wrapping w, given g
+ WHERE w.master_name = ANY (g.names) AND w.master_name <> g.names[1];
+REVOKE ALL ON agentpay._advice_keys FROM PUBLIC;
+
 CREATE VIEW agentpay.advice AS
 SELECT a.level, a.object_kind, a.object, a.problem, a.fix
   FROM (SELECT * FROM agentpay._advice_database
@@ -560,6 +594,7 @@ SELECT a.level, a.object_kind, a.object, a.problem, a.fix
 		UNION ALL SELECT * FROM agentpay._advice_control
 		UNION ALL SELECT * FROM agentpay._advice_logs
 		UNION ALL SELECT * FROM agentpay._advice_evidence
+		UNION ALL SELECT * FROM agentpay._advice_keys
 		UNION ALL SELECT * FROM agentpay._advice_disputes) AS a
  ORDER BY array_position('{error,warning,info}', a.level), a.object_kind,
 		  a.object, a.problem;

@@ -35,6 +35,7 @@ char *agentpay_egress_proxy = NULL;
 char *agentpay_egress_proxy_secret = NULL;
 char *agentpay_hash_key = NULL;
 char *agentpay_ca_file = NULL;
+char *agentpay_master_key = NULL;
 char *agentpay_log_origin = NULL;
 char *agentpay_checkpoint_key_file = NULL;
 char *agentpay_checkpoint_directory = NULL;
@@ -49,6 +50,7 @@ static void define_egress_settings(void);
 static void define_breaker_settings(void);
 static void define_scoring_settings(void);
 static void define_evidence_settings(void);
+static void define_privacy_settings(void);
 static bool check_origin(char **value, void **extra, GucSource source);
 
 /* Called once from _PG_init. */
@@ -60,6 +62,7 @@ agentpay_settings_define(void)
 	define_breaker_settings();
 	define_scoring_settings();
 	define_evidence_settings();
+	define_privacy_settings();
 	MarkGUCPrefixReserved("agentpay");
 }
 
@@ -182,6 +185,18 @@ define_scoring_settings(void)
 		"Functions there run as the owner of the table, restricted.",
 		&agentpay_expression_schemas, "", PGC_SUSET, GUC_LIST_INPUT, NULL, NULL,
 		NULL);
+}
+
+/* Not for ordinary roles, neither to set nor to see. */
+static void
+define_privacy_settings(void)
+{
+	DefineCustomStringVariable(
+		"agentpay.master_key",
+		"Where the master key is: file:/path or command:program arguments.",
+		"Lines of 64 hexadecimal digits, the current key first; empty: nothing is sealed.",
+		&agentpay_master_key, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+		agentpay_check_master_key, NULL, NULL);
 }
 
 static void

@@ -41,6 +41,7 @@ extern char *agentpay_egress_proxy;		   /* http(s)://host:port, or "" */
 extern char *agentpay_egress_proxy_secret; /* reference, or "" */
 extern char *agentpay_hash_key;			   /* reference, or "" */
 extern char *agentpay_ca_file;			   /* path, or "" */
+extern char *agentpay_master_key;		   /* file:/path, command:…, or "" */
 
 extern void agentpay_settings_define(void);
 

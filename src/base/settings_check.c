@@ -135,3 +135,22 @@ agentpay_check_ca_file(char **value, void **extra, GucSource source)
 			   "It names a file of certificates in PEM; empty: none beside the system's.",
 			   "Run: ALTER SYSTEM SET agentpay.ca_file = '/etc/agentpay/ca.pem';");
 }
+
+/* Not shown, too: it may be the key itself. */
+bool
+agentpay_check_master_key(char **value, void **extra, GucSource source)
+{
+	const char *text = *value;
+
+	if (text == NULL || text[0] == '\0' ||
+		(strncmp(text, "file:/", 6) == 0 && strpbrk(text, "\r\n") == NULL) ||
+		(strncmp(text, "command:", 8) == 0 && text[8] != '\0' &&
+		 strpbrk(text, "\r\n") == NULL))
+		return true;
+	GUC_check_errmsg("agentpay.master_key is not a reference");
+	GUC_check_errdetail(
+		"It is file:/path or command:program arguments. The value is not shown here, but the statement may be in the server's log: if it was a key, make another.");
+	GUC_check_errhint(
+		"Run: ALTER SYSTEM SET agentpay.master_key = 'file:/etc/agentpay/master.key';");
+	return false;
+}

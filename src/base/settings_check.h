@@ -19,4 +19,7 @@ agentpay_check_ca_file(char **value, void **extra, GucSource source);
 extern bool
 agentpay_check_hash_key(char **value, void **extra, GucSource source);
 
+extern bool
+agentpay_check_master_key(char **value, void **extra, GucSource source);
+
 #endif /* AGENTPAY_SETTINGS_CHECK_H */

@@ -24,6 +24,7 @@
 
 #include "base/arguments.h"
 #include "base/contain.h"
+#include "privacy/keys.h"
 #include "scoring/ask.h"
 #include "scoring/evaluate.h"
 #include "scoring/inputs.h"
@@ -83,6 +84,9 @@ static bool is_drawn(const AgentpayInvoke *agent, const char *row_id);
 static void note_inputs(AgentpayEvaluation *evaluation);
 static void input_body(void *arg);
 static void inputs_body(void *arg);
+static void note_clear(AgentpayEvaluation *evaluation);
+static void clear_body(void *arg);
+static void whole_clear_body(void *arg);
 static char *without_values(const ErrorData *error);
 
 void
@@ -240,6 +244,7 @@ begin(AgentpayEvaluation *evaluation)
 	evaluation->failed = false;
 	evaluation->lost = NULL;
 	evaluation->inputs = NULL;
+	evaluation->clear = NULL;
 	for (int i = 0; i < point->params->numParams; i++)
 		set_param(point, i, (Datum) 0, true);
 	evaluation->table->econtext->ecxt_scantuple = evaluation->row;
@@ -749,6 +754,7 @@ note_inputs(AgentpayEvaluation *evaluation)
 	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
 	Step whole = {.evaluation = evaluation, .pairs = pairs};
 	int count = 0;
+	bool seals = agentpay_keys_wanted();
 
 	for (int i = 0; i < point->n_inputs; i++)
 	{
@@ -771,6 +777,60 @@ note_inputs(AgentpayEvaluation *evaluation)
 	whole.index = count;
 	if (!agentpay_evaluate_step(evaluation, "inputs", inputs_body, &whole))
 		evaluation->inputs = agentpay_inputs_object(pairs, 0);
+	if (seals)
+		note_clear(evaluation);
+}
+
+/* What is to be sealed; a value that fails is left out. */
+static void
+note_clear(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
+	Step whole = {.evaluation = evaluation, .pairs = pairs};
+
+	for (int i = 0; i < point->n_inputs; i++)
+	{
+		AgentpayInput *input = &point->inputs[i];
+		JsonbPair *pair = &pairs[whole.index];
+		Step step = {.evaluation = evaluation,
+					 .index = i,
+					 .value = &pair->value};
+
+		if (!agentpay_inputs_sealed(input) ||
+			(!agentpay_inputs_wanted(input, evaluation->asked) &&
+			 !agentpay_inputs_wanted(input, evaluation->later)))
+			continue;
+		pair->key.type = jbvString;
+		pair->key.val.string.val = input->name;
+		pair->key.val.string.len = input->name_len;
+		pair->order = whole.index;
+		if (agentpay_evaluate_step(evaluation, input->name, clear_body, &step))
+			whole.index++;
+	}
+	/* who is asked may explain the answer, which is sealed, too */
+	if (whole.index > 0 || evaluation->asked != NULL ||
+		evaluation->later != NULL)
+		(void) agentpay_evaluate_step(evaluation, "inputs", whole_clear_body,
+									  &whole);
+}
+
+static void
+clear_body(void *arg)
+{
+	Step *step = arg;
+	AgentpayPoint *point = step->evaluation->point;
+
+	agentpay_inputs_clear(point, &point->inputs[step->index],
+						  step->evaluation->row, step->value);
+}
+
+static void
+whole_clear_body(void *arg)
+{
+	Step *step = arg;
+
+	step->evaluation->clear = agentpay_inputs_object(step->pairs, step->index);
 }
 
 static void

@@ -60,6 +60,7 @@ typedef struct AgentpayEvaluation
 	Bitmapset *later; /* those that may be asked: tiers, and of a case */
 	struct AgentpayAsk *asks; /* by agent; NULL: none is */
 	Jsonb *inputs;
+	Jsonb *clear;	 /* of inputs, what is to be sealed; NULL: nothing is */
 	List *faults;	 /* of AgentpayFault */
 	bool failed;	 /* one that decides: on_error holds */
 	Bitmapset *lost; /* parameters whose feature or model failed */

@@ -41,6 +41,7 @@ typedef struct AgentpayEntry
 	Datum score;		 /* numeric */
 	Datum reasons;		 /* text[] */
 	Datum inputs;		 /* jsonb */
+	Datum sealed;		 /* bytea: of scoring/sealing.c */
 	Datum detail;		 /* jsonb */
 	Datum asked;		 /* bytea: an AgentpayAsk for each agent */
 	AgentpayCause cause; /* of the case that it opens */

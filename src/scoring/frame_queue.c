@@ -49,6 +49,7 @@ enum
 	COL_SCORE,
 	COL_REASONS,
 	COL_INPUTS,
+	COL_SEALED,
 	COL_DETAIL,
 	COL_ASKED,
 	COL_DIGEST,
@@ -122,6 +123,7 @@ agentpay_queue_push(AgentpayQueue *queue, const AgentpayEntry *entry)
 	values[COL_SCORE] = entry->score;
 	values[COL_REASONS] = entry->reasons;
 	values[COL_INPUTS] = entry->inputs;
+	values[COL_SEALED] = entry->sealed;
 	values[COL_DETAIL] = entry->detail;
 	values[COL_ASKED] = entry->asked;
 	values[COL_DIGEST] = entry->digest;
@@ -241,6 +243,7 @@ description(void)
 		[COL_SCORE] = NUMERICOID,
 		[COL_REASONS] = TEXTARRAYOID,
 		[COL_INPUTS] = JSONBOID,
+		[COL_SEALED] = BYTEAOID,
 		[COL_DETAIL] = JSONBOID,
 		[COL_ASKED] = BYTEAOID,
 		[COL_DIGEST] = BYTEAOID,
@@ -334,6 +337,7 @@ read_entry(AgentpayQueue *queue)
 	head->score = value_or_null(slot, COL_SCORE);
 	head->reasons = value_or_null(slot, COL_REASONS);
 	head->inputs = value_or_null(slot, COL_INPUTS);
+	head->sealed = value_or_null(slot, COL_SEALED);
 	head->detail = value_or_null(slot, COL_DETAIL);
 	head->asked = value_or_null(slot, COL_ASKED);
 	head->digest = value_or_null(slot, COL_DIGEST);

@@ -51,6 +51,7 @@ static void tighten(AgentpayInput *input, const AgentpayPolicyConfig *config);
 static bool
 same_buckets(const AgentpayPolicy *policy, const AgentpayPolicyConfig *config);
 static void withhold(AgentpayInput *input);
+static void forbid(AgentpayInput *input);
 static char *steady_text(AgentpayInput *input, Datum datum);
 static int by_jsonb_order(const void *a, const void *b);
 static void plain_value(AgentpayInput *input, Datum datum, JsonbValue *value);
@@ -124,6 +125,24 @@ agentpay_inputs_value(AgentpayPoint *point, AgentpayInput *input,
 		treated_value(input, datum, value);
 	else
 		plain_value(input, datum, value);
+}
+
+bool
+agentpay_inputs_sealed(const AgentpayInput *input)
+{
+	return input->has_policy && !input->forbidden &&
+		   input->policy.treatment != AGENTPAY_TREATMENT_PASS;
+}
+
+void
+agentpay_inputs_clear(AgentpayPoint *point, AgentpayInput *input,
+					  TupleTableSlot *row, JsonbValue *value)
+{
+	AgentpayInput clear = *input;
+
+	clear.has_policy = false;
+	clear.scanned = false;
+	agentpay_inputs_value(point, &clear, row, value);
 }
 
 Jsonb *
@@ -206,7 +225,7 @@ add_column(Collector *collector, AttrNumber attno, int agent)
 	if (policy != NULL)
 		tighten(input, policy);
 	if (agentpay_policy_forbids(column.name))
-		withhold(input);
+		forbid(input);
 }
 
 /* A feature or a model, by the type of its parameter. */
@@ -341,7 +360,7 @@ feature_policy(Collector *collector, AgentpayInput *input)
 		if (policy != NULL)
 			tighten(input, policy);
 		if (agentpay_policy_forbids(column))
-			withhold(input);
+			forbid(input);
 	}
 	if (bms_is_member(AGENTPAY_PARAM_AMOUNT_LOST(&scope), value->params) &&
 		point->config->amount_column != NULL)
@@ -398,6 +417,13 @@ same_buckets(const AgentpayPolicy *policy, const AgentpayPolicyConfig *config)
 		if (strcmp(policy->bounds[i], config->bounds[i]) != 0)
 			return false;
 	return true;
+}
+
+static void
+forbid(AgentpayInput *input)
+{
+	input->forbidden = true;
+	withhold(input);
 }
 
 static void

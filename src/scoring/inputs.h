@@ -28,6 +28,13 @@ agentpay_inputs_wanted(const AgentpayInput *input, const Bitmapset *asked);
 extern void agentpay_inputs_value(AgentpayPoint *point, AgentpayInput *input,
 								  TupleTableSlot *row, JsonbValue *value);
 
+/* Whether what it was is to be sealed. */
+extern bool agentpay_inputs_sealed(const AgentpayInput *input);
+
+/* The member's value as the rules read it: neither treated nor scanned. */
+extern void agentpay_inputs_clear(AgentpayPoint *point, AgentpayInput *input,
+								  TupleTableSlot *row, JsonbValue *value);
+
 /* The object of count members that are in jsonb's order. */
 extern Jsonb *agentpay_inputs_object(JsonbPair *pairs, int count);
 

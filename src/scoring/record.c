@@ -31,6 +31,7 @@
 #include "scoring/ask.h"
 #include "scoring/assignment.h"
 #include "scoring/row.h"
+#include "scoring/sealing.h"
 
 /* The same for every rules decision; made once per session. */
 typedef struct Constants
@@ -334,8 +335,11 @@ append_decision(AgentpayFrame *frame, const AgentpayTable *table,
 	pg_uuid_t id;
 
 	prepare_constants();
-	agentpay_uuid_v7(entry->decided_at, &id);
 	memset(values, 0, sizeof(values));
+	if (entry->sealed == (Datum) 0)
+		agentpay_uuid_v7(entry->decided_at, &id);
+	else
+		agentpay_sealing_put(entry->sealed, &id, values);
 	values[AGENTPAY_DECISION_ID] = UUIDPGetDatum(&id);
 	values[AGENTPAY_DECISION_POINT] = point->name;
 	values[AGENTPAY_DECISION_ROW_ID] = row_id;

@@ -24,6 +24,7 @@
 #include "scoring/assignment.h"
 #include "scoring/idempotency.h"
 #include "scoring/row.h"
+#include "scoring/sealing.h"
 
 static uint32 column_hash(const AgentpayColumn *column, TupleTableSlot *row);
 static bool
@@ -169,6 +170,7 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	entry->score = PointerGetDatum(evaluation->score);
 	entry->reasons = reasons_array(evaluation->n_reasons, evaluation->reasons);
 	entry->inputs = PointerGetDatum(evaluation->inputs);
+	entry->sealed = agentpay_sealing_inputs(evaluation);
 	if (!repeats_one)
 		entry->cause = cause_of_case(evaluation, &assigned);
 	if (entry->cause != AGENTPAY_CAUSE_NONE)
@@ -194,6 +196,7 @@ agentpay_row_shadow(const AgentpayEvaluation *evaluation, int shadow,
 	entry->score = PointerGetDatum(ruling->score);
 	entry->reasons = reasons_array(ruling->n_reasons, ruling->reasons);
 	entry->inputs = (Datum) 0;
+	entry->sealed = (Datum) 0;
 	entry->asked = (Datum) 0;
 	entry->cause = AGENTPAY_CAUSE_NONE;
 	entry->digest = (Datum) 0;

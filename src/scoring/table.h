@@ -113,6 +113,7 @@ typedef struct AgentpayInput
 	FmgrInfo output; /* of types without a form of their own */
 	bool scanned;	 /* its text may hold what must not be stored */
 	bool has_policy;
+	bool forbidden; /* nobody may keep it, sealed or not */
 	AgentpayPolicy policy;
 	Bitmapset *agents; /* only when one of these is asked; NULL: always */
 	bool shadow;	   /* only versions in shadow read it */

@@ -24,6 +24,7 @@
 #include "base/settings.h"
 #include "evidence/checkpoint.h"
 #include "evidence/seal.h"
+#include "privacy/keys.h"
 #include "workers/worker.h"
 
 #define TICK_MS 1000
@@ -34,6 +35,7 @@
 #define ROLL_EVERY_MS (10 * 1000)
 #define COUNT_EVERY_MS (5 * 1000)
 #define EXPIRE_EVERY_MS 1000
+#define KEYS_EVERY_MS 1000
 /* Tasks whose deadline has passed, in one transaction. */
 #define DEADLINE_BATCH 500
 /* After an error that somebody must mend; each is a line in the server's log. */
@@ -44,6 +46,7 @@ PGDLLEXPORT void agentpay_governor_main(Datum arg);
 static void wait_for_work(long timeout_ms);
 static bool due(TimestampTz *last, int every_ms);
 static void make_partitions(void *arg);
+static void tend_keys(void *arg);
 static void analyze_log(void *arg);
 static void roll_rules(void *arg);
 static void count_metrics(void *arg);
@@ -70,6 +73,7 @@ agentpay_governor_main(Datum arg)
 	bool failed = false;
 	TimestampTz healed_at = 0;
 	TimestampTz expired_at = 0;
+	TimestampTz tended_at = 0;
 	int wait_ms;
 
 	agentpay_worker_start("agentpay governor", arg);
@@ -142,6 +146,8 @@ agentpay_governor_main(Datum arg)
 		}
 		if (due(&expired_at, EXPIRE_EVERY_MS))
 			(void) agentpay_worker_run(expire_actions, NULL);
+		if (agentpay_keys_wanted() && due(&tended_at, KEYS_EVERY_MS))
+			(void) agentpay_worker_run(tend_keys, NULL);
 		wait_ms = fall_back_all();
 		agentpay_worker_report("idle", NULL);
 		wait_for_work(Min(wait_ms, agentpay_seal_interval_ms));
@@ -171,6 +177,13 @@ static void
 make_partitions(void *arg)
 {
 	SPI_execute("SELECT agentpay._make_partitions()", false, 0);
+}
+
+/* The lookup key is made; what was forgotten stays so. */
+static void
+tend_keys(void *arg)
+{
+	SPI_execute("SELECT agentpay._tend_keys()", false, 0);
 }
 
 /* A log in each transaction; sets *arg to whether there may be another. */

@@ -41,6 +41,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "privacy/master_key.h"
 #include "workers/launcher.h"
 #include "workers/worker.h"
 
@@ -131,6 +132,7 @@ agentpay_launcher_main(Datum arg)
 		TimestampTz now = GetCurrentTimestamp();
 		int probes = 0;
 		bool nudged;
+		const char *problem;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -143,6 +145,12 @@ agentpay_launcher_main(Datum arg)
 		{
 			read_databases();
 			last_check = now;
+		}
+		problem = agentpay_master_key_tend();
+		if (problem != NULL)
+		{
+			ereport(LOG, (errmsg("%s", problem)));
+			agentpay_worker_report_error(problem);
 		}
 		free_lost_slots();
 		for (Database *d = databases; d != NULL; d = d->next)
