@@ -569,16 +569,12 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_caps(agentpay.agents) FROM PUBLIC;
 
-CREATE FUNCTION agentpay._check_agent(a agentpay.agents) RETURNS void
-	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+-- The words that an agent's columns may have.
+CREATE FUNCTION agentpay._check_agent_kinds(a agentpay.agents, mend text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	p agentpay.decision_points := agentpay._point(a.point);
-	mend text := CASE WHEN EXISTS (SELECT FROM agentpay.agents o
-									WHERE o.name = a.name)
-		THEN format('UPDATE agentpay.agents SET %%s WHERE name = %L;', a.name)
-		ELSE 'In the INSERT, use %s.' END;
 BEGIN
 	IF a.protocol IS NULL OR a.protocol <> ALL ('{openai,anthropic,bedrock,http,builtin}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown protocol: %s',
@@ -597,6 +593,22 @@ BEGIN
 				   array_to_string(a.rollout_steps, ', ')),
 			format(mend, 'stage = ''shadow'''));
 	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_agent_kinds(agentpay.agents, text)
+	FROM PUBLIC;
+
+CREATE FUNCTION agentpay._check_agent(a agentpay.agents) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p agentpay.decision_points := agentpay._point(a.point);
+	mend text := CASE WHEN EXISTS (SELECT FROM agentpay.agents o
+									WHERE o.name = a.name)
+		THEN format('UPDATE agentpay.agents SET %%s WHERE name = %L;', a.name)
+		ELSE 'In the INSERT, use %s.' END;
+BEGIN
+	PERFORM agentpay._check_agent_kinds(a, mend);
 	PERFORM agentpay._check_secret(a, mend);
 	PERFORM agentpay._check_agent_numbers(a, mend);
 	PERFORM agentpay._check_agent_options(a, mend);

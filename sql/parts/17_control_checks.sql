@@ -239,6 +239,45 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_budget_target(agentpay.budgets)
 	FROM PUBLIC;
 
+-- All but its target.  old_name: NULL for a new one.
+CREATE FUNCTION agentpay._check_budget(old_name text, b agentpay.budgets,
+	mend text) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM agentpay._check_name('budget', old_name, b.name);
+	IF b.scope IS NULL OR b.scope <> ALL ('{all,role,point,agent,cost_center}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown scope: %s',
+				coalesce(quote_literal(b.scope), 'NULL')),
+			'Scopes are all, role, point, agent and cost_center.',
+			format(mend, 'scope = ''all'', target = ''*'''));
+	ELSIF b.period IS NULL OR b.period <> ALL ('{transaction,minute,hour,day,month}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown period: %s',
+				coalesce(quote_literal(b.period), 'NULL')),
+			'Periods are transaction, minute, hour, day and month (30 days).',
+			format(mend, 'period = ''hour'''));
+	ELSIF num_nonnulls(b.cap_cost, b.cap_calls) = 0 THEN
+		PERFORM agentpay._refuse('23514',
+			format('budget "%s" has no cap', b.name),
+			'It caps cost in USD, calls, or both.',
+			format(mend, 'cap_cost = 5'));
+	ELSIF b.on_exhausted IS NULL OR b.on_exhausted <> ALL ('{fallback,wait,kill}') THEN
+		PERFORM agentpay._refuse('23514', format('unknown on_exhausted: %s',
+				coalesce(quote_literal(b.on_exhausted), 'NULL')),
+			'It is fallback, wait or kill.',
+			format(mend, 'on_exhausted = ''fallback'''));
+	END IF;
+	PERFORM agentpay._check_range('cap_cost', b.cap_cost, 0, 1e9,
+								  format(mend, 'cap_cost = 5'));
+	PERFORM agentpay._check_range('cap_calls', b.cap_calls, 0, NULL,
+								  format(mend, 'cap_calls = 1000'));
+	PERFORM agentpay._check_range('alert_percent', b.alert_percent, 0, 100,
+								  format(mend, 'alert_percent = 80'));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._check_budget(text, agentpay.budgets, text)
+	FROM PUBLIC;
+
 CREATE FUNCTION agentpay._check_budgets() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
@@ -252,34 +291,7 @@ BEGIN
 	IF agentpay._restoring() THEN
 		RETURN NEW;
 	END IF;
-	PERFORM agentpay._check_name('budget', OLD.name, NEW.name);
-	IF NEW.scope IS NULL OR NEW.scope <> ALL ('{all,role,point,agent,cost_center}') THEN
-		PERFORM agentpay._refuse('23514', format('unknown scope: %s',
-				coalesce(quote_literal(NEW.scope), 'NULL')),
-			'Scopes are all, role, point, agent and cost_center.',
-			format(mend, 'scope = ''all'', target = ''*'''));
-	ELSIF NEW.period IS NULL OR NEW.period <> ALL ('{transaction,minute,hour,day,month}') THEN
-		PERFORM agentpay._refuse('23514', format('unknown period: %s',
-				coalesce(quote_literal(NEW.period), 'NULL')),
-			'Periods are transaction, minute, hour, day and month (30 days).',
-			format(mend, 'period = ''hour'''));
-	ELSIF num_nonnulls(NEW.cap_cost, NEW.cap_calls) = 0 THEN
-		PERFORM agentpay._refuse('23514',
-			format('budget "%s" has no cap', NEW.name),
-			'It caps cost in USD, calls, or both.',
-			format(mend, 'cap_cost = 5'));
-	ELSIF NEW.on_exhausted IS NULL OR NEW.on_exhausted <> ALL ('{fallback,wait,kill}') THEN
-		PERFORM agentpay._refuse('23514', format('unknown on_exhausted: %s',
-				coalesce(quote_literal(NEW.on_exhausted), 'NULL')),
-			'It is fallback, wait or kill.',
-			format(mend, 'on_exhausted = ''fallback'''));
-	END IF;
-	PERFORM agentpay._check_range('cap_cost', NEW.cap_cost, 0, 1e9,
-								  format(mend, 'cap_cost = 5'));
-	PERFORM agentpay._check_range('cap_calls', NEW.cap_calls, 0, NULL,
-								  format(mend, 'cap_calls = 1000'));
-	PERFORM agentpay._check_range('alert_percent', NEW.alert_percent, 0, 100,
-								  format(mend, 'alert_percent = 80'));
+	PERFORM agentpay._check_budget(OLD.name, NEW, mend);
 	PERFORM agentpay._check_budget_target(NEW);
 	RETURN NEW;
 END$$;

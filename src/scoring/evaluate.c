@@ -80,7 +80,6 @@ static bool invokes(AgentpayEvaluation *evaluation, int index);
 static void add_tiers(AgentpayEvaluation *evaluation, int index);
 static void predict_for(AgentpayEvaluation *evaluation, Bitmapset *agents);
 static void invoke_body(void *arg);
-static bool is_drawn(const AgentpayInvoke *agent, const char *row_id);
 static void note_inputs(AgentpayEvaluation *evaluation);
 static void input_body(void *arg);
 static void inputs_body(void *arg);
@@ -671,7 +670,7 @@ invokes(AgentpayEvaluation *evaluation, int index)
 	const char *name = agent->config->name;
 	Step step = {.evaluation = evaluation, .index = index};
 
-	if (!is_drawn(agent, evaluation->row_id))
+	if (!agentpay_evaluate_drawn(agent, evaluation->row_id))
 		return false;
 	if (agent->invoke_when == NULL)
 	{
@@ -733,9 +732,8 @@ invoke_body(void *arg)
 	step->holds = !isnull && DatumGetBool(value);
 }
 
-/* The same row is drawn, or not, whenever it is asked. */
-static bool
-is_drawn(const AgentpayInvoke *agent, const char *row_id)
+bool
+agentpay_evaluate_drawn(const AgentpayInvoke *agent, const char *row_id)
 {
 	uint64 hash;
 

@@ -84,6 +84,13 @@ extern bool
 agentpay_evaluate_step(AgentpayEvaluation *evaluation, const char *name,
 					   void (*body)(void *), void *arg);
 
+/*
+ * Whether sample_percent takes the row for the agent: the same row is drawn, or
+ * not, whenever it is asked.
+ */
+extern bool
+agentpay_evaluate_drawn(const AgentpayInvoke *agent, const char *row_id);
+
 /* Notes a failure. */
 extern void agentpay_evaluate_fault(AgentpayEvaluation *evaluation,
 									const char *name, const ErrorData *error);
