@@ -122,14 +122,14 @@ BEGIN
 				coalesce(quote_literal(NEW.class), 'NULL')),
 			'Classes are pii, pci, financial, free_text and public.',
 			format(mend, 'class ''pii'''));
-	ELSIF NEW.treatment = 'tokenise' THEN
-		PERFORM agentpay._refuse_later(format('treatment %s', NEW.treatment),
-			format(mend, 'treatment ''mask'''));
+	ELSIF NEW.treatment = 'tokenise' AND NEW.options ? 'format' THEN
+		PERFORM agentpay._refuse_later('treatment tokenise with a format',
+			format(mend, 'options ''{}'''));
 	ELSIF NEW.treatment IS NULL
-		OR NEW.treatment <> ALL ('{pass,mask,hash,bucket,drop}') THEN
+		OR NEW.treatment <> ALL ('{pass,mask,tokenise,hash,bucket,drop}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown treatment: %s',
 				coalesce(quote_literal(NEW.treatment), 'NULL')),
-			'Treatments are pass, mask, hash, bucket and drop.',
+			'Treatments are pass, mask, tokenise, hash, bucket and drop.',
 			format(mend, 'treatment ''mask'''));
 	ELSIF agentpay._forbids(NEW.column_name) AND NEW.treatment <> 'drop' THEN
 		PERFORM agentpay._refuse('22023', format(

@@ -184,6 +184,7 @@ BEGIN
 	END IF;
 	SELECT count(*) INTO unreadable
 	  FROM agentpay.decisions d WHERE d.key_id = ANY (keys);
+	DELETE FROM agentpay._vault v WHERE v.key_id = ANY (keys);
 	DELETE FROM agentpay._subject_keys k WHERE k.key_id = ANY (keys);
 	PERFORM agentpay._keys_changed();
 	RETURN unreadable;

@@ -26,6 +26,7 @@ static const AgentpayMasterKeys *need_masters(void);
 static void refuse(const char *problem);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_open);
+PG_FUNCTION_INFO_V1(agentpay_sql_open_text);
 PG_FUNCTION_INFO_V1(agentpay_sql_seal_text);
 PG_FUNCTION_INFO_V1(agentpay_sql_subject_hash);
 PG_FUNCTION_INFO_V1(agentpay_sql_rewrap);
@@ -53,6 +54,23 @@ agentpay_sql_open(PG_FUNCTION_ARGS)
 	if (text == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
+/* _open_text(kind, id, key_id, sealed): the same of what is no JSON. */
+Datum
+agentpay_sql_open_text(PG_FUNCTION_ARGS)
+{
+	const char *problem;
+	size_t len;
+	char *text = agentpay_keys_open(PG_GETARG_INT64(2), PG_GETARG_CHAR(0),
+									PG_GETARG_UUID_P(1), PG_GETARG_BYTEA_PP(3),
+									&len, &problem);
+
+	if (problem != NULL)
+		refuse(problem);
+	if (text == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(text, (int) len));
 }
 
 /* _seal_text(kind, id, key_id, value): NULL: the key is destroyed. */

@@ -23,6 +23,7 @@ agentpay_policy_parse(const char *name, AgentpayTreatment *treatment)
 		[AGENTPAY_TREATMENT_PASS] = "pass",
 		[AGENTPAY_TREATMENT_BUCKET] = "bucket",
 		[AGENTPAY_TREATMENT_MASK] = "mask",
+		[AGENTPAY_TREATMENT_TOKENISE] = "tokenise",
 		[AGENTPAY_TREATMENT_HASH] = "hash",
 		[AGENTPAY_TREATMENT_DROP] = "drop",
 	};
@@ -160,6 +161,7 @@ treat(const AgentpayPolicy *policy, const char *in, size_t len, char *out,
 			*out_len = AGENTPAY_HASH_SIZE;
 			return agentpay_hash_value(policy->hash_key, in, len, out);
 		case AGENTPAY_TREATMENT_PASS:
+		case AGENTPAY_TREATMENT_TOKENISE:
 		case AGENTPAY_TREATMENT_DROP:
 			break;
 	}

@@ -21,6 +21,7 @@ typedef enum AgentpayTreatment
 	AGENTPAY_TREATMENT_PASS,   /* as it is */
 	AGENTPAY_TREATMENT_BUCKET, /* the range of a number, or part of a time */
 	AGENTPAY_TREATMENT_MASK, /* stars, but for the last keep_last characters */
+	AGENTPAY_TREATMENT_TOKENISE, /* a token; vault.h makes it */
 	AGENTPAY_TREATMENT_HASH, /* a keyed hash: equal values are seen as equal */
 	AGENTPAY_TREATMENT_DROP	 /* withheld: JSON null */
 } AgentpayTreatment;

@@ -24,7 +24,10 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
+#include "privacy/keys.h"
+#include "privacy/vault.h"
 #include "scoring/inputs.h"
+#include "scoring/sealing.h"
 #include "scoring/table_point.h"
 
 /* The members while they are collected. */
@@ -53,6 +56,8 @@ same_buckets(const AgentpayPolicy *policy, const AgentpayPolicyConfig *config);
 static void withhold(AgentpayInput *input);
 static void forbid(AgentpayInput *input);
 static char *steady_text(AgentpayInput *input, Datum datum);
+static void token_value(AgentpayPoint *point, AgentpayInput *input,
+						TupleTableSlot *row, Datum datum, JsonbValue *value);
 static int by_jsonb_order(const void *a, const void *b);
 static void plain_value(AgentpayInput *input, Datum datum, JsonbValue *value);
 static void number_value(double number, JsonbValue *value);
@@ -120,6 +125,9 @@ agentpay_inputs_value(AgentpayPoint *point, AgentpayInput *input,
 	if (isnull || (input->has_policy &&
 				   input->policy.treatment == AGENTPAY_TREATMENT_DROP))
 		value->type = jbvNull;
+	else if (input->has_policy &&
+			 input->policy.treatment == AGENTPAY_TREATMENT_TOKENISE)
+		token_value(point, input, row, datum, value);
 	else if (input->has_policy &&
 			 input->policy.treatment != AGENTPAY_TREATMENT_PASS)
 		treated_value(input, datum, value);
@@ -601,6 +609,24 @@ steady_text(AgentpayInput *input, Datum datum)
 		default:
 			return OutputFunctionCall(&input->output, datum);
 	}
+}
+
+/* Without a key there is no token, and the value is withheld. */
+static void
+token_value(AgentpayPoint *point, AgentpayInput *input, TupleTableSlot *row,
+			Datum datum, JsonbValue *value)
+{
+	char *text = steady_text(input, datum);
+	char *token = palloc(AGENTPAY_TOKEN_SIZE);
+
+	value->type = jbvNull;
+	if (!agentpay_keys_wanted() ||
+		!agentpay_vault_token(input->name, agentpay_sealing_subject(point, row),
+							  text, strlen(text), token))
+		return;
+	value->type = jbvString;
+	value->val.string.val = token;
+	value->val.string.len = AGENTPAY_TOKEN_SIZE;
 }
 
 /* Once in a session, since each row would say the same. */

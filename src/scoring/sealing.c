@@ -38,7 +38,6 @@ typedef struct Work
 } Work;
 
 static void seal_body(void *arg);
-static const char *subject_of(const AgentpayEvaluation *evaluation);
 static void seal(Work *work, const char *text, size_t len);
 
 Datum
@@ -97,8 +96,10 @@ seal(Work *work, const char *text, size_t len)
 	bytea *sealed;
 	MemoryContext old;
 
-	head.key_id = agentpay_keys_of(subject_of(work->evaluation),
-								   &work->problem);
+	head.key_id =
+		agentpay_keys_of(agentpay_sealing_subject(work->evaluation->point,
+												  work->evaluation->row),
+						 &work->problem);
 	if (head.key_id == 0)
 		return;
 	agentpay_uuid_v7(work->evaluation->decided_at, &head.id);
@@ -115,17 +116,15 @@ seal(Work *work, const char *text, size_t len)
 		   VARSIZE(sealed) - VARHDRSZ);
 }
 
-/* Its text form; NULL: the row has none. */
-static const char *
-subject_of(const AgentpayEvaluation *evaluation)
+const char *
+agentpay_sealing_subject(AgentpayPoint *point, TupleTableSlot *row)
 {
-	AgentpayPoint *point = evaluation->point;
 	bool isnull;
 	Datum value;
 
 	if (point->subject.attno == 0)
 		return NULL;
-	value = slot_getattr(evaluation->row, point->subject.attno, &isnull);
+	value = slot_getattr(row, point->subject.attno, &isnull);
 	return isnull
 			   ? NULL
 			   : agentpay_text_form(point->subject.type,

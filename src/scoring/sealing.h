@@ -19,6 +19,10 @@
  */
 extern Datum agentpay_sealing_inputs(const AgentpayEvaluation *evaluation);
 
+/* The text form of a row's subject; NULL: it has none. */
+extern const char *
+agentpay_sealing_subject(AgentpayPoint *point, TupleTableSlot *row);
+
 /* Sets the id, and the columns sealed and key_id of the decision. */
 extern void agentpay_sealing_put(Datum sealed, pg_uuid_t *id, Datum *values);
 

@@ -143,6 +143,51 @@ like(refusal("SELECT agentpay.forget('plantedsubject-2', 'plantedsubject-2 asked
 like(refusal("SELECT agentpay.forget('x', ' ')"), qr/22004.*HINT/s, 'so is none');
 is(sql("SELECT agentpay.forget('nobody-ever', 'request 3')"), '0', 'who has no decisions has none that become unreadable');
 
+# ── tokens ──────────────────────────────────────────────────────────────────
+# Two columns are tokenised; of each payment they say the same.
+sql(<<'SQL');
+ALTER TABLE payments ADD email text, ADD contact text;
+CREATE OR REPLACE FUNCTION take_off() RETURNS trigger LANGUAGE plpgsql AS
+	$$BEGIN NEW.card := NULL; NEW.memo := NULL; NEW.customer := NULL; NEW.open := NULL; NEW.email := NULL; NEW.contact := NULL; RETURN NEW; END$$;
+INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES
+	('payments', 'email', 'pii', 'tokenise'), ('payments', 'contact', 'pii', 'tokenise');
+SELECT agentpay.draft('fraud');
+INSERT INTO agentpay.rules (point, version, code, condition, verdict) VALUES ('fraud', 2, 'MAIL', 'email LIKE ''planted%'' AND contact IS NOT NULL', 'decline');
+SELECT agentpay.activate('fraud');
+SQL
+sub pay_as
+{
+	my ($id, $customer, $email) = @_;
+	return "INSERT INTO payments (id, customer, email, contact) VALUES ($id, '$customer', '$email', '$email') RETURNING outcome;";
+}
+sub token { return sql("SELECT inputs ->> '$_[1]' FROM agentpay.decisions WHERE row_id = '$_[0]'"); }
+is(sql(pay_as(50, 'erin', 'plantedmail@x.example') . pay_as(51, 'frank', 'plantedmail@x.example') . pay_as(52, 'frank', 'other@x.example')),
+	"decline\ndecline\napprove", 'rules read values, not their tokens');
+like(token(50, 'email'), qr/^tok_[0-9a-f]{32}$/, 'a token is stored');
+is(token(50, 'email'), token(51, 'email'), 'the same for the same value');
+isnt(token(50, 'email'), token(52, 'email'), 'another for another');
+isnt(token(50, 'email'), token(50, 'contact'), 'and in another domain');
+# four sessions' worth of one new value in flight: none waits, and all agree
+my @flight = map { session($node) } 1 .. 3;
+$flight[$_]->("SET statement_timeout = '60s'; BEGIN; " . pay_as(60 + $_, 'grace', 'inflight@x.example')) foreach 0 .. 2;
+$_->('COMMIT'), $_->() foreach @flight;
+is(sql("SELECT count(DISTINCT inputs ->> 'email') FROM agentpay.decisions WHERE row_id IN ('60', '61', '62')"), '1',
+	'payments in flight with one new value do not wait, and have one token');
+my $token = token(50, 'email');
+is(sql("SELECT agentpay.detokenise('$token', 'case 1')"), 'plantedmail@x.example', 'detokenise() leads back');
+is(sql("SELECT actor = session_user, reason, object = '$token' FROM agentpay.governance_log WHERE action = 'detokenise'"), 't|case 1|t', 'on record');
+like(slurp_file($node->logfile), qr/LOG:  agentpay: ".*" looked behind the token $token/, "and in the server's log");
+like(refusal("SELECT agentpay.detokenise('$token', '')"), qr/22004.*HINT/s, 'without a reason it is refused');
+like(refusal("SELECT agentpay.detokenise('tok_0', 'case 1')"), qr/42704.*HINT/s, 'so is what is no token');
+sql('CREATE ROLE clerk; GRANT USAGE ON SCHEMA agentpay TO clerk');
+like(refusal("SET ROLE clerk; SELECT agentpay.detokenise('$token', 'case 1')"), qr/42501/, 'nobody may, unless it is granted');
+sql('CHECKPOINT');
+is(files_with('plantedmail'), 0, 'the value is nowhere on disk');
+sql("SELECT agentpay.forget('erin', 'request 4')");
+is(sql("SELECT agentpay.detokenise('$token', 'case 1')"), 'plantedmail@x.example', 'forgetting one subject takes nothing from another');
+sql("SELECT agentpay.forget('frank', 'request 5')");
+like(refusal("SELECT agentpay.detokenise('$token', 'case 1')"), qr/42704/, 'with the last one the token leads nowhere');
+
 # ── rotation ────────────────────────────────────────────────────────────────
 my $advice = "SELECT level FROM agentpay.advice WHERE object = 'agentpay.master_key'";
 write_key(0600, $key_2, $key_1);
