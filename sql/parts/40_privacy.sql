@@ -6,4 +6,4 @@ CREATE FUNCTION agentpay._redact(value text) RETURNS text
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'agentpay_redact';
 REVOKE ALL ON FUNCTION agentpay._redact(text) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._redact(text) IS 'the text with card numbers, IBANs and e-mail addresses replaced by [PAN], [IBAN] and [EMAIL]';
+COMMENT ON FUNCTION agentpay._redact(text) IS 'the text with what detection finds (docs/security.md) replaced by [PAN], [TRACK], [CVV], [IBAN], [EMAIL], [IP], [PHONE], [ID]';

@@ -1,17 +1,18 @@
 /*-------------------------------------------------------------------------
  * detect.c
- *		Finds card numbers, IBANs and e-mail addresses in text, and takes
- *		them out.
+ *		Finds what must not be stored in text, and takes it out.
  *
  * Free text carries what no column is meant to hold: a card number in a memo
  * would otherwise be stored with the decision and sent to a model.  When in
  * doubt this takes out too much: a number that looks like a card's is worth
  * less to a fraud model than a leaked card number costs.
  *
- * Three passes, each linear: e-mail addresses from in to out, then IBANs and
- * then card numbers within out (they only shrink).  E-mail addresses come
- * first, since a card number may stand before an @, and IBANs before card
- * numbers, since their digits may pass for one.  All compare characters in a
+ * Five passes, each linear: e-mail addresses from in to out, then, within out
+ * (they only shrink), track data and card verification values, IBANs, card
+ * numbers, and last what is told less surely: national ids, addresses of the
+ * internet, telephone numbers.  E-mail addresses come first, since a card
+ * number may stand before an @, and IBANs before card numbers, since their
+ * digits may pass for one.  All compare characters in a
  * folded form, in which other scripts' digits, full-width letters and the many
  * spaces and dashes are the ASCII ones.
  *-------------------------------------------------------------------------
@@ -21,6 +22,7 @@
 
 #include "privacy/detect.h"
 #include "privacy/detect_numbers.h"
+#include "privacy/detect_window.h"
 #include "privacy/fold.h"
 
 static size_t redact_emails(const unsigned char *in, size_t len, char *out,
@@ -31,10 +33,11 @@ static size_t redact_emails(const unsigned char *in, size_t len, char *out,
 #define SEEN_AT 1	 /* an ASCII @ */
 #define SEEN_WIDE 2	 /* a lead byte of non-ASCII digits or letters we fold */
 #define SEEN_DIGIT 4 /* a digit, or such a lead byte */
+#define SEEN_COLON 8
 
 /* What a byte says about a text, before any decoding. */
 static const unsigned char byte_says[256] = {
-	['0' ... '9'] = SEEN_DIGIT,		 ['@'] = SEEN_AT,
+	['0' ... '9'] = SEEN_DIGIT,		 ['@'] = SEEN_AT, [':'] = SEEN_COLON,
 	[0xD9] = SEEN_DIGIT | SEEN_WIDE, /* Arabic-Indic */
 	[0xDB] = SEEN_DIGIT | SEEN_WIDE, /* extended Arabic-Indic */
 	[0xE0] = SEEN_DIGIT | SEEN_WIDE, /* Indian scripts, Thai */
@@ -130,6 +133,93 @@ has_iban_start(const unsigned char *s, size_t len, bool ascii)
 	return false;
 }
 
+/* Whether there is what stands between the groups of an IPv6 address. */
+static bool
+has_ipv6(const unsigned char *s, size_t len)
+{
+	int colons = 0;
+
+	for (size_t i = 0; i < len; i++)
+	{
+		if (s[i] != ':')
+			continue;
+		if (i + 1 < len && s[i + 1] == ':')
+			return true;
+		if (++colons == 7)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether an ASCII text of that many digits (3 or more) may hold a card
+ * verification value, a telephone number, an IPv4 address or a national id:
+ * the beginning of a value's name, digits after a plus, nine digits or three
+ * dots in a row, or letters beside digits.
+ */
+static bool
+has_more(const unsigned char *s, size_t len, size_t digits)
+{
+	size_t run = 0; /* digits with no more than separators between */
+	int separators = 0;
+	int dots = 0;		 /* between them */
+	int word = 0;		 /* letters in a row, up to here */
+	int letters = 0;	 /* and with separators since */
+	bool beside = false; /* letters stand right before the run */
+	bool plus = false;
+
+	for (size_t i = 0; i < len; i++)
+	{
+		int c = s[i] == '\t' ? ' ' : s[i];
+
+		if (agentpay_fold_is_digit(c))
+		{
+			if (word >= 5)
+				return true;
+			if (run == 0)
+				beside = letters > 0;
+			word = letters = separators = 0;
+			run++;
+			if (run >= 9 || (run >= 7 && plus) || (run >= 6 && beside))
+				return true;
+			continue;
+		}
+		if (agentpay_fold_is_letter(c))
+		{
+			int next = i + 1 < len ? agentpay_fold_upper(s[i + 1]) : 0;
+
+			if (run >= 6 ||
+				(agentpay_fold_upper(c) == 'C' &&
+				 (next == 'V' || next == 'A' || next == 'S' || next == 'U')))
+				return true;
+			letters++;
+			word++;
+			/* a letter may stand among the digits, as in Corsica */
+			if (run > 0 && letters == 1)
+				continue;
+			run = 0;
+			plus = false;
+			dots = separators = 0;
+			continue;
+		}
+		word = 0;
+		if (c == '.' && run > 0 && ++dots == 3 && digits >= 4)
+			return true;
+		if (agentpay_fold_is_separator(c) || c == '/' || c == '(' || c == ')' ||
+			c == '+')
+		{
+			if (c == '+')
+				plus = true;
+			if (run == 0 || ++separators <= AGENTPAY_SEPARATORS_MAX)
+				continue;
+		}
+		run = 0;
+		plus = false;
+		dots = separators = letters = 0;
+	}
+	return false;
+}
+
 bool
 agentpay_detect_suspicious(const char *in, size_t len)
 {
@@ -144,13 +234,17 @@ agentpay_detect_suspicious(const char *in, size_t len)
 
 		bits |= s[i];
 		seen |= says;
-		digits += says >> 2;
+		digits += says >> 2 & 1;
 	}
 	if (seen & SEEN_AT)
 		return true;
 	if (digits >= AGENTPAY_PAN_MIN && has_pan_run(s, len))
 		return true;
 	if ((seen & SEEN_WIDE) && has_wide_at(s, len))
+		return true;
+	if (digits >= 3 && (bits >= 0x80 || has_more(s, len, digits)))
+		return true;
+	if ((seen & SEEN_COLON) && digits >= 1 && has_ipv6(s, len))
 		return true;
 	if (digits < 2 || len < 15)
 		return false;
@@ -169,8 +263,10 @@ agentpay_detect_redact(const char *in, size_t len, char *out,
 	memset(counts, 0, sizeof(*counts));
 
 	n = redact_emails((const unsigned char *) in, len, out, counts);
+	n = agentpay_detect_card_secrets(out, n, counts);
 	n = agentpay_detect_ibans(out, n, counts);
-	return agentpay_detect_pans(out, n, counts);
+	n = agentpay_detect_pans(out, n, counts);
+	return agentpay_detect_people(out, n, counts);
 }
 
 /* ---- e-mail addresses ---- */

@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  * detect.h
- *		Finds card numbers, IBANs and e-mail addresses in text, and takes
+ *		Finds card numbers and data, IBANs, addresses, telephone numbers and
+ *		national ids in text, and takes
  *		them out.
  *
  * Pure: libc only, no state, no allocation, safe in any thread.
@@ -24,6 +25,11 @@ typedef struct AgentpayDetectCounts
 	unsigned pans;	 /* replaced by [PAN] */
 	unsigned ibans;	 /* replaced by [IBAN] */
 	unsigned emails; /* replaced by [EMAIL] */
+	unsigned tracks; /* replaced by [TRACK] */
+	unsigned cvvs;	 /* replaced by [CVV] */
+	unsigned ids;	 /* replaced by [ID] */
+	unsigned ips;	 /* replaced by [IP] */
+	unsigned phones; /* replaced by [PHONE] */
 	size_t steps;	 /* characters examined, repeats included: a test holds
 					  * this to a multiple of the length */
 } AgentpayDetectCounts;

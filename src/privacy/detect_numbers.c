@@ -10,50 +10,15 @@
  *-------------------------------------------------------------------------
  */
 #include <stdint.h>
-#include <string.h>
 
 #include "privacy/detect_numbers.h"
+#include "privacy/detect_window.h"
 #include "privacy/fold.h"
 
 #define PAN_MAX 19
 #define PAN_RING 32 /* a power of two above PAN_MAX */
 #define IBAN_MAX 34
 #define AFTER_IBAN 0x4942414E /* "IBAN" */
-
-/* ---- replacing within a text ---- */
-
-/*
- * A text from which pieces are taken, from left to right, in place: what is
- * written never overtakes what is read, since no replacement is longer than
- * what it replaces.
- */
-typedef struct Cut
-{
-	char *text;
-	size_t written; /* bytes of the result */
-	size_t read;	/* bytes of the source that are dealt with */
-} Cut;
-
-/* Replaces the source's bytes [start, end). */
-static void
-cut_out(Cut *cut, size_t start, size_t end, const char *replacement)
-{
-	size_t length = strlen(replacement);
-
-	memmove(cut->text + cut->written, cut->text + cut->read, start - cut->read);
-	cut->written += start - cut->read;
-	memcpy(cut->text + cut->written, replacement, length);
-	cut->written += length;
-	cut->read = end;
-}
-
-/* Returns the length of the result. */
-static size_t
-cut_end(Cut *cut, size_t len)
-{
-	memmove(cut->text + cut->written, cut->text + cut->read, len - cut->read);
-	return cut->written + len - cut->read;
-}
 
 /* ---- IBANs ---- */
 
@@ -182,7 +147,7 @@ iban_at(const unsigned char *s, size_t left, AgentpayDetectCounts *counts)
 size_t
 agentpay_detect_ibans(char *text, size_t len, AgentpayDetectCounts *counts)
 {
-	Cut cut = {text, 0, 0};
+	AgentpayCut cut = {text, 0, 0};
 	const unsigned char *s = (const unsigned char *) text;
 	uint32_t before = 0; /* the last four characters, folded, upper case */
 	size_t pos = 0;
@@ -202,7 +167,7 @@ agentpay_detect_ibans(char *text, size_t len, AgentpayDetectCounts *counts)
 
 			if (found > 0)
 			{
-				cut_out(&cut, pos, pos + found, "[IBAN]");
+				agentpay_cut_out(&cut, pos, pos + found, "[IBAN]");
 				counts->ibans++;
 				pos += found;
 				before = 0;
@@ -212,7 +177,7 @@ agentpay_detect_ibans(char *text, size_t len, AgentpayDetectCounts *counts)
 		before = before << 8 | (c & 0xFF);
 		pos += size;
 	}
-	return cut_end(&cut, len);
+	return agentpay_cut_end(&cut, len);
 }
 
 /* ---- card numbers ---- */
@@ -325,7 +290,7 @@ pan_ending_here(const Run *run, AgentpayDetectCounts *counts)
  */
 typedef struct Pending
 {
-	Cut cut;
+	AgentpayCut cut;
 	size_t start;
 	size_t end; /* 0: nothing pending */
 } Pending;
@@ -338,7 +303,7 @@ flush_pending(Pending *pending, AgentpayDetectCounts *counts)
 	if (pending->start < pending->cut.read)
 		pending->cut.read = pending->end; /* goes on where the last one ended */
 	else
-		cut_out(&pending->cut, pending->start, pending->end, "[PAN]");
+		agentpay_cut_out(&pending->cut, pending->start, pending->end, "[PAN]");
 	counts->pans++;
 	pending->end = 0;
 }
@@ -398,5 +363,5 @@ agentpay_detect_pans(char *text, size_t len, AgentpayDetectCounts *counts)
 	if (in_group)
 		end_group(&run, &pending, counts);
 	flush_pending(&pending, counts);
-	return cut_end(&pending.cut, len);
+	return agentpay_cut_end(&pending.cut, len);
 }
