@@ -9,7 +9,7 @@
 SUITES := core unit lint regress pgtap isolation tap server oracle fuzz matrix assert
 SCRIPTED := help prepare stage format check $(addprefix check-,$(SUITES)) \
 	check-handbook demo demo-psql demo-stop bench bench-instructions \
-	bench-agents bench-evidence
+	bench-agents bench-evidence bench-control
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -55,6 +55,9 @@ bench-instructions: stage
 bench-agents: stage
 	@scripts/prepare nginx-light
 	@scripts/with-stage test/bench/agents
+
+bench-control: stage
+	@scripts/with-stage test/bench/control
 
 bench-evidence: stage
 	@scripts/with-stage test/bench/evidence
