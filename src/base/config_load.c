@@ -14,6 +14,7 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -40,13 +41,15 @@ typedef struct Rows
 	AgentpayConfig *config;
 	const char *point; /* whose version is tried; empty: none */
 	int version;
+	const TimestampTz *at; /* the tables as they were; NULL: as they are */
+	Datum models;		   /* with at: jsonb, the version of each by its name */
 	AgentpayOwnerReading reading;
 	SPITupleTable *table;
 	uint64 count;
 	uint64 row; /* the current one */
 } Rows;
 
-static AgentpayConfig *load(const char *point, int version);
+static AgentpayConfig *load(Rows *rows);
 static void load_points(Rows *rows);
 static void load_draws(Rows *rows, AgentpayPointConfig *point, int column);
 static void load_verdicts(Rows *rows);
@@ -62,6 +65,7 @@ static void load_feature_policies(Rows *rows);
 static void load_models(Rows *rows);
 static bool has_scales(const AgentpayModelConfig *model);
 static void query(Rows *rows, const char *sql);
+static char *as_of(const char *sql);
 static AgentpayPointConfig *point_of_row(Rows *rows);
 static void *grow(Rows *rows, void *array, int count, size_t size);
 static Datum value_at(Rows *rows, int column, bool *isnull);
@@ -80,39 +84,55 @@ static int verdict_at(Rows *rows, int column, const AgentpayPointConfig *point);
 AgentpayConfig *
 agentpay_config_load(void)
 {
-	return load("", 0);
+	Rows rows = {.point = ""};
+
+	return load(&rows);
 }
 
 AgentpayConfig *
 agentpay_config_load_version(const char *point, int version)
 {
-	return load(point, version);
+	Rows rows = {.point = point, .version = version};
+
+	return load(&rows);
+}
+
+AgentpayConfig *
+agentpay_config_load_at(const char *point, int version, TimestampTz at,
+						Datum models)
+{
+	Rows rows = {.point = point,
+				 .version = version,
+				 .at = &at,
+				 .models = models};
+
+	return load(&rows);
 }
 
 static AgentpayConfig *
-load(const char *point, int version)
+load(Rows *rows)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "agentpay configuration",
 												  ALLOCSET_DEFAULT_SIZES);
 	AgentpayConfig *config = MemoryContextAllocZero(context,
 													sizeof(AgentpayConfig));
-	Rows rows = {.config = config, .point = point, .version = version};
 
+	rows->config = config;
 	config->context = context;
-	agentpay_owner_read_begin(&rows.reading);
-	load_points(&rows);
-	load_verdicts(&rows);
-	load_features(&rows);
-	load_rulesets(&rows);
-	load_thresholds(&rows);
-	load_rules(&rows);
-	if (point[0] == '\0')
-		load_agents(&rows);
-	load_policies(&rows);
-	load_feature_policies(&rows);
-	load_models(&rows);
-	agentpay_owner_read_end(&rows.reading);
+	agentpay_owner_read_begin(&rows->reading);
+	load_points(rows);
+	load_verdicts(rows);
+	load_features(rows);
+	load_rulesets(rows);
+	load_thresholds(rows);
+	load_rules(rows);
+	if (rows->point[0] == '\0')
+		load_agents(rows);
+	load_policies(rows);
+	load_feature_policies(rows);
+	load_models(rows);
+	agentpay_owner_read_end(&rows->reading);
 	config->held = agentpay_identity_held();
 	/* until here an error frees it with the statement */
 	MemoryContextSetParent(context, CacheMemoryContext);
@@ -137,7 +157,8 @@ load_points(Rows *rows)
 		  " p.audit_sample_percent::float8, s.salt"
 		  "  FROM agentpay.decision_points p"
 		  "  LEFT JOIN agentpay._draw_salts s USING (point)"
-		  " WHERE p.enabled AND EXISTS (SELECT FROM pg_catalog.pg_class c"
+		  " WHERE CASE WHEN $3 = '-infinity' THEN p.enabled ELSE p.point = $1 END"
+		  "	AND EXISTS (SELECT FROM pg_catalog.pg_class c"
 		  "							     WHERE c.oid = p.table_name)"
 		  "	AND EXISTS (SELECT FROM agentpay.verdicts v"
 		  "				 WHERE v.point = p.point)"
@@ -384,7 +405,7 @@ load_rules(Rows *rows)
 {
 	query(rows, "SELECT r.point, r.code, r.condition, r.score, r.verdict,"
 				" r.priority::int8, CASE WHEN $1 = ''"
-				"	 OR r.snoozed_until > agentpay._now() THEN r.snoozed_until"
+				"	 OR $3 > '-infinity' OR r.snoozed_until > agentpay._now() THEN r.snoozed_until"
 				" END, r.version::int8"
 				"  FROM agentpay.rules r"
 				"  JOIN agentpay.rulesets s USING (point, version)"
@@ -551,7 +572,8 @@ load_models(Rows *rows)
 		  "  FROM (SELECT name, version, features, kind,"
 		  "		format('%s %s', xmin, ctid) AS stored,"
 		  "		CASE kind WHEN 'logistic' THEN definition END AS numbers"
-		  "		  FROM agentpay.models WHERE active) AS m"
+		  "		  FROM agentpay.models WHERE CASE WHEN $3 = '-infinity' THEN active"
+		  "		  ELSE version = ($4 ->> name)::int END) AS m"
 		  " ORDER BY name COLLATE \"C\"");
 	/* clang-format on */
 	config->models = MemoryContextAllocZero(config->context,
@@ -600,14 +622,49 @@ has_scales(const AgentpayModelConfig *model)
 static void
 query(Rows *rows, const char *sql)
 {
-	Oid types[2] = {TEXTOID, INT4OID};
-	Datum values[2] = {CStringGetTextDatum(rows->point),
+	Oid types[4] = {TEXTOID, INT4OID, TIMESTAMPTZOID, JSONBOID};
+	Datum values[4] = {CStringGetTextDatum(rows->point),
 					   Int32GetDatum(rows->version)};
 
-	agentpay_owner_select(&rows->reading, sql, 2, types, values, 0);
+	values[2] = TimestampTzGetDatum(rows->at == NULL ? DT_NOBEGIN : *rows->at);
+	values[3] = rows->models != (Datum) 0
+					? rows->models
+					: DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	if (rows->at != NULL)
+		sql = as_of(sql);
+	agentpay_owner_select(&rows->reading, sql, 4, types, values, 0);
 	rows->table = SPI_tuptable;
 	rows->count = SPI_processed;
 	rows->row = 0;
+}
+
+/* The same query of the tables as they were at $3 (sql/parts/73_history.sql). */
+static char *
+as_of(const char *sql)
+{
+	static const char *const tables[] = {"decision_points", "verdicts",
+										 "features",		"rulesets",
+										 "rules",			"data_policies"};
+	StringInfoData text;
+
+	initStringInfo(&text);
+	while (*sql != '\0')
+	{
+		size_t len = 0;
+
+		if (strncmp(sql, "agentpay.", 9) == 0)
+			for (int i = 0; i < lengthof(tables) && len == 0; i++)
+				if (strncmp(sql + 9, tables[i], strlen(tables[i])) == 0 &&
+					sql[9 + strlen(tables[i])] == ' ')
+				{
+					len = 9 + strlen(tables[i]);
+					appendStringInfo(&text, "agentpay._%s_at($3)", tables[i]);
+				}
+		if (len == 0)
+			appendStringInfoChar(&text, *sql++);
+		sql += len;
+	}
+	return text.data;
 }
 
 /* The enabled point that the row's first column names, or NULL. */

@@ -68,7 +68,9 @@ static void currency_body(void *arg);
 static void base_amount_body(void *arg);
 static void received_body(void *arg);
 static void note_lost_columns(AgentpayEvaluation *evaluation);
+static void begin_given(AgentpayEvaluation *evaluation);
 static void read_features(AgentpayEvaluation *evaluation);
+static void take_features(AgentpayEvaluation *evaluation);
 static void feature_body(void *arg);
 static void note_lost(AgentpayEvaluation *evaluation, int param);
 static void predict(AgentpayEvaluation *evaluation, int model);
@@ -217,11 +219,16 @@ whole_body(void *arg)
 	AgentpayPoint *point = evaluation->point;
 
 	begin(evaluation);
-	read_features(evaluation);
+	if (evaluation->given != NULL)
+		take_features(evaluation);
+	else
+		read_features(evaluation);
 	for (int i = 0; i < point->n_models; i++)
 		if (point->models[i].needed)
 			predict(evaluation, i);
 	agentpay_rules_evaluate(evaluation);
+	if (evaluation->given != NULL)
+		return;
 	if (point->score.column.attno != 0 && evaluation->score != NULL)
 		(void) agentpay_evaluate_step(evaluation, point->score.column.name,
 									  received_body, evaluation);
@@ -253,6 +260,11 @@ begin(AgentpayEvaluation *evaluation)
 	evaluation->base_amount = (Datum) 0;
 	evaluation->received = (Datum) 0;
 	evaluation->has_received = false;
+	if (evaluation->given != NULL)
+	{
+		begin_given(evaluation);
+		return;
+	}
 	evaluation->failed |= !agentpay_evaluate_step(evaluation,
 												  config->occurred_at_column,
 												  occurred_body, evaluation);
@@ -266,6 +278,19 @@ begin(AgentpayEvaluation *evaluation)
 		(void) agentpay_evaluate_step(evaluation, "base_amount",
 									  base_amount_body, evaluation);
 	note_lost_columns(evaluation);
+}
+
+static void
+begin_given(AgentpayEvaluation *evaluation)
+{
+	const AgentpayGiven *given = evaluation->given;
+
+	evaluation->occurred_at = given->occurred_at;
+	evaluation->amount = given->amount;
+	evaluation->currency = given->currency;
+	evaluation->base_amount = given->base_amount;
+	evaluation->faults = list_copy(given->faults);
+	evaluation->failed = given->failed;
 }
 
 static void
@@ -506,6 +531,29 @@ read_features(AgentpayEvaluation *evaluation)
 										  &step);
 		if (!read)
 			note_lost(evaluation, i);
+	}
+}
+
+/* As recorded; of one that failed then, the fault stands among the given. */
+static void
+take_features(AgentpayEvaluation *evaluation)
+{
+	AgentpayPoint *point = evaluation->point;
+	ListCell *lc;
+
+	for (int i = 0; i < point->config->n_features; i++)
+	{
+		const NullableDatum *value = &evaluation->given->features[i];
+
+		if (point->features[i].needed)
+			set_param(point, i, value->value, value->isnull);
+	}
+	foreach(lc, evaluation->faults)
+	{
+		const AgentpayFault *fault = lfirst(lc);
+
+		if (fault->param >= 0)
+			evaluation->lost = bms_add_member(evaluation->lost, fault->param);
 	}
 }
 

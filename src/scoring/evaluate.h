@@ -35,6 +35,18 @@ typedef struct AgentpayRuling
 	bool failed; /* one that decides: on_error holds */
 } AgentpayRuling;
 
+/* What is taken as recorded, and not read again: by replay(). */
+typedef struct AgentpayGiven
+{
+	TimestampTz occurred_at;
+	Datum amount; /* 0: none, as the next */
+	Datum currency;
+	Datum base_amount;
+	const NullableDatum *features; /* by number */
+	List *faults; /* of features (param), and of what is not read again */
+	bool failed;  /* one of these decides */
+} AgentpayGiven;
+
 /* Memory: the context that was current when evaluation began. */
 typedef struct AgentpayEvaluation
 {
@@ -44,6 +56,7 @@ typedef struct AgentpayEvaluation
 	TupleTableSlot *row;
 	const char *row_id;
 	TimestampTz decided_at;
+	const AgentpayGiven *given; /* NULL: everything is read */
 
 	/* found */
 	TimestampTz occurred_at;

@@ -1,0 +1,373 @@
+-- 74_replay.sql
+--		Decisions judged again, as of their moment, on what was stored.
+--
+-- Rules are evaluated by src/review/replay.c.  An agent is not asked again:
+-- its recorded answer is judged again, by its version, the authorities and
+-- the vocabulary of that moment.  replay() and replay_all() are SECURITY
+-- DEFINER: whoever is granted them need not be able to read the logs, and sees
+-- verdicts and names, no inputs.
+
+-- The rows of the query: src/review/replay.c names its columns.
+CREATE FUNCTION agentpay._replay_rules(query text)
+	RETURNS TABLE (decision_id uuid, state text, recorded_verdict text,
+				   replayed_verdict text, difference jsonb)
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_replay_rules';
+REVOKE ALL ON FUNCTION agentpay._replay_rules(text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._replay_rules(text) IS 'replays the decisions of rules that a query gives';
+
+-- Inputs of a version in shadow stand with the rules decision of its row.
+CREATE FUNCTION agentpay._replay_query(condition text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'SELECT d.decision_id, d.decided_at, d.occurred_at, d.point,'
+		' d.row_id, d.amount, d.currency, d.base_amount, d.score, d.verdict,'
+		' d.answer, d.assignment, d.propensity, d.reasons,'
+		' coalesce(d.ruleset_version, 0),'
+		' CASE WHEN d.kind = ''shadow_rules'' THEN r.inputs'
+		'      WHEN d.sealed IS NULL THEN d.inputs'
+		'      ELSE agentpay._unseal(d) END, d.detail,'
+		' d.kind = ''shadow_rules'','
+		' coalesce(r.sealed, d.sealed IS NOT NULL), f.verdict, f.answer,'
+		' f.assignment, coalesce(f.propensity, 1)'
+		'  FROM agentpay.decisions d'
+		'  LEFT JOIN LATERAL ('
+		'	SELECT CASE WHEN o.sealed IS NULL THEN o.inputs'
+		'			ELSE agentpay._unseal(o) END AS inputs,'
+		'		   o.sealed IS NOT NULL AS sealed FROM agentpay.decisions o'
+		'	 WHERE d.kind = ''shadow_rules'' AND o.kind = ''rules'''
+		'	   AND o.point = d.point AND o.row_id = d.row_id'
+		'	   AND o.decided_at = d.decided_at LIMIT 1) AS r ON true'
+		'  LEFT JOIN LATERAL ('
+		'	SELECT o.verdict, o.answer, o.assignment, o.propensity'
+		'	  FROM agentpay.decisions o'
+		'	 WHERE d.detail ? ''repeats'' AND o.kind = ''rules'''
+		'	   AND o.point = d.point AND o.row_id = d.detail ->> ''repeats'''
+		'	   AND d.kind = ''rules'''
+		'	 ORDER BY o.decided_at LIMIT 1) AS f ON true'
+		' WHERE d.kind IN (''rules'', ''shadow_rules'') AND ' || condition
+$$;
+REVOKE ALL ON FUNCTION agentpay._replay_query(text) FROM PUBLIC;
+
+-- ── agents and people ───────────────────────────────────────────────────────
+-- As agentpay._judge(), of what held at that moment.  The answer is the
+-- recorded one.
+CREATE FUNCTION agentpay._judge_then(t agentpay._tasks, a agentpay.agents,
+	r agentpay.decisions, verdict text, confidence real, at timestamptz)
+	RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	rules text := CASE r.assignment WHEN 'explore' THEN r.answer
+				  ELSE r.verdict END;
+	x record;
+BEGIN
+	IF coalesce(confidence, 0) < coalesce(a.min_confidence, 0)::real THEN
+		RETURN 'low_confidence';
+	ELSIF verdict = rules OR a.position = 'review' THEN
+		RETURN NULL;
+	END IF;
+	SELECT v.rank - coalesce(w.rank, v.rank + 1) AS tightens, s.listed,
+		   l.verdict IS NOT NULL AS held,
+		   coalesce(l.may_relax, false) AS may_relax,
+		   l.max_amount IS NULL OR coalesce(abs(r.amount) <= l.max_amount
+				AND r.currency = l.currency, false) AS small_enough
+	  INTO x
+	  FROM agentpay._verdicts_at(at) v
+	  LEFT JOIN agentpay._verdicts_at(at) w
+		ON w.point = v.point AND w.verdict = rules
+	 CROSS JOIN LATERAL (SELECT EXISTS (
+		SELECT FROM agentpay._authorities_at(at) o
+		 WHERE o.agent = t.agent) AS listed) AS s
+	  LEFT JOIN agentpay._authorities_at(at) l
+		ON l.agent = t.agent AND l.verdict = v.verdict
+	 WHERE v.point = t.point AND v.verdict = _judge_then.verdict;
+	IF NOT FOUND OR NOT x.small_enough
+	   OR NOT x.held AND (x.listed OR x.tightens IS NULL)
+	   OR coalesce(x.tightens, -1) < 0 AND t.forced
+	   OR x.tightens < 0 AND NOT x.may_relax
+	   OR x.tightens IS NULL AND EXISTS (
+		SELECT FROM agentpay.decision_points p
+		 WHERE p.point = t.point AND p.role = 'routing'
+		   AND agentpay._in_list_at('disabled_routes', verdict, at)) THEN
+		RETURN 'over_authority';
+	END IF;
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._judge_then(agentpay._tasks, agentpay.agents,
+	agentpay.decisions, text, real, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._agent_then(agent text, at timestamptz,
+	last_change timestamptz) RETURNS agentpay.agents
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF at >= last_change THEN
+		RETURN (SELECT a FROM agentpay.agents a WHERE a.name = agent);
+	END IF;
+	RETURN (SELECT a FROM agentpay._agents_at(at) a WHERE a.name = agent);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._agent_then(text, timestamptz, timestamptz)
+	FROM PUBLIC;
+
+-- Whether the row was inside the stages, and whether it was held out, of the
+-- agent and of those that had asked it.
+CREATE FUNCTION agentpay._rollout_then(t agentpay._tasks,
+	r agentpay.decisions, at timestamptz, last_change timestamptz,
+	OUT live boolean, OUT held_out boolean)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a agentpay.agents;
+BEGIN
+	live := true;
+	held_out := false;
+	LOOP
+		a := agentpay._agent_then(t.agent, at, last_change);
+		live := live AND t.repeat_no = 0 AND r.assignment <> 'explore'
+			AND coalesce(a.position <> 'review', false)
+			AND coalesce(t.bucket < agentpay._stage_rank(a.stage), false)
+			AND NOT coalesce(t.holdout_bucket < 100 * a.holdout_percent, false);
+		held_out := held_out
+			OR coalesce(t.holdout_bucket < 100 * a.holdout_percent, false);
+		EXIT WHEN t.escalated_from IS NULL;
+		t := agentpay._task_below(t);
+	END LOOP;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._rollout_then(agentpay._tasks,
+	agentpay.decisions, timestamptz, timestamptz) FROM PUBLIC;
+
+-- {"name": {"recorded": ..., "replayed": ...}}, or nothing when they agree.
+CREATE FUNCTION agentpay._differs(name text, recorded anyelement,
+	replayed anyelement) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN recorded IS DISTINCT FROM replayed
+		THEN jsonb_build_object(name, jsonb_build_object(
+			'recorded', recorded, 'replayed', replayed))
+		ELSE '{}' END
+$$;
+REVOKE ALL ON FUNCTION agentpay._differs(text, anyelement, anyelement)
+	FROM PUBLIC;
+
+-- What a decision has from the rules decision of its row.
+CREATE FUNCTION agentpay._differs_from_rules(d agentpay.decisions,
+	r agentpay.decisions) RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT agentpay._differs('occurred_at', d.occurred_at, r.occurred_at)
+		|| agentpay._differs('amount', d.amount, r.amount)
+		|| agentpay._differs('currency', d.currency, r.currency)
+		|| agentpay._differs('base_amount', d.base_amount, r.base_amount)
+		|| agentpay._differs('propensity', d.propensity, r.propensity)
+$$;
+REVOKE ALL ON FUNCTION agentpay._differs_from_rules(agentpay.decisions,
+	agentpay.decisions) FROM PUBLIC;
+
+-- An agent's answer, judged again; a call that failed stays failed.
+CREATE FUNCTION agentpay._replay_answer(d agentpay.decisions,
+	last_change timestamptz, OUT state text, OUT replayed_verdict text,
+	OUT difference jsonb)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	t agentpay._tasks;
+	r agentpay.decisions;
+	a agentpay.agents;
+	rollout record;
+	failure text := d.failure;
+	live boolean;
+	assignment text;
+BEGIN
+	state := 'different';
+	SELECT * INTO t FROM agentpay._tasks x
+	 WHERE x.task_id = (d.detail ->> 'task_id')::bigint
+	   AND x.created_at <= d.decided_at;
+	SELECT * INTO r FROM agentpay.decisions x
+	 WHERE x.decision_id = t.decision_id AND x.decided_at = t.created_at;
+	IF r.decision_id IS NULL OR NOT EXISTS (
+		SELECT FROM agentpay.agent_versions v
+		 WHERE v.agent = d.agent AND v.version = d.agent_version) THEN
+		difference := jsonb_build_object('problem',
+			CASE WHEN t.task_id IS NULL THEN 'its task is gone'
+				 WHEN r.decision_id IS NULL
+				 THEN 'the rules decision of its row is gone'
+				 ELSE 'its version of the agent is gone' END);
+		RETURN;
+	END IF;
+	a := agentpay._agent_then(t.agent, d.decided_at, last_change);
+	rollout := agentpay._rollout_then(t, r, d.decided_at, last_change);
+	IF d.answer IS NOT NULL AND coalesce(d.failure, 'low_confidence')
+	   IN ('low_confidence', 'over_authority') THEN
+		failure := CASE WHEN d.decided_at >= last_change
+			THEN agentpay._judge(t, a, r, d.answer, d.confidence)
+			ELSE agentpay._judge_then(t, a, r, d.answer, d.confidence,
+									  d.decided_at) END;
+	END IF;
+	replayed_verdict := CASE WHEN failure IS NULL THEN d.answer
+							 ELSE r.verdict END;
+	live := rollout.live AND NOT d.detail ? 'late'
+		AND NOT d.detail ? 'not_applied';
+	assignment := CASE WHEN r.assignment <> 'explore' AND rollout.held_out
+				  AND NOT (d.failure = 'skipped' AND d.assignment = r.assignment)
+				  THEN 'holdout' ELSE r.assignment END;
+	-- adopt() closes what another database asked, in the shadow
+	live := live AND NOT (d.failure = 'skipped' AND d.authority = 'shadow');
+	difference := agentpay._differs('verdict', d.verdict, replayed_verdict)
+		|| agentpay._differs('failure', d.failure, failure)
+		|| agentpay._differs('kind', d.kind,
+			CASE WHEN failure IS NULL THEN 'agent' ELSE 'fallback' END)
+		|| agentpay._differs('authority', d.authority,
+			CASE WHEN live THEN 'live' ELSE 'shadow' END)
+		|| agentpay._differs('assignment', d.assignment, assignment)
+		|| agentpay._differs('agent', d.agent, t.agent)
+		|| agentpay._differs('agent_version', d.agent_version, t.agent_version)
+		|| agentpay._differs('repeat_no', d.repeat_no, t.repeat_no)
+		|| agentpay._differs_from_rules(d, r);
+	IF failure IS NOT NULL THEN
+		difference := difference
+			|| agentpay._differs('score', d.score, r.score)
+			|| agentpay._differs('reasons', d.reasons, r.reasons)
+			|| agentpay._differs('ruleset_version', d.ruleset_version,
+								 r.ruleset_version);
+	END IF;
+	IF difference = '{}' THEN
+		state := 'identical';
+		difference := NULL;
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._replay_answer(agentpay.decisions, timestamptz)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._replay_answer(agentpay.decisions, timestamptz) IS 'replays a decision of kind agent or fallback; last_change: of what judges answers';
+
+-- Nothing computes what a person decides: it is what its case says, and a
+-- verdict that the point had.
+CREATE FUNCTION agentpay._replay_person(d agentpay.decisions, OUT state text,
+	OUT replayed_verdict text, OUT difference jsonb)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	r agentpay.decisions;
+	k agentpay.cases;
+BEGIN
+	state := 'different';
+	SELECT * INTO r FROM agentpay.decisions x
+	 WHERE x.point = d.point AND x.row_id = d.row_id AND x.kind = 'rules'
+	 ORDER BY x.decided_at LIMIT 1;
+	SELECT * INTO k FROM agentpay.cases x
+	 WHERE x.case_id = (d.detail ->> 'case_id')::bigint;
+	IF r.decision_id IS NULL THEN
+		difference := '{"problem": "the rules decision of its row is gone"}';
+		RETURN;
+	END IF;
+	SELECT v.verdict INTO replayed_verdict
+	  FROM agentpay._verdicts_at(d.decided_at) v
+	 WHERE v.point = d.point AND v.verdict = d.verdict;
+	difference := agentpay._differs('verdict', d.verdict, replayed_verdict)
+		|| agentpay._differs('assignment', d.assignment, r.assignment)
+		|| agentpay._differs_from_rules(d, r)
+		|| CASE WHEN k.case_id IS NULL THEN '{}'
+		   ELSE agentpay._differs('resolution_id', d.decision_id,
+								  k.resolution_id) END;
+	IF difference = '{}' THEN
+		state := 'identical';
+		difference := NULL;
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._replay_person(agentpay.decisions) FROM PUBLIC;
+
+-- ── replay() ────────────────────────────────────────────────────────────────
+-- When something last changed by which answers are judged.
+CREATE FUNCTION agentpay._judges_changed_at() RETURNS timestamptz
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(max(g.logged_at), '-infinity')
+	  FROM agentpay.governance_log g
+	 WHERE g.object_kind IN ('agent', 'authority', 'verdict', 'point',
+							 'list_entry')
+	   AND g.action IN ('insert', 'update', 'delete')
+$$;
+REVOKE ALL ON FUNCTION agentpay._judges_changed_at() FROM PUBLIC;
+
+CREATE FUNCTION agentpay.replay(decision_id uuid)
+	RETURNS TABLE (state text, recorded_verdict text, replayed_verdict text,
+				   difference jsonb)
+	LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	d agentpay.decisions;
+BEGIN
+	SELECT * INTO d FROM agentpay.decisions x
+	 WHERE x.decision_id = replay.decision_id;
+	IF NOT FOUND THEN
+		PERFORM agentpay._refuse('02000',
+			format('there is no decision %s', replay.decision_id),
+			'It was never made, or its partition was dropped by apply_retention().',
+			'SELECT decision_id FROM agentpay.decisions WHERE point = … AND row_id = …;');
+	END IF;
+	IF d.kind IN ('rules', 'shadow_rules') THEN
+		RETURN QUERY
+		SELECT p.state, p.recorded_verdict, p.replayed_verdict, p.difference
+		  FROM agentpay._replay_rules(agentpay._replay_query(format(
+				'd.decision_id = %L AND d.decided_at = %L', d.decision_id,
+				d.decided_at))) AS p;
+	ELSIF d.kind = 'human' THEN
+		RETURN QUERY
+		SELECT p.state, d.verdict, p.replayed_verdict, p.difference
+		  FROM agentpay._replay_person(d) AS p;
+	ELSE
+		RETURN QUERY
+		SELECT p.state, d.verdict, p.replayed_verdict, p.difference
+		  FROM agentpay._replay_answer(d, agentpay._judges_changed_at()) AS p;
+	END IF;
+END$$;
+REVOKE ALL ON FUNCTION agentpay.replay(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.replay(uuid) IS 'judges a decision again, by the versions that it names and everything else as of its moment, on its stored inputs and the recorded answer: identical, different (difference says in what), or erased';
+
+CREATE FUNCTION agentpay.replay_all(since timestamptz DEFAULT NULL,
+	until timestamptz DEFAULT NULL)
+	RETURNS TABLE (state text, decisions bigint, first_decision_id uuid)
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	first timestamptz := coalesce(since, '-infinity');
+	beyond timestamptz := coalesce(until, 'infinity');
+	last_change timestamptz := agentpay._judges_changed_at();
+BEGIN
+	RETURN QUERY
+	SELECT p.state, count(*), (min(p.decision_id::text COLLATE "C"))::uuid
+	  FROM (
+		SELECT x.state, x.decision_id
+		  FROM agentpay._replay_rules(agentpay._replay_query(format(
+				'd.decided_at >= %L AND d.decided_at < %L', first, beyond)))
+			AS x
+		UNION ALL
+		SELECT x.state, d.decision_id
+		  FROM agentpay.decisions d
+		 CROSS JOIN LATERAL agentpay._replay_answer(d, last_change) AS x
+		 WHERE d.kind IN ('agent', 'fallback')
+		   AND d.decided_at >= first AND d.decided_at < beyond
+		UNION ALL
+		SELECT x.state, d.decision_id
+		  FROM agentpay.decisions d
+		 CROSS JOIN LATERAL agentpay._replay_person(d) AS x
+		 WHERE d.kind = 'human'
+		   AND d.decided_at >= first AND d.decided_at < beyond) AS p
+	 GROUP BY p.state ORDER BY p.state;
+END$$;
+REVOKE ALL ON FUNCTION agentpay.replay_all(timestamptz, timestamptz)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay.replay_all(timestamptz, timestamptz) IS 'replays every decision with decided_at in [since, until): how many were identical, different or erased, and the first of each';
