@@ -311,7 +311,7 @@ BEGIN
 	SELECT * INTO d FROM agentpay.decisions x
 	 WHERE x.decision_id = replay.decision_id;
 	IF NOT FOUND THEN
-		PERFORM agentpay._refuse('02000',
+		PERFORM agentpay._refuse('42704',
 			format('there is no decision %s', replay.decision_id),
 			'It was never made, or its partition was dropped by apply_retention().',
 			'SELECT decision_id FROM agentpay.decisions WHERE point = … AND row_id = …;');

@@ -145,24 +145,25 @@ load_points(Rows *rows)
 {
 	AgentpayConfig *config = rows->config;
 
-	query(rows,
-		  "SELECT p.point, p.table_name::oid::int8, p.role, p.id_column::text,"
-		  " p.occurred_at_column::text, p.amount_column::text,"
-		  " p.currency_column::text, p.currency, p.subject_column::text,"
-		  " p.outcome_column::text,"
-		  " p.score_column::text, p.reasons_column::text,"
-		  " p.idempotency_column::text, p.time_zone, p.base_currency,"
-		  " p.labels_complete, p.decide_within_ms::int8, p.case_due,"
-		  " p.explore_percent::float8, p.explore_max_amount,"
-		  " p.audit_sample_percent::float8, s.salt"
-		  "  FROM agentpay.decision_points p"
-		  "  LEFT JOIN agentpay._draw_salts s USING (point)"
-		  " WHERE CASE WHEN $3 = '-infinity' THEN p.enabled ELSE p.point = $1 END"
-		  "	AND EXISTS (SELECT FROM pg_catalog.pg_class c"
-		  "							     WHERE c.oid = p.table_name)"
-		  "	AND EXISTS (SELECT FROM agentpay.verdicts v"
-		  "				 WHERE v.point = p.point)"
-		  " ORDER BY p.point COLLATE \"C\"");
+	query(
+		rows,
+		"SELECT p.point, p.table_name::oid::int8, p.role, p.id_column::text,"
+		" p.occurred_at_column::text, p.amount_column::text,"
+		" p.currency_column::text, p.currency, p.subject_column::text,"
+		" p.outcome_column::text,"
+		" p.score_column::text, p.reasons_column::text,"
+		" p.idempotency_column::text, p.time_zone, p.base_currency,"
+		" p.labels_complete, p.decide_within_ms::int8, p.case_due,"
+		" p.explore_percent::float8, p.explore_max_amount,"
+		" p.audit_sample_percent::float8, s.salt"
+		"  FROM agentpay.decision_points p"
+		"  LEFT JOIN agentpay._draw_salts s USING (point)"
+		" WHERE CASE WHEN $3 = '-infinity' THEN p.enabled ELSE p.point = $1 END"
+		"	AND EXISTS (SELECT FROM pg_catalog.pg_class c"
+		"							     WHERE c.oid = p.table_name)"
+		"	AND EXISTS (SELECT FROM agentpay.verdicts v"
+		"				 WHERE v.point = p.point)"
+		" ORDER BY p.point COLLATE \"C\"");
 	config->points = MemoryContextAllocZero(config->context,
 											sizeof(AgentpayPointConfig) *
 												(rows->count + 1));
@@ -403,14 +404,16 @@ load_thresholds(Rows *rows)
 static void
 load_rules(Rows *rows)
 {
-	query(rows, "SELECT r.point, r.code, r.condition, r.score, r.verdict,"
-				" r.priority::int8, CASE WHEN $1 = ''"
-				"	 OR $3 > '-infinity' OR r.snoozed_until > agentpay._now() THEN r.snoozed_until"
-				" END, r.version::int8"
-				"  FROM agentpay.rules r"
-				"  JOIN agentpay.rulesets s USING (point, version)"
-				" WHERE r.enabled AND " CHOSEN(
-					"s") " ORDER BY r.point, r.priority, r.code COLLATE \"C\"");
+	query(
+		rows,
+		"SELECT r.point, r.code, r.condition, r.score, r.verdict,"
+		" r.priority::int8, CASE WHEN $1 = ''"
+		"	 OR $3 > '-infinity' OR r.snoozed_until > agentpay._now() THEN r.snoozed_until"
+		" END, r.version::int8"
+		"  FROM agentpay.rules r"
+		"  JOIN agentpay.rulesets s USING (point, version)"
+		" WHERE r.enabled AND " CHOSEN(
+			"s") " ORDER BY r.point, r.priority, r.code COLLATE \"C\"");
 	for (rows->row = 0; rows->row < rows->count; rows->row++)
 	{
 		AgentpayRulesetConfig *ruleset = ruleset_of_row(rows, 8);

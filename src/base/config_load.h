@@ -27,8 +27,7 @@ agentpay_config_load_version(const char *point, int version);
  * of it was configured at that moment; of models the versions that a jsonb
  * object names.  Version 0: without rules.
  */
-extern AgentpayConfig *
-agentpay_config_load_at(const char *point, int version, TimestampTz at,
-						Datum models);
+extern AgentpayConfig *agentpay_config_load_at(const char *point, int version,
+											   TimestampTz at, Datum models);
 
 #endif /* AGENTPAY_CONFIG_LOAD_H */

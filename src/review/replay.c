@@ -88,8 +88,8 @@ typedef struct Replay
 	TimestampTz *changes; /* of the configuration, ascending */
 	int n_kept;
 	AgentpayThen kept[KEPT];
-	int next;			  /* the one that makes room */
-	MemoryContext context; /* of what is kept */
+	int next;				   /* the one that makes room */
+	MemoryContext context;	   /* of what is kept */
 	MemoryContext row_context; /* reset after each row */
 } Replay;
 
@@ -197,9 +197,9 @@ read_changes(Replay *replay)
 			SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "could not read when the configuration changed");
-	deconstruct_array(DatumGetArrayTypeP(
-						  SPI_getbinval(SPI_tuptable->vals[0],
-										SPI_tuptable->tupdesc, 1, &isnull)),
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(SPI_tuptable->vals[0],
+													   SPI_tuptable->tupdesc, 1,
+													   &isnull)),
 					  TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
 					  TYPALIGN_DOUBLE, &moments, NULL, &replay->n_changes);
 	replay->changes = MemoryContextAllocHuge(replay->context,
@@ -394,8 +394,8 @@ static void
 load_body(void *arg)
 {
 	Loading *loading = arg;
-	Datum models =
-		loading->models == NULL ? (Datum) 0 : JsonbPGetDatum(loading->models);
+	Datum models = loading->models == NULL ? (Datum) 0
+										   : JsonbPGetDatum(loading->models);
 
 	loading->config = agentpay_config_load_at(loading->recorded->point,
 											  loading->recorded->version,
@@ -438,8 +438,7 @@ forget(AgentpayThen *then)
 }
 
 static void
-replay_one(Replay *replay, AgentpayThen *then,
-		   const AgentpayRecorded *recorded)
+replay_one(Replay *replay, AgentpayThen *then, const AgentpayRecorded *recorded)
 {
 	AgentpayReplayed replayed = {0};
 	AgentpayEvaluation *evaluation = &replayed.evaluation;

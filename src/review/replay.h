@@ -77,9 +77,9 @@ typedef struct AgentpayReplayed
 {
 	AgentpayEvaluation evaluation;
 	AgentpayAssigned assigned;
-	List *erased;		  /* names of inputs that are not as they were read */
-	List *missing;		  /* names of inputs that are not there */
-	List *models;		  /* names of models that say something else */
+	List *erased;		 /* names of inputs that are not as they were read */
+	List *missing;		 /* names of inputs that are not there */
+	List *models;		 /* names of models that say something else */
 	const char *problem; /* an input that cannot be read back */
 } AgentpayReplayed;
 
@@ -88,9 +88,9 @@ extern bool
 agentpay_replay_member(Jsonb *object, const char *key, JsonbValue *value);
 
 /* Evaluates the recorded row again; sets what evaluation came to. */
-extern void agentpay_replay_row(AgentpayThen *then,
-								const AgentpayRecorded *recorded,
-								AgentpayReplayed *replayed);
+extern void
+agentpay_replay_row(AgentpayThen *then, const AgentpayRecorded *recorded,
+					AgentpayReplayed *replayed);
 
 /* What differs, as a JSON object; NULL: nothing. */
 extern Datum agentpay_replay_compare(const AgentpayThen *then,

@@ -56,15 +56,16 @@ agentpay_replay_compare(const AgentpayThen *then,
 	if (!same_score(recorded->score, now->score))
 	{
 		put_key(&difference, "score");
-		appendStringInfo(
-			&difference.json, "{\"recorded\":%s,\"replayed\":%s}",
-			recorded->score == (Datum) 0
-				? "null"
-				: DatumGetCString(
-					  DirectFunctionCall1(numeric_out, recorded->score)),
-			now->score == NULL ? "null"
-							   : DatumGetCString(DirectFunctionCall1(
-									 numeric_out, NumericGetDatum(now->score))));
+		appendStringInfo(&difference.json, "{\"recorded\":%s,\"replayed\":%s}",
+						 recorded->score == (Datum) 0
+							 ? "null"
+							 : DatumGetCString(
+								   DirectFunctionCall1(numeric_out,
+													   recorded->score)),
+						 now->score == NULL
+							 ? "null"
+							 : DatumGetCString(DirectFunctionCall1(
+								   numeric_out, NumericGetDatum(now->score))));
 	}
 	if (!same_reasons(recorded, now))
 	{
@@ -136,9 +137,8 @@ same_score(Datum recorded, Numeric replayed)
 {
 	if (recorded == (Datum) 0 || replayed == NULL)
 		return recorded == (Datum) 0 && replayed == NULL;
-	return DatumGetBool(
-			   DirectFunctionCall2(numeric_eq, recorded,
-								   NumericGetDatum(replayed))) &&
+	return DatumGetBool(DirectFunctionCall2(numeric_eq, recorded,
+											NumericGetDatum(replayed))) &&
 		   DatumGetInt32(DirectFunctionCall1(numeric_scale, recorded)) ==
 			   DatumGetInt32(DirectFunctionCall1(numeric_scale,
 												 NumericGetDatum(replayed)));
@@ -185,7 +185,8 @@ same_errors(const AgentpayRecorded *recorded, const AgentpayEvaluation *now)
 					5) == 0)
 			names = list_append_unique(names, makeString(pstrdup(fault->name)));
 	}
-	return list_length(names) == (int) JsonContainerSize(errors.val.binary.data);
+	return list_length(names) ==
+		   (int) JsonContainerSize(errors.val.binary.data);
 }
 
 static void

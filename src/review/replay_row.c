@@ -202,11 +202,10 @@ number_of(Oid type, Numeric number, const AgentpayRead *read)
 		case FLOAT8OID:
 			return DirectFunctionCall1(numeric_float8, datum);
 		default:
-			return InputFunctionCall((FmgrInfo *) &read->input,
-									 DatumGetCString(
-										 DirectFunctionCall1(numeric_out,
-															 datum)),
-									 read->ioparam, -1);
+			return InputFunctionCall(
+				(FmgrInfo *) &read->input,
+				DatumGetCString(DirectFunctionCall1(numeric_out, datum)),
+				read->ioparam, -1);
 	}
 }
 
@@ -306,10 +305,8 @@ compare_models(Reading *reading)
 			same = param->isnull && value.type == jbvNull;
 		else
 			same = value.type == jbvNumeric &&
-				   DatumGetFloat8(
-					   DirectFunctionCall1(numeric_float8,
-										   NumericGetDatum(
-											   value.val.numeric))) ==
+				   DatumGetFloat8(DirectFunctionCall1(
+					   numeric_float8, NumericGetDatum(value.val.numeric))) ==
 					   DatumGetFloat8(param->value);
 		if (!same)
 			reading->replayed->models = lappend(reading->replayed->models,
