@@ -134,7 +134,7 @@ agentpay_match_phone(const AgentpayWindow *window, bool named)
 	if (!(window->before == ' ' && agentpay_fold_is_digit(window->before2)) &&
 		(is_nanp(c, &groups) || is_national(c, &groups)))
 		return groups.length;
-	return named && groups.digits >= 7 && groups.digits <= 15 ? groups.length
+	return named && groups.digits >= 9 && groups.digits <= 15 ? groups.length
 															  : 0;
 }
 

@@ -120,7 +120,7 @@ POSITIVE = {
         lambda: fill("+4930230####"), lambda: fill("(212) 555-01##"),
         lambda: fill("415-555-01##"), lambda: fill("01 99 00 ## ##"),
         lambda: fill("07700 900###"), lambda: fill("020 7946 0###"),
-        lambda: fill("030 23125 ###"), lambda: fill("tel 2#######"),
+        lambda: fill("030 23125 ###"), lambda: fill("tel 2########"),
         lambda: fill("+91 98### #####"), lambda: fill("+55 11 9####-####"),
     ],
     "IP": [
