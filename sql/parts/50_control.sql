@@ -22,29 +22,35 @@ ALTER TABLE agentpay.kill_switches
 
 CREATE FUNCTION agentpay._killed(role text, point text, agent text)
 	RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT EXISTS (SELECT FROM agentpay.kill_switches k
 		WHERE k.engaged
 		  AND (k.scope = 'all' OR k.scope = 'role' AND k.target = $1
 			   OR k.scope = 'point' AND k.target = $2
-			   OR k.scope = 'agent' AND k.target = $3))
-$$;
+			   OR k.scope = 'agent' AND k.target = $3)));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._killed(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._killed(text, text, text) IS 'whether a switch in scope is engaged; for a decision to call, ask under the kill lock';
 
 -- Agents that a switch stops.
 CREATE FUNCTION agentpay._killed_agents() RETURNS text[]
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT coalesce(array_agg(a.name), '{}')
 	  FROM agentpay.agents a
 	  JOIN agentpay.decision_points p ON p.point = a.point
 	 WHERE EXISTS (SELECT FROM agentpay.kill_switches k WHERE k.engaged)
-	   AND agentpay._killed(p.role, p.point, a.name)
-$$;
+	   AND agentpay._killed(p.role, p.point, a.name));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._killed_agents() FROM PUBLIC;
 
 -- ── budgets: what is held and what was spent ────────────────────────────────
@@ -90,34 +96,40 @@ REVOKE ALL ON FUNCTION agentpay._lock_budgets(text[]) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._lock_budgets(text[]) IS 'locks budgets to the end of the transaction, always in the same order';
 
 CREATE FUNCTION agentpay._period_length(period text) RETURNS interval
-	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE period WHEN 'minute' THEN interval '1 minute'
+#variable_conflict use_column
+BEGIN
+	RETURN CASE period WHEN 'minute' THEN interval '1 minute'
 		WHEN 'hour' THEN interval '1 hour' WHEN 'day' THEN interval '24 hours'
 		-- a payment's own budget is kept for as long
-		ELSE interval '720 hours' END
-$$;
+		ELSE interval '720 hours' END;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._period_length(text) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._in_scope(b agentpay.budgets, role text, point text,
 	agent text, cost_center text) RETURNS boolean
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT b.scope = 'all'
+#variable_conflict use_column
+BEGIN
+	RETURN b.scope = 'all'
 		OR b.target = CASE b.scope WHEN 'role' THEN role
 			WHEN 'point' THEN point WHEN 'agent' THEN agent
-			WHEN 'cost_center' THEN cost_center END
-$$;
+			WHEN 'cost_center' THEN cost_center END;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._in_scope(agentpay.budgets, text, text, text,
 	text) FROM PUBLIC;
 
 -- Moves the windows on.  The caller holds the budgets' locks.
 CREATE FUNCTION agentpay._expire_holds(names text[]) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
 	WITH clock AS MATERIALIZED (
 		SELECT t.budget, t.expired_until,
 			   greatest(t.expired_until, agentpay._now()) AS at
@@ -139,8 +151,8 @@ AS $$
 		   settled = t.settled - coalesce(s.settled, 0),
 		   uncertain = t.uncertain - coalesce(s.uncertain, 0)
 	  FROM clock c LEFT JOIN sums s ON s.budget = c.budget
-	 WHERE t.budget = c.budget
-$$;
+	 WHERE t.budget = c.budget;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._expire_holds(text[]) FROM PUBLIC;
 
 -- One attempt that wants to be made.
@@ -386,9 +398,11 @@ CREATE TYPE agentpay._settlement AS (
 
 CREATE FUNCTION agentpay._settle_all(ended agentpay._settlement[])
 	RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
 	WITH settled AS (
 		UPDATE agentpay._holds h
 		   SET state = e.state, settled_cost = e.cost, lease_until = NULL
@@ -406,8 +420,8 @@ AS $$
 	UPDATE agentpay._budget_totals t
 	   SET held = t.held - s.held, settled = t.settled + s.settled,
 		   uncertain = t.uncertain + s.uncertain
-	  FROM sums s WHERE t.budget = s.budget
-$$;
+	  FROM sums s WHERE t.budget = s.budget;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._settle_all(agentpay._settlement[])
 	FROM PUBLIC;
 
@@ -476,9 +490,11 @@ COMMENT ON FUNCTION agentpay._settle(agentpay._settlement[]) IS 'turns holds int
 
 -- on_exhausted = kill: the switch of the budget's scope, in its own statement.
 CREATE FUNCTION agentpay._engage_for(budget_name text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
 	UPDATE agentpay.kill_switches k
 	   SET engaged = true, reason = format('budget %I is exhausted', b.name)
 	  FROM agentpay.budgets b
@@ -486,8 +502,8 @@ AS $$
 	   AND (k.scope = b.scope AND k.target = b.target
 			OR b.scope = 'cost_center' AND k.scope = 'agent'
 			   AND k.target IN (SELECT a.name FROM agentpay.agents a
-								 WHERE a.cost_center = b.target))
-$$;
+								 WHERE a.cost_center = b.target));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._engage_for(text) FROM PUBLIC;
 
 -- ── views ───────────────────────────────────────────────────────────────────
@@ -495,9 +511,12 @@ REVOKE ALL ON FUNCTION agentpay._engage_for(text) FROM PUBLIC;
 CREATE FUNCTION agentpay._budget_use(name text, period text)
 	RETURNS TABLE (settled numeric, held numeric, uncertain numeric,
 				   calls bigint)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT coalesce(t.settled, 0) - coalesce(g.settled, 0),
 		   coalesce(t.held, 0),
 		   coalesce(t.uncertain, 0) - coalesce(g.uncertain, 0),
@@ -512,8 +531,8 @@ AS $$
 		  FROM agentpay._holds h
 		 WHERE h.budget = $1 AND h.state <> 'held'
 		   AND h.counts_until > t.expired_until
-		   AND h.counts_until <= agentpay._now()) AS g ON true
-$$;
+		   AND h.counts_until <= agentpay._now()) AS g ON true;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._budget_use(text, text) FROM PUBLIC;
 
 CREATE VIEW agentpay.budget_status AS

@@ -28,30 +28,39 @@ REVOKE ALL ON FUNCTION agentpay._agent(text) FROM PUBLIC;
 
 -- The stage above; NULL: there is none.
 CREATE FUNCTION agentpay._next_stage(a agentpay.agents) RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT CASE a.stage WHEN 'off' THEN 'shadow' ELSE (
 		SELECT min(s)::text FROM unnest(a.rollout_steps) AS s
-		 WHERE s > agentpay._stage_rank(a.stage)) END
-$$;
+		 WHERE s > agentpay._stage_rank(a.stage)) END);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._next_stage(agentpay.agents) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._agent_version(name text) RETURNS int
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT max(v.version) FROM agentpay.agent_versions v WHERE v.agent = name
-$$;
+#variable_conflict use_column
+BEGIN
+	RETURN (
+	SELECT max(v.version) FROM agentpay.agent_versions v WHERE v.agent = name);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._agent_version(text) FROM PUBLIC;
 
 -- ── gates ───────────────────────────────────────────────────────────────────
 -- Logins but this one that have signed off the next stage of this version.  A
 -- sign-off is used up, or void, when the stage moves.
 CREATE FUNCTION agentpay._signers(a agentpay.agents) RETURNS name[]
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT coalesce(array_agg(DISTINCT g.actor), '{}')
 	  FROM agentpay.governance_log g
 	 WHERE g.object_kind = 'agent' AND g.object = a.name
@@ -62,8 +71,8 @@ AS $$
 		SELECT FROM agentpay.governance_log m
 		 WHERE m.object_kind = 'agent' AND m.object = a.name
 		   AND (m.logged_at, m.event_id) > (g.logged_at, g.event_id)
-		   AND m.before ->> 'stage' <> m.after ->> 'stage')
-$$;
+		   AND m.before ->> 'stage' <> m.after ->> 'stage'));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._signers(agentpay.agents) FROM PUBLIC;
 
 -- What a gate's metric is for an agent now.  No value: it cannot be told.
@@ -91,9 +100,12 @@ REVOKE ALL ON FUNCTION agentpay._gate_value(agentpay.agents, agentpay.gates)
 CREATE FUNCTION agentpay._gate_states(a agentpay.agents)
 	RETURNS TABLE (kind text, metric text, direction text, bound numeric,
 				   value numeric, samples bigint, state text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT w.kind, (w.gate).metric, d.direction, (w.gate).bound, x.value,
 		   x.samples,
 		   CASE WHEN x.value IS NULL OR x.samples < (w.gate).min_samples
@@ -117,8 +129,8 @@ AS $$
 	 CROSS JOIN LATERAL (SELECT agentpay._gate_direction((w.gate).metric)
 						 AS direction) AS d
 	 WHERE agentpay._stage_rank(a.stage) >= 0
-	   AND agentpay._next_stage(a) IS NOT NULL
-$$;
+	   AND agentpay._next_stage(a) IS NOT NULL;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._gate_states(agentpay.agents) FROM PUBLIC;
 
 -- ── promote, sign off, roll back ────────────────────────────────────────────

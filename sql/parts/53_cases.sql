@@ -10,9 +10,12 @@
 -- verdicts below the tightest, of reconciliation the flagged ones, of dispute
 -- the default one.  Routes open none.
 CREATE FUNCTION agentpay._needs_person(v agentpay.verdicts) RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT CASE
 		WHEN r.word IS NULL THEN false
 		WHEN EXISTS (SELECT FROM agentpay.verdicts o
@@ -28,8 +31,8 @@ AS $$
 	 CROSS JOIN LATERAL (SELECT CASE p.role WHEN 'fraud' THEN 'review'
 			WHEN 'reconciliation' THEN 'exception'
 			WHEN 'dispute' THEN 'escalate' END AS word) AS r
-	 WHERE p.point = v.point
-$$;
+	 WHERE p.point = v.point);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._needs_person(agentpay.verdicts) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._needs_person(agentpay.verdicts) IS 'whether a verdict of the rules opens a case';
 
@@ -65,16 +68,19 @@ SELECT pg_catalog.pg_extension_config_dump('agentpay.cases_case_id_seq', '');
 -- A case is closed by the human decision that this very transaction has
 -- appended about it; nothing but resolve_case() can append one.
 CREATE FUNCTION agentpay._is_resolution(c agentpay.cases) RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT EXISTS (
 		SELECT FROM agentpay.decisions d
 		 WHERE d.decision_id = c.resolution_id AND d.kind = 'human'
 		   AND d.point = c.point AND d.row_id = c.row_id
 		   AND d.detail ->> 'case_id' = c.case_id::text
-		   AND d.xid = pg_current_xact_id())
-$$;
+		   AND d.xid = pg_current_xact_id()));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._is_resolution(agentpay.cases) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._check_cases() RETURNS trigger

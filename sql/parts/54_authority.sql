@@ -68,12 +68,15 @@ COMMENT ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,
 -- The task of the tier below; of a payment's own question, nothing.
 CREATE FUNCTION agentpay._task_below(t agentpay._tasks)
 	RETURNS agentpay._tasks
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT b FROM agentpay._tasks b
-	 WHERE b.task_id = t.escalated_from AND b.created_at = t.created_at
-$$;
+	 WHERE b.task_id = t.escalated_from AND b.created_at = t.created_at);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._task_below(agentpay._tasks) FROM PUBLIC;
 
 -- Whether the row is in the control group of the agent, or of one that asked
@@ -101,12 +104,14 @@ REVOKE ALL ON FUNCTION agentpay._held_out(agentpay._tasks, agentpay.agents)
 -- What decisions.assignment says of an agent's answer.
 CREATE FUNCTION agentpay._assignment(t agentpay._tasks, a agentpay.agents,
 	r agentpay.decisions) RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN r.assignment <> 'explore' AND agentpay._held_out(t, a)
-				THEN 'holdout' ELSE r.assignment END
-$$;
+#variable_conflict use_column
+BEGIN
+	RETURN CASE WHEN r.assignment <> 'explore' AND agentpay._held_out(t, a)
+				THEN 'holdout' ELSE r.assignment END;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._assignment(agentpay._tasks, agentpay.agents,
 	agentpay.decisions) FROM PUBLIC;
 

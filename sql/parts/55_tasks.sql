@@ -80,29 +80,35 @@ REVOKE ALL ON FUNCTION agentpay._queued_tasks() FROM PUBLIC;
 -- The decision that ended a task; what came after it is marked as late.
 CREATE FUNCTION agentpay._ending(t agentpay._tasks)
 	RETURNS TABLE (decision_id uuid, decided_at timestamptz)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT d.decision_id, d.decided_at FROM agentpay.decisions d
 	 WHERE d.point = t.point AND d.row_id = t.row_id AND d.agent = t.agent
 	   AND d.kind IN ('agent', 'fallback') AND d.decided_at >= t.created_at
 	   AND d.detail ->> 'task_id' = t.task_id::text
 	   AND NOT d.detail ? 'late'
-	 LIMIT 1
-$$;
+	 LIMIT 1;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._ending(agentpay._tasks) FROM PUBLIC;
 
 -- Tasks from before adopt() came with a dump, and adopt() has closed them:
 -- their transaction ids are another cluster's.  One whose decide_by has passed
 -- may have been ended by the governor.
 CREATE FUNCTION agentpay._is_open(t agentpay._tasks) RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT t.created_at > (SELECT i.adopted_at FROM agentpay._identity i)
 		   AND coalesce(t.decide_by > agentpay._now(), true)
-		OR NOT EXISTS (SELECT FROM agentpay._ending(t))
-$$;
+		OR NOT EXISTS (SELECT FROM agentpay._ending(t)));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._is_open(agentpay._tasks) FROM PUBLIC;
 
 -- The next tasks in the cursor's order; moves the cursor past them.  One

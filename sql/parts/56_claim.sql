@@ -9,9 +9,12 @@
 -- default the tightest positive verdict from 0.5 on; else the default verdict.
 CREATE FUNCTION agentpay._builtin_verdict(point text, p double precision,
 	options jsonb) RETURNS agentpay.verdicts
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT v FROM agentpay.verdicts v
 	 WHERE v.point = $1
 	   AND (v.is_default
@@ -24,8 +27,8 @@ AS $$
 	 ORDER BY v.is_default, v.rank DESC NULLS LAST,
 		   (options -> 'thresholds' ->> v.verdict)::double precision DESC,
 		   v.verdict
-	 LIMIT 1
-$$;
+	 LIMIT 1);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._builtin_verdict(text, double precision, jsonb)
 	FROM PUBLIC;
 
@@ -108,9 +111,12 @@ REVOKE ALL ON FUNCTION agentpay._decide_builtin(agentpay._tasks[])
 -- ── claim ───────────────────────────────────────────────────────────────────
 -- Why an agent is not called any more, though the task was made; NULL: it is.
 CREATE FUNCTION agentpay._why_skipped(t agentpay._tasks) RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT CASE WHEN t.decide_by <= agentpay._now() THEN 'decide_by passed'
 				WHEN a.name IS NULL THEN 'the agent was removed'
 				WHEN NOT a.enabled THEN 'the agent is not enabled'
@@ -124,8 +130,8 @@ AS $$
 												FROM '^[^/]*//[^/?#]*'))
 					THEN 'the origin of its endpoint is not allowed any more' END
 	  FROM (SELECT 1) AS one
-	  LEFT JOIN agentpay.agents a ON a.name = t.agent AND a.point = t.point
-$$;
+	  LEFT JOIN agentpay.agents a ON a.name = t.agent AND a.point = t.point);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._why_skipped(agentpay._tasks) FROM PUBLIC;
 
 -- Whose tasks the cursor has passed: seen, and the agents that have any.
@@ -188,9 +194,12 @@ REVOKE ALL ON FUNCTION agentpay._claim(int) FROM PUBLIC;
 CREATE FUNCTION agentpay._work_agents(known text[], beyond bigint[])
 	RETURNS TABLE (agent text, version int, max_in_flight int,
 				   calls_per_second double precision)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT coalesce(a.name, k.agent),
 		   (SELECT max(v.version) FROM agentpay.agent_versions v
 			 WHERE v.agent = coalesce(a.name, k.agent)),
@@ -201,23 +210,26 @@ AS $$
 	 WHERE a.protocol IS DISTINCT FROM 'builtin'
 	   AND EXISTS (SELECT FROM agentpay._task_work w
 					WHERE w.agent = coalesce(a.name, k.agent)
-					  AND w.place > coalesce(k.beyond, 0))
-$$;
+					  AND w.place > coalesce(k.beyond, 0));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._work_agents(text[], bigint[]) FROM PUBLIC;
 
 -- The names of all of them, found by their places in the index.
 CREATE FUNCTION agentpay._all_work_agents() RETURNS SETOF text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	WITH RECURSIVE found AS (
 		(SELECT w.agent FROM agentpay._task_work w ORDER BY w.agent LIMIT 1)
 		UNION ALL
 		SELECT (SELECT w.agent FROM agentpay._task_work w
 				 WHERE w.agent > f.agent ORDER BY w.agent LIMIT 1)
 		  FROM found f WHERE f.agent IS NOT NULL)
-	SELECT f.agent FROM found f WHERE f.agent IS NOT NULL
-$$;
+	SELECT f.agent FROM found f WHERE f.agent IS NOT NULL;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._all_work_agents() FROM PUBLIC;
 
 -- Tasks of an agent that wait in _task_work, beyond those in memory; of `parts`
@@ -226,14 +238,17 @@ CREATE FUNCTION agentpay._waiting(agent text, beyond bigint, max_tasks int,
 	parts int, part int)
 	RETURNS TABLE (task_id bigint, created_at timestamptz,
 				   run_after timestamptz, place bigint)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT w.task_id, w.created_at, w.run_after, w.place
 	  FROM agentpay._task_work w
 	 WHERE w.agent = $1 AND w.place > beyond AND w.state = 'leased'
 	   AND w.task_id % parts = part
-	 ORDER BY w.place LIMIT max_tasks
-$$;
+	 ORDER BY w.place LIMIT max_tasks;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._waiting(text, bigint, int, int, int)
 	FROM PUBLIC;

@@ -11,12 +11,15 @@
 -- them out.  They were treated when the row was scored.
 CREATE FUNCTION agentpay._sendable_fields(a agentpay.agents,
 	p agentpay.decision_points) RETURNS text[]
-	LANGUAGE sql STABLE PARALLEL UNSAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT coalesce(array_agg(f), '{}') FROM unnest(a.fields) AS f
-	 WHERE agentpay._is_sendable(p, f)
-$$;
+	 WHERE agentpay._is_sendable(p, f));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._sendable_fields(agentpay.agents,
 	agentpay.decision_points) FROM PUBLIC;
 
@@ -31,9 +34,12 @@ CREATE TYPE agentpay._ready AS (
 -- rows of a batch have in common is worked out once.
 CREATE FUNCTION agentpay._get_ready(task_ids bigint[], killed text[])
 	RETURNS agentpay._ready[]
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	WITH ours AS MATERIALIZED (
 		SELECT w.* FROM agentpay._task_work w
 		 WHERE w.task_id = ANY (task_ids) AND w.state = 'leased'
@@ -89,8 +95,8 @@ AS $$
 				(k.row).model, (k.row).max_output_tokens,
 				k.options) END AS body
 		-- once, though it is asked for twice
-		OFFSET 0) AS b
-$$;
+		OFFSET 0) AS b);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._get_ready(bigint[], text[]) FROM PUBLIC;
 
 CREATE TYPE agentpay._refusal AS (
@@ -207,9 +213,12 @@ CREATE FUNCTION agentpay._connections(agents text[])
 				   options text, positive boolean[], default_verdict text,
 				   positive_verdict text, origin_allowed boolean,
 				   calls_per_second double precision)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT a.name, a.protocol, a.endpoint, a.secret, a.timeout_ms,
 		   a.max_attempts, a.max_in_flight,
 		   (SELECT array_agg(v.verdict ORDER BY v.rank, v.verdict)
@@ -231,8 +240,8 @@ AS $$
 		   coalesce((a.options ->> 'calls_per_second')::double precision, 0)
 	  FROM agentpay.agents a
 	  JOIN agentpay.decision_points p ON p.point = a.point
-	 WHERE a.name = ANY (agents)
-$$;
+	 WHERE a.name = ANY (agents);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._connections(text[]) FROM PUBLIC;
 
 -- ── record ──────────────────────────────────────────────────────────────────

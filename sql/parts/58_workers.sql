@@ -57,13 +57,15 @@ COMMENT ON FUNCTION agentpay._heal_lease(bigint) IS 'ends what a dispatcher that
 -- A circuit breaker has opened, stays open after a probe, or has closed.
 CREATE FUNCTION agentpay._note_breaker(agent text, action text, reason text,
 	detail jsonb) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
+#variable_conflict use_column
+BEGIN
+	PERFORM agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
 		'agentpay', action, 'agent', agent, reason, NULL, detail,
-		NULL)::agentpay.governance_log)
-$$;
+		NULL)::agentpay.governance_log);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._note_breaker(text, text, text, jsonb)
 	FROM PUBLIC;
 

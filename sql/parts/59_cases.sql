@@ -46,21 +46,26 @@ REVOKE ALL ON FUNCTION agentpay._ask_later(agentpay._tasks[]) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._decided_by_person(point text, row_id text)
 	RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT EXISTS (SELECT FROM agentpay.decisions d
-					WHERE d.point = $1 AND d.row_id = $2 AND d.kind = 'human')
-$$;
+					WHERE d.point = $1 AND d.row_id = $2 AND d.kind = 'human'));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._decided_by_person(text, text) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._is_unsure(d agentpay.decisions) RETURNS boolean
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(d.failure IN ('low_confidence', 'over_authority'), false)
-	   AND d.repeat_no = 0
-$$;
+#variable_conflict use_column
+BEGIN
+	RETURN coalesce(d.failure IN ('low_confidence', 'over_authority'), false)
+	   AND d.repeat_no = 0;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._is_unsure(agentpay.decisions) FROM PUBLIC;
 
 -- ── tiers ───────────────────────────────────────────────────────────────────
@@ -108,9 +113,12 @@ COMMENT ON FUNCTION agentpay._ask_next_tier(agentpay.decisions[]) IS 'of decisio
 -- Whether an answer that can take effect is still to come from above.
 CREATE FUNCTION agentpay._waits_for_tier(t agentpay._tasks,
 	r agentpay.decisions) RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT EXISTS (
 		SELECT FROM agentpay._asked_later l
 		  JOIN agentpay._tasks n
@@ -118,8 +126,8 @@ AS $$
 		  JOIN agentpay.agents b ON b.name = n.agent
 		 WHERE l.decision_id = t.decision_id AND l.escalated_from = t.task_id
 		   AND agentpay._is_live(n, b, r)
-		   AND NOT EXISTS (SELECT FROM agentpay._ending(n)))
-$$;
+		   AND NOT EXISTS (SELECT FROM agentpay._ending(n))));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._waits_for_tier(agentpay._tasks,
 	agentpay.decisions) FROM PUBLIC;
 
@@ -198,9 +206,12 @@ REVOKE ALL ON FUNCTION agentpay._open_case(agentpay.decisions, uuid, text,
 CREATE FUNCTION agentpay._case_of(d agentpay.decisions)
 	RETURNS TABLE (r agentpay.decisions, decision_id uuid, agent text,
 				   cause text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	WITH RECURSIVE chain AS (
 		SELECT t, d AS ended, 1 AS step
 		  FROM agentpay._tasks t
@@ -222,20 +233,22 @@ AS $$
 	   AND NOT (d.kind = 'agent' AND d.authority = 'live')
 	   AND NOT EXISTS (SELECT FROM chain w
 						WHERE agentpay._waits_for_tier(w.t, r))
-	 ORDER BY c.step LIMIT 1
-$$;
+	 ORDER BY c.step LIMIT 1;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._case_of(agentpay.decisions) FROM PUBLIC;
 
 -- Of its own, an unsure live answer; of a tier, also one that could not help.
 CREATE FUNCTION agentpay._may_open_case(d agentpay.decisions) RETURNS boolean
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT d.repeat_no = 0
+#variable_conflict use_column
+BEGIN
+	RETURN d.repeat_no = 0
 	   AND (d.authority = 'live' AND agentpay._is_unsure(d)
 			OR d.kind IN ('agent', 'fallback') AND d.detail ? 'escalated_from'
-			   AND (d.kind = 'fallback' OR d.authority = 'shadow'))
-$$;
+			   AND (d.kind = 'fallback' OR d.authority = 'shadow'));
+END$$;
 REVOKE ALL ON FUNCTION agentpay._may_open_case(agentpay.decisions)
 	FROM PUBLIC;
 

@@ -19,9 +19,12 @@ COMMENT ON FUNCTION agentpay._lock_tasks(bigint[]) IS 'locks tasks, in ascending
 -- out; a call that was not even made by then, too.
 CREATE FUNCTION agentpay._endings(ends agentpay._task_end[],
 	moment timestamptz) RETURNS agentpay.decisions[]
-	LANGUAGE sql STABLE PARALLEL UNSAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT array_agg(ROW(e.decision_id, moment, t.point, t.row_id,
 			r.occurred_at, r.amount, r.currency, r.base_amount,
 			CASE WHEN f.failure IS NULL THEN 'agent' ELSE 'fallback' END,
@@ -60,8 +63,8 @@ AS $$
 					THEN 'timeout' ELSE e.failure END AS failure) AS f
 	 -- nothing is said by the second of two that made no call
 	 WHERE l.late IS NULL OR e.answer IS NOT NULL OR e.latency_ms IS NOT NULL
-		OR e.failure = 'uncertain' OR e.cost > 0
-$$;
+		OR e.failure = 'uncertain' OR e.cost > 0);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._endings(agentpay._task_end[], timestamptz)
 	FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._endings(agentpay._task_end[], timestamptz) IS 'the decisions with which tasks end, not yet written; detail.late: the task had ended before';

@@ -7,15 +7,18 @@
 -- decides nothing: what stood before it stands.
 CREATE FUNCTION agentpay._standing(point text, row_id text)
 	RETURNS agentpay.decisions
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT d FROM agentpay.decisions d
 	 WHERE d.point = $1 AND d.row_id = $2 AND d.authority = 'live'
 	   AND d.kind IN ('rules', 'agent', 'human') AND d.repeat_no = 0
 	 ORDER BY d.kind = 'human' DESC, d.decided_at DESC, d.decision_id DESC
-	 LIMIT 1
-$$;
+	 LIMIT 1);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._standing(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._standing(text, text) IS 'the decision that stands for a row, as current_decisions has it';
 
@@ -74,9 +77,12 @@ COMMENT ON FUNCTION agentpay._apply_verdict(agentpay.decision_points, text,
 -- agents the tighter one decides; without an order, the first.
 CREATE FUNCTION agentpay._follow_problem(d agentpay.decisions,
 	s agentpay.decisions) RETURNS text
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT CASE WHEN s.kind = 'human' THEN 'a person has decided'
 				WHEN d.assignment = 'explore'
 				THEN 'the payment was let through to learn its label'
@@ -89,8 +95,8 @@ AS $$
 		ON n.point = p.point AND n.verdict = d.verdict
 	  LEFT JOIN agentpay.verdicts o
 		ON o.point = p.point AND o.verdict = s.verdict
-	 WHERE p.point = d.point
-$$;
+	 WHERE p.point = d.point);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._follow_problem(agentpay.decisions,
 	agentpay.decisions) FROM PUBLIC;
 
@@ -309,15 +315,17 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._open_action(agentpay.decisions) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._expire_actions() RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
 	UPDATE agentpay.actions a SET state = 'expired'
 	 WHERE a.action_id IN (
 		SELECT o.action_id FROM agentpay.actions o
 		 WHERE o.state = 'open' AND o.actionable_until <= agentpay._now()
-		 LIMIT 1000 FOR UPDATE SKIP LOCKED)
-$$;
+		 LIMIT 1000 FOR UPDATE SKIP LOCKED);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._expire_actions() FROM PUBLIC;
 
 -- ── deadlines ───────────────────────────────────────────────────────────────
@@ -335,17 +343,20 @@ COMMENT ON FUNCTION agentpay._try_lock_tasks(bigint[]) IS 'locks those that are 
 -- Milliseconds until there may be another; a task can come meanwhile that has
 -- less time.
 CREATE FUNCTION agentpay._next_deadline(moment timestamptz) RETURNS int
-	LANGUAGE sql STABLE PARALLEL UNSAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT CASE WHEN NOT EXISTS (SELECT FROM agentpay.agents a
 			WHERE a.position = 'pre_auth' AND a.stage <> 'off') THEN 2000
 		ELSE coalesce((
 			SELECT least(500, greatest(20, ceil(1000 * extract(epoch
 						FROM t.decide_by - moment))))
 			  FROM agentpay._tasks t WHERE t.decide_by > moment
-			 ORDER BY t.decide_by LIMIT 1), 500)::int END
-$$;
+			 ORDER BY t.decide_by LIMIT 1), 500)::int END);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._next_deadline(timestamptz) FROM PUBLIC;
 
 -- Ends tasks whose deadline has passed: the rules verdict is final.  Returns

@@ -15,16 +15,19 @@ COMMENT ON FUNCTION agentpay._request_body(text, text, text, text[], text[],
 -- What of a field may be sent: it needs a policy, and not one that drops it.
 CREATE FUNCTION agentpay._is_sendable(p agentpay.decision_points, field text)
 	RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL UNSAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN (
 	SELECT coalesce(bool_and(d.treatment IS NOT NULL
 							 AND d.treatment <> 'drop'), true)
 	  FROM unnest(agentpay._policy_columns(p, field)) AS c
 	  LEFT JOIN agentpay.data_policies d
 		ON d.table_name = agentpay._policy_table(p, field)
-	   AND d.column_name = c
-$$;
+	   AND d.column_name = c);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._is_sendable(agentpay.decision_points, text)
 	FROM PUBLIC;
 
