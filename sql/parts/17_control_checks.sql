@@ -404,21 +404,19 @@ BEGIN
 	ELSIF NEW.metric IS NULL OR NEW.metric <> ALL ('{error_rate,timeout_rate,disagreement_rate,decline_rate,escalation_rate,p95_latency_ms,cost_per_decision,burn_rate,psi,ks}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown metric: %s',
 				coalesce(quote_literal(NEW.metric), 'NULL')),
-			'Metrics are error_rate, timeout_rate, disagreement_rate, decline_rate, escalation_rate, p95_latency_ms, cost_per_decision and burn_rate.',
+			'Metrics are error_rate, timeout_rate, disagreement_rate, decline_rate, escalation_rate, p95_latency_ms, cost_per_decision, burn_rate, psi and ks.',
 			'Use metric ''error_rate''.');
-	ELSIF NEW.metric IN ('psi', 'ks') THEN
-		PERFORM agentpay._refuse_later(format('metric %s', NEW.metric),
-			'Use metric ''decline_rate'' or ''disagreement_rate'' to see that answers change.');
 	ELSIF NEW.action IS NULL
 		OR NEW.action <> ALL ('{alert,roll_back,kill}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown action: %s',
 				coalesce(quote_literal(NEW.action), 'NULL')),
 			'Actions are alert, roll_back and kill.',
 			format(mend, 'action = ''alert'''));
-	ELSIF NEW.over > '1 day' THEN
+	ELSIF NEW.over > (CASE WHEN NEW.metric IN ('psi', 'ks')
+						   THEN interval '7 days' ELSE '1 day' END) THEN
 		PERFORM agentpay._refuse('22008',
 			format('over is too long: %s', NEW.over),
-			'The figure is of at most one day, up to now.',
+			'The figure is of at most one day, up to now; psi and ks are of at most seven.',
 			format(mend, 'over = ''10 minutes'''));
 	END IF;
 	PERFORM agentpay._check_span('over', NEW.over, false);
@@ -426,9 +424,9 @@ BEGIN
 								  format(mend, 'min_samples = 50'));
 	PERFORM agentpay._check_range('bound', NEW.bound, 0,
 		CASE WHEN NEW.metric LIKE '%\_rate' AND NEW.metric <> 'burn_rate'
-			 THEN 1 ELSE 1e9 END,
+				  OR NEW.metric = 'ks' THEN 1 ELSE 1e9 END,
 		format(mend, CASE WHEN NEW.metric LIKE '%\_rate'
-						  THEN 'bound = 0.1' ELSE 'bound = 2000' END));
+							   OR NEW.metric IN ('psi', 'ks') THEN 'bound = 0.1' ELSE 'bound = 2000' END));
 	RETURN NEW;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_guardrails() FROM PUBLIC;

@@ -50,8 +50,20 @@ CREATE TABLE agentpay._guardrail_ticks (
 	base double precision NOT NULL);
 CREATE INDEX ON agentpay._guardrail_ticks (agent, metric, action, at);
 COMMENT ON TABLE agentpay._guardrail_ticks IS 'what each look brought: n observations; the figure is total / base';
+CREATE TABLE agentpay._guardrail_drift (
+	agent text NOT NULL,
+	metric text NOT NULL,
+	action text NOT NULL,
+	horizon pg_snapshot NOT NULL,
+	looks bigint NOT NULL,
+	name text,
+	n bigint NOT NULL,
+	value double precision,
+	most double precision,
+	PRIMARY KEY (agent, metric, action)) WITH (fillfactor = 50);
+COMMENT ON TABLE agentpay._guardrail_drift IS 'the last look at psi and ks: the name furthest out, its figure, and what it must exceed';
 REVOKE ALL ON agentpay._guardrail_seen, agentpay._guardrail_state,
-	agentpay._guardrail_ticks FROM PUBLIC;
+	agentpay._guardrail_ticks, agentpay._guardrail_drift FROM PUBLIC;
 
 -- ── which guardrails, and how they stand ────────────────────────────────────
 -- Of each agent that is not off: its own rows of a metric, else those of '*'.
@@ -102,18 +114,25 @@ COMMENT ON FUNCTION agentpay._guardrail_figure(text, text, text, interval) IS 't
 
 CREATE VIEW agentpay._guardrail_status AS
 SELECT g.agent, g.agent_version, g.stage, g.metric, g.action, g.bound,
-	   CASE WHEN f.value < 'Infinity' THEN round(f.value::numeric, 9) END
+	   CASE WHEN c.value < 'Infinity' THEN round(c.value::numeric, 9) END
 		   AS value,
-	   f.n AS samples,
+	   c.n AS samples,
 	   CASE WHEN s.breached THEN 'fail'
-			WHEN f.n < g.min_samples THEN 'hold' ELSE 'pass' END AS state
+			WHEN c.n < g.min_samples THEN 'hold' ELSE 'pass' END AS state
   FROM agentpay._guardrails_in_force g
  CROSS JOIN LATERAL agentpay._guardrail_figure(g.agent, g.metric, g.action,
 											   g.over) AS f
   LEFT JOIN agentpay._guardrail_state s
 	ON s.agent = g.agent AND s.metric = g.metric AND s.action = g.action
 	   AND s.agent_version = g.agent_version AND s.stage = g.stage
-	   AND s.bound = g.bound;
+	   AND s.bound = g.bound
+  LEFT JOIN agentpay._guardrail_drift d
+	ON d.agent = s.agent AND d.metric = s.metric AND d.action = s.action
+ CROSS JOIN LATERAL (
+	SELECT CASE WHEN g.metric IN ('psi', 'ks') THEN coalesce(d.n, 0)
+				ELSE f.n END AS n,
+		   CASE WHEN g.metric IN ('psi', 'ks') THEN d.value
+				ELSE f.value END AS value) AS c;
 REVOKE ALL ON agentpay._guardrail_status FROM PUBLIC;
 COMMENT ON VIEW agentpay._guardrail_status IS 'each guardrail in force; value of p95_latency_ms is the share of calls above the bound';
 
@@ -197,14 +216,15 @@ REVOKE ALL ON FUNCTION agentpay._measure(text, numeric,
 	agentpay._observation[], double precision) FROM PUBLIC;
 
 -- ── what is done ────────────────────────────────────────────────────────────
+-- name: what psi and ks are about; otherwise NULL.
 CREATE FUNCTION agentpay._act_on_guardrail(g agentpay._guardrails_in_force,
-	value double precision, n bigint) RETURNS void
+	value double precision, n bigint, name text) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	why text := format('%s of agent %s is %s over %s, bound %s', g.metric,
-		g.agent, CASE g.metric WHEN 'p95_latency_ms'
+	why text := format('%s of %sagent %s is %s over %s, bound %s', g.metric,
+		name || ' at the point of ', g.agent, CASE g.metric WHEN 'p95_latency_ms'
 		THEN format('beyond its bound in %s %% of the calls',
 					round(100 * value::numeric, 1))
 		ELSE coalesce(round(nullif(value, 'Infinity')::numeric, 6)::text,
@@ -215,7 +235,9 @@ BEGIN
 		jsonb_build_object('agent_version', g.agent_version,
 			'stage', g.stage, 'metric', g.metric, 'bound', g.bound,
 			'over', g.over, 'samples', n, 'action', g.action,
-			'value', CASE WHEN value < 'Infinity' THEN value END),
+			'value', CASE WHEN value < 'Infinity' THEN value END)
+			|| CASE WHEN name IS NULL THEN '{}'
+			   ELSE jsonb_build_object('name', name) END,
 		NULL)::agentpay.governance_log);
 	PERFORM pg_notify('agentpay_guardrails', jsonb_build_object(
 		'agent', g.agent, 'metric', g.metric, 'action', g.action)::text);
@@ -227,7 +249,7 @@ BEGIN
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._act_on_guardrail(
-	agentpay._guardrails_in_force, double precision, bigint) FROM PUBLIC;
+	agentpay._guardrails_in_force, double precision, bigint, text) FROM PUBLIC;
 
 -- One guardrail, after what came; false: it says nothing new.
 CREATE FUNCTION agentpay._judge_guardrail(g agentpay._guardrails_in_force,
@@ -295,13 +317,117 @@ BEGIN
 		   bound = excluded.bound, breached = excluded.breached,
 		   detector = excluded.detector;
 	IF s.breached AND s.detector IS NULL AND d.peak >= alarm THEN
-		PERFORM agentpay._act_on_guardrail(g, f.value, f.n);
+		PERFORM agentpay._act_on_guardrail(g, f.value, f.n, NULL);
 		RETURN true;
 	END IF;
 	RETURN false;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._judge_guardrail(
 	agentpay._guardrails_in_force, agentpay._observation[], double precision,
+	timestamptz) FROM PUBLIC;
+
+-- ── drift ───────────────────────────────────────────────────────────────────
+-- psi and ks are looked at when decisions have been counted (83_drift.sql), of
+-- the hours that over reaches into: the agent's own figures, and those of what
+-- the rules of its point read, whichever is furthest out.
+--
+-- What chance does is kept apart by a union bound.  The i-th look may raise a
+-- false alarm with probability 0.01 / (i (i + 1)) at most, divided among the
+-- names, so that all looks together do with 0.01, however often one looks
+-- and however much one look resembles the next (a Bonferroni correction with
+-- alpha spending: D. A. Darling, H. Robbins, Inequalities for the sequence of
+-- sample means, PNAS 57 (1967) 1577-1580).  Beyond that, and beyond the bound,
+-- is a breach.
+CREATE FUNCTION agentpay._drift_extreme(g agentpay._guardrails_in_force,
+	looks bigint, moment timestamptz, OUT name text, OUT n bigint,
+	OUT value double precision, OUT most double precision)
+	LANGUAGE sql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT x.name, x.n, x.value, greatest(x.noise, g.bound::double precision)
+	  FROM (SELECT f.name, f.current_rows AS n,
+				   CASE g.metric WHEN 'psi' THEN f.psi ELSE f.ks END AS value,
+				   CASE g.metric WHEN 'psi' THEN agentpay._psi_noise(
+						f.reference_rows, f.current_rows, f.bins, a.level)
+				   ELSE agentpay._ks_above(a.level)
+						* sqrt(1.0 / f.reference_rows + 1.0 / f.current_rows)
+				   END AS noise
+			  FROM (SELECT d.*, count(*) OVER () AS names
+					  FROM agentpay._drift_figures(moment - g.over, false) AS d
+					 WHERE d.point = g.point AND d.agent IN ('', g.agent)) AS f
+			 CROSS JOIN LATERAL (SELECT 0.01::double precision / f.names
+					/ (looks::double precision * (looks + 1)) AS level) AS a
+			 WHERE f.reference_rows >= 1000
+			   AND f.current_rows >= greatest(g.min_samples, 1000)) AS x
+	 WHERE x.value IS NOT NULL
+	 ORDER BY x.value / greatest(x.noise, g.bound::double precision, 1e-9)
+			  DESC, x.name
+	 LIMIT 1
+$$;
+REVOKE ALL ON FUNCTION agentpay._drift_extreme(agentpay._guardrails_in_force,
+	bigint, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION agentpay._judge_drift(g agentpay._guardrails_in_force,
+	moment timestamptz) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	s agentpay._guardrail_state;
+	l agentpay._guardrail_drift;
+	f record;
+	counted pg_snapshot;
+	breach boolean := false;
+BEGIN
+	SELECT d.horizon INTO counted FROM agentpay._drift_state d;
+	SELECT * INTO l FROM agentpay._guardrail_drift x
+	 WHERE x.agent = g.agent AND x.metric = g.metric AND x.action = g.action;
+	SELECT * INTO s FROM agentpay._guardrail_state x
+	 WHERE x.agent = g.agent AND x.metric = g.metric AND x.action = g.action;
+	IF s.agent_version IS DISTINCT FROM g.agent_version
+		OR s.stage <> g.stage OR s.bound <> g.bound THEN
+		s := ROW(g.agent, g.metric, g.action, g.agent_version, g.stage,
+				 g.bound, false, NULL);
+		l := NULL;
+	END IF;
+	IF counted IS NULL OR l.horizon::text = counted::text THEN
+		RETURN false;
+	END IF;
+	SELECT * INTO f FROM agentpay._drift_extreme(g, coalesce(l.looks, 0) + 1,
+												 moment);
+	-- a look at too little is none
+	l := ROW(g.agent, g.metric, g.action, counted,
+			 coalesce(l.looks, 0) + (f.n IS NOT NULL)::int, f.name,
+			 coalesce(f.n, 0), f.value, f.most);
+	IF NOT s.breached AND f.value > f.most THEN
+		s.breached := true;
+		breach := true;
+	ELSIF s.breached AND (f.n IS NULL OR f.value <= 0.8 * f.most) THEN
+		s.breached := false;
+		PERFORM agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
+			'agentpay', 'recover', 'guardrail', g.agent,
+			format('%s of agent %s is within its bound', g.metric, g.agent),
+			NULL, jsonb_build_object('metric', g.metric, 'bound', g.bound,
+				'samples', l.n, 'value', f.value, 'name', f.name,
+				'action', g.action), NULL)::agentpay.governance_log);
+	END IF;
+	INSERT INTO agentpay._guardrail_drift SELECT l.*
+		ON CONFLICT (agent, metric, action) DO UPDATE
+	   SET horizon = excluded.horizon, looks = excluded.looks,
+		   name = excluded.name, n = excluded.n, value = excluded.value,
+		   most = excluded.most;
+	INSERT INTO agentpay._guardrail_state SELECT s.*
+		ON CONFLICT (agent, metric, action) DO UPDATE
+	   SET agent_version = excluded.agent_version, stage = excluded.stage,
+		   bound = excluded.bound, breached = excluded.breached,
+		   detector = excluded.detector;
+	IF breach THEN
+		PERFORM agentpay._act_on_guardrail(g, f.value, f.n, f.name);
+	END IF;
+	RETURN breach;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._judge_drift(agentpay._guardrails_in_force,
 	timestamptz) FROM PUBLIC;
 
 -- Each second, by the governor: how many were breached.
@@ -321,6 +447,7 @@ BEGIN
 		DELETE FROM agentpay._guardrail_seen;
 		DELETE FROM agentpay._guardrail_state;
 		DELETE FROM agentpay._guardrail_ticks;
+		DELETE FROM agentpay._guardrail_drift;
 		RETURN 0;
 	END IF;
 	SELECT * INTO last FROM agentpay._guardrail_seen;
@@ -328,7 +455,14 @@ BEGIN
 		SELECT array_agg(o) INTO seen
 		  FROM agentpay._observations(last.horizon, until) AS o;
 		-- nothing is written each second where nothing happens
-		IF seen IS NULL AND last.at > moment - interval '5 seconds' THEN
+		IF seen IS NULL AND last.at > moment - interval '5 seconds'
+			AND NOT EXISTS (
+				SELECT FROM agentpay._guardrails_in_force x
+				 CROSS JOIN agentpay._drift_state s
+				  LEFT JOIN agentpay._guardrail_drift d ON d.agent = x.agent
+				   AND d.metric = x.metric AND d.action = x.action
+				 WHERE x.metric IN ('psi', 'ks')
+				   AND d.horizon::text IS DISTINCT FROM s.horizon::text) THEN
 			RETURN 0;
 		END IF;
 	END IF;
@@ -343,6 +477,10 @@ BEGIN
 			  ORDER BY x.agent, x.action = 'alert', x.action = 'roll_back',
 					   x.metric
 	LOOP
+		IF g.metric IN ('psi', 'ks') THEN
+			breached := breached + agentpay._judge_drift(g, moment)::int;
+			CONTINUE;
+		END IF;
 		breached := breached + agentpay._judge_guardrail(g,
 			ARRAY(SELECT o FROM unnest(seen) AS o
 				   WHERE o.agent = g.agent

@@ -50,6 +50,7 @@ static void tend_keys(void *arg);
 static void analyze_log(void *arg);
 static void roll_rules(void *arg);
 static void count_metrics(void *arg);
+static void roll_drift(void *arg);
 static void watch_guardrails(void *arg);
 static void seal(void *arg);
 static void open_cases(void *arg);
@@ -126,6 +127,7 @@ agentpay_governor_main(Datum arg)
 		{
 			agentpay_worker_report("working", "counting decisions");
 			(void) agentpay_worker_run(roll_rules, NULL);
+			(void) agentpay_worker_run(roll_drift, NULL);
 		}
 		if (due(&counted_at, COUNT_EVERY_MS))
 		{
@@ -213,6 +215,13 @@ static void
 count_metrics(void *arg)
 {
 	SPI_execute("SELECT agentpay._count_metrics()", false, 0);
+}
+
+/* The same for the distributions that drift is told from. */
+static void
+roll_drift(void *arg)
+{
+	SPI_execute("SELECT agentpay._roll_drift()", false, 0);
 }
 
 /* What was committed since the last time gets its place in the tree. */

@@ -144,7 +144,7 @@ foreach my $bad (
 	[ "'a', 'error_rate', 1.5", 'bound is out of range', '23514' ],
 	[ "'a', 'error_rate', 'NaN'", 'bound is out of range', '23514' ],
 	[ "'a', 'mood', 1", 'unknown metric', '23514' ],
-	[ "'a', 'psi', 0.1", 'not supported yet', '0A000' ])
+	[ "'a', 'ks', 1.5", 'bound is out of range', '23514' ])
 {
 	my (undef, undef, $stderr) = $node->psql('postgres',
 		"\\set VERBOSITY verbose\nINSERT INTO agentpay.guardrails (agent, metric, bound) VALUES ($bad->[0])");
