@@ -78,7 +78,7 @@ REVOKE ALL ON FUNCTION agentpay._signers(agentpay.agents) FROM PUBLIC;
 -- What a gate's metric is for an agent now.  No value: it cannot be told.
 CREATE FUNCTION agentpay._gate_value(a agentpay.agents, g agentpay.gates,
 	OUT value numeric, OUT samples bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -100,7 +100,7 @@ REVOKE ALL ON FUNCTION agentpay._gate_value(agentpay.agents, agentpay.gates)
 CREATE FUNCTION agentpay._gate_states(a agentpay.agents)
 	RETURNS TABLE (kind text, metric text, direction text, bound numeric,
 				   value numeric, samples bigint, state text)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -108,7 +108,9 @@ BEGIN
 	RETURN QUERY
 	SELECT w.kind, (w.gate).metric, d.direction, (w.gate).bound, x.value,
 		   x.samples,
+		   -- of compliance the samples are its controls
 		   CASE WHEN x.value IS NULL OR x.samples < (w.gate).min_samples
+					 AND (w.gate).metric <> 'compliance'
 				THEN 'hold'
 				WHEN CASE d.direction WHEN 'min' THEN x.value >= (w.gate).bound
 					 ELSE x.value <= (w.gate).bound END THEN 'pass'

@@ -99,7 +99,7 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._analyze_log() FROM PUBLIC;
 
 -- ── views ───────────────────────────────────────────────────────────────────
-CREATE VIEW agentpay.tasks AS
+CREATE VIEW agentpay.tasks WITH (security_barrier) AS
 	SELECT t.task_id, t.point, t.row_id, t.agent, t.agent_version,
 		   CASE WHEN d.decision_id IS NOT NULL THEN 'done'
 				WHEN y.task_id IS NOT NULL THEN 'sent'
@@ -113,7 +113,9 @@ CREATE VIEW agentpay.tasks AS
 	  LEFT JOIN LATERAL agentpay._ending(t) AS d ON true
 	  LEFT JOIN LATERAL (
 		SELECT max(x.attempt) AS attempts FROM agentpay.agent_calls x
-		 WHERE x.task_id = t.task_id) AS c ON true;
+		 WHERE x.task_id = t.task_id) AS c ON true
+	 WHERE t.point = ANY ((SELECT agentpay._open_points())::text[])
+		OR agentpay._sees(t.point, t.row_id);
 REVOKE ALL ON agentpay.tasks FROM PUBLIC;
 COMMENT ON VIEW agentpay.tasks IS 'every question for an agent: queued, leased, sent, or done; its decision says how it ended';
 

@@ -433,7 +433,7 @@ BEGIN
 	 WHERE d.point = p.point AND d.row_id = _await_state.row_id
 	   AND d.kind = 'rules'
 	 ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT 1;
-	IF NOT FOUND THEN
+	IF NOT FOUND OR NOT agentpay._sees(r.point, r.row_id) THEN
 		PERFORM agentpay._refuse('42704',
 			format('point "%s" has no decision about row %L', p.point,
 				   _await_state.row_id),

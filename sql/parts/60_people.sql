@@ -48,7 +48,8 @@ BEGIN
 	END IF;
 	IF NOT EXISTS (SELECT FROM agentpay.decisions d
 					WHERE d.point = p.point
-					  AND d.row_id = _record_outcome.row_id) THEN
+					  AND d.row_id = _record_outcome.row_id)
+	   OR NOT agentpay._sees(p.point, row_id) THEN
 		PERFORM agentpay._refuse('42704',
 			format('point "%s" has no decision about row %s', point,
 				   coalesce(quote_literal(row_id), 'NULL')),

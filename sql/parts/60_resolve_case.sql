@@ -17,7 +17,7 @@ BEGIN
 	 WHERE d.point = p.point AND d.row_id = _rules_decision.row_id
 	   AND d.kind = 'rules'
 	 ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT 1;
-	IF NOT FOUND THEN
+	IF NOT FOUND OR NOT agentpay._sees(r.point, r.row_id) THEN
 		PERFORM agentpay._refuse('42704',
 			format('point "%s" has no decision about row %s', p.point,
 				   coalesce(quote_literal(row_id), 'NULL')),
@@ -92,7 +92,7 @@ DECLARE
 BEGIN
 	SELECT k.* INTO c FROM agentpay.cases k WHERE k.case_id = id
 	   FOR NO KEY UPDATE;
-	IF NOT FOUND THEN
+	IF NOT FOUND OR NOT agentpay._sees(c.point, c.row_id) THEN
 		PERFORM agentpay._refuse('42704',
 			format('unknown case: %s', coalesce(id::text, 'NULL')),
 			format('%s cases are open.', (SELECT count(*)

@@ -502,7 +502,7 @@ DECLARE
 BEGIN
 	SELECT s.* INTO d FROM agentpay.decisions s
 	 WHERE s.decision_id = explain.decision_id;
-	IF NOT FOUND THEN
+	IF NOT FOUND OR NOT agentpay._sees(d.point, d.row_id) THEN
 		RAISE EXCEPTION 'there is no decision %', coalesce(
 				explain.decision_id::text, 'NULL')
 			USING ERRCODE = 'undefined_object',

@@ -169,7 +169,7 @@ BEGIN
 	 WHERE x.point = a.point AND x.row_id = _preview_call.row_id
 	   AND x.kind = 'rules'
 	 ORDER BY x.decided_at DESC, x.decision_id DESC LIMIT 1;
-	IF NOT FOUND THEN
+	IF NOT FOUND OR NOT agentpay._sees(d.point, d.row_id) THEN
 		PERFORM agentpay._refuse('42704',
 			format('point "%s" has no decision about row %s', a.point,
 				   coalesce(quote_literal(_preview_call.row_id), 'NULL')),

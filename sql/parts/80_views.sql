@@ -624,7 +624,7 @@ COMMENT ON COLUMN agentpay.cost_per_million.cost_per_million_high IS 'as cost_pe
 -- As agentpay._standing() has it, for all rows at once: no later decision of
 -- the same row that counts, by an anti-join, so that one row is found by the
 -- index on (point, row_id), and all of them by one hash.
-CREATE VIEW agentpay.current_decisions AS
+CREATE VIEW agentpay.current_decisions WITH (security_barrier) AS
 SELECT d.point, d.row_id, d.decision_id, d.decided_at, d.kind, d.verdict,
 	   d.score, d.reasons, d.agent, d.confidence,
 	   w.decide_by IS NOT NULL AS pending, w.decide_by
@@ -651,7 +651,9 @@ SELECT d.point, d.row_id, d.decision_id, d.decided_at, d.kind, d.verdict,
 	   AND l.authority = 'live' AND l.kind IN ('rules', 'agent', 'human')
 	   AND l.repeat_no = 0
 	   AND (l.kind = 'human', l.decided_at, l.decision_id)
-		   > (d.kind = 'human', d.decided_at, d.decision_id));
+		   > (d.kind = 'human', d.decided_at, d.decision_id))
+   AND (d.point = ANY ((SELECT agentpay._open_points())::text[])
+		OR agentpay._sees(d.point, d.row_id));
 REVOKE ALL ON agentpay.current_decisions FROM PUBLIC;
 COMMENT ON VIEW agentpay.current_decisions IS 'the decision that stands for each row: the latest that counts, a person''s before any agent''s; a fallback leaves standing what stood';
 COMMENT ON COLUMN agentpay.current_decisions.kind IS 'who decided: rules, agent or human';

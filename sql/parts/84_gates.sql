@@ -150,7 +150,7 @@ REVOKE ALL ON FUNCTION agentpay._calibration_error(text, int) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._gate_evidence(agent text, version int, metric text,
 	confidence numeric, OUT value numeric, OUT samples bigint)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	-- it reads whole logs, whatever the planner takes them for
 	SET enable_nestloop = off SET jit = off
 	SET search_path = pg_catalog, pg_temp
@@ -202,8 +202,10 @@ BEGIN
 	WHEN 'calibration_error' THEN
 		SELECT x.value, x.samples INTO value, samples
 		  FROM agentpay._calibration_error(who, v) AS x;
-	ELSE
-		NULL; -- compliance: not there yet
+	ELSE -- compliance
+		SELECT x.value, x.samples INTO value, samples
+		  FROM agentpay.agents a, agentpay._compliance_share(a.point) AS x
+		 WHERE a.name = who;
 	END CASE;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._gate_evidence(text, int, text, numeric)

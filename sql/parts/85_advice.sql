@@ -584,7 +584,14 @@ SELECT 'warning', 'setting', 'agentpay.master_key',
  WHERE w.master_name = ANY (g.names) AND w.master_name <> g.names[1];
 REVOKE ALL ON agentpay._advice_keys FROM PUBLIC;
 
-CREATE VIEW agentpay.advice AS
+-- SECURITY DEFINER: whoever may read the view need not be able to read what it
+-- looks at, nor to call what tries expressions.
+CREATE FUNCTION agentpay._advice()
+	RETURNS TABLE (level text, object_kind text, object text, problem text,
+				   fix text)
+	LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
 SELECT a.level, a.object_kind, a.object, a.problem, a.fix
   FROM (SELECT * FROM agentpay._advice_database
 		UNION ALL SELECT * FROM agentpay._advice_triggers
@@ -597,7 +604,13 @@ SELECT a.level, a.object_kind, a.object, a.problem, a.fix
 		UNION ALL SELECT * FROM agentpay._advice_keys
 		UNION ALL SELECT * FROM agentpay._advice_disputes) AS a
  ORDER BY array_position('{error,warning,info}', a.level), a.object_kind,
-		  a.object, a.problem;
+		  a.object, a.problem
+$$;
+REVOKE ALL ON FUNCTION agentpay._advice() FROM PUBLIC;
+
+CREATE VIEW agentpay.advice AS
+SELECT a.level, a.object_kind, a.object, a.problem, a.fix
+  FROM agentpay._advice() AS a;
 REVOKE ALL ON agentpay.advice FROM PUBLIC;
 COMMENT ON VIEW agentpay.advice IS 'what is misconfigured or risky now, the worst first';
 COMMENT ON COLUMN agentpay.advice.level IS 'error: something does not work; warning: something is about to, or needs a look; info: worth knowing';

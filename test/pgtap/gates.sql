@@ -114,7 +114,7 @@ SELECT is((SELECT value FROM agentpay._gate_evidence('t_coin', 1, 'agreement', 0
 SELECT results_eq($$ SELECT value, samples FROM agentpay._gate_evidence('t_agent', 1, 'coverage', 0.95) $$,
 	'VALUES (1.000000, 4000::bigint)', 'coverage');
 SELECT is((SELECT value FROM agentpay._gate_evidence('t_agent', 1, 'inference_variance', 0.95)), NULL, 'nothing was asked again');
-SELECT is((SELECT value FROM agentpay._gate_evidence('t_agent', 1, 'compliance', 0.95)), NULL, 'nobody checks compliance');
+SELECT is((SELECT value FROM agentpay._gate_evidence('t_agent', 1, 'compliance', 0.95)), NULL, 'compliance, before anybody has validated it');
 
 -- Without exploring nobody knows what the rules kept from happening: a coin
 -- looks no worse than anybody, and nothing passes.
