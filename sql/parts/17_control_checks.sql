@@ -297,14 +297,23 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_budgets() FROM PUBLIC;
 
--- AFTER: a cap that went may have been the only one of an agent that calls.
+-- AFTER: a cap that went may have been the only one of an agent that calls, as
+-- agents are now, also for a transaction whose snapshot is older: its lock on
+-- the budget came after theirs.
+CREATE FUNCTION agentpay._check_all_caps() RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'agentpay_sql_check_all_caps';
+REVOKE ALL ON FUNCTION agentpay._check_all_caps() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._check_all_caps() IS 'refuses if an agent that calls out has no cap, by a snapshot of now';
+
 CREATE FUNCTION agentpay._check_caps_kept() RETURNS trigger
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF NOT agentpay._restoring() THEN
-		PERFORM agentpay._check_caps(a) FROM agentpay.agents a;
+		PERFORM agentpay._check_all_caps();
 	END IF;
 	RETURN NULL;
 END$$;

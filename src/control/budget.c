@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  * budget.c
- *		The locks under which budgets are reserved and settled.
+ *		The locks under which budgets are reserved and settled, and the check
+ *		that no cap goes that an agent needs.
  *
  * One heavyweight lock per budget, exclusive to the end of the transaction,
  * always taken in ascending order of the keys, so that two transactions with
@@ -12,9 +13,11 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "base/locks.h"
@@ -22,6 +25,7 @@
 static int compare_keys(const void *a, const void *b);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_lock_budgets);
+PG_FUNCTION_INFO_V1(agentpay_sql_check_all_caps);
 
 /* agentpay._lock_budgets(names text[]) */
 Datum
@@ -60,4 +64,27 @@ compare_keys(const void *a, const void *b)
 	uint64 right = *(const uint64 *) b;
 
 	return (left > right) - (left < right);
+}
+
+/*
+ * agentpay._check_all_caps(): with a snapshot of now, since a transaction with
+ * an older one would find agents off that have left it.
+ */
+Datum
+agentpay_sql_check_all_caps(PG_FUNCTION_ARGS)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SPIPlanPtr plan;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare("SELECT agentpay._check_caps(a) FROM agentpay.agents a",
+					   0, NULL);
+	if (plan == NULL ||
+		SPI_execute_snapshot(plan, NULL, NULL, snapshot, InvalidSnapshot, false,
+							 false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "agents could not be checked");
+	SPI_finish();
+	UnregisterSnapshot(snapshot);
+	PG_RETURN_VOID();
 }
