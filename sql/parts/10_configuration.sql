@@ -309,6 +309,13 @@ CREATE TABLE agentpay._agent_salts (
 COMMENT ON TABLE agentpay._agent_salts IS 'keys of the hash that says how far into a rollout a row, or its subject, stands: made with the agent, never changed';
 SELECT pg_catalog.pg_extension_config_dump('agentpay._agent_salts', '');
 
+-- Not dumped: what is open is closed when a copy is adopted.
+CREATE TABLE agentpay._stage_lowerings (
+	agent text PRIMARY KEY,
+	times bigint NOT NULL);
+REVOKE ALL ON agentpay._stage_lowerings FROM PUBLIC;
+COMMENT ON TABLE agentpay._stage_lowerings IS 'how often the stage of an agent beyond shadow went down; no row: never';
+
 CREATE TABLE agentpay.authorities (
 	agent text NOT NULL REFERENCES agentpay.agents ON DELETE CASCADE,
 	verdict text NOT NULL,

@@ -115,6 +115,9 @@ BEGIN
 	END IF;
 	IF was > 0 AND agentpay._stage_rank(after.stage) < was THEN
 		PERFORM agentpay._lock_stages();
+		INSERT INTO agentpay._stage_lowerings AS l (agent, times)
+			VALUES (after.name, 1)
+			ON CONFLICT (agent) DO UPDATE SET times = l.times + 1;
 	END IF;
 	RETURN after.stage;
 END$$;

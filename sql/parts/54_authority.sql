@@ -115,10 +115,22 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._assignment(agentpay._tasks, agentpay.agents,
 	agentpay.decisions) FROM PUBLIC;
 
+CREATE FUNCTION agentpay._times_lowered(agent text) RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce((SELECT l.times FROM agentpay._stage_lowerings l
+					  WHERE l.agent = $1), 0)
+$$;
+REVOKE ALL ON FUNCTION agentpay._times_lowered(text) FROM PUBLIC;
+
 -- Whether the agent's verdict may take effect on the row.  Advice never does,
 -- and nothing where explore let the row through: the label that was to be
 -- learned would be lost.  A tier has
 -- the bucket of the task below it, and takes effect only where that may, too.
+-- What was once not live never is again, since await_decision() may have said
+-- so: the stage counts as the session saw it that asked, and one that was
+-- lowered since and raised again counts for later questions only.
 CREATE FUNCTION agentpay._is_live(t agentpay._tasks, a agentpay.agents,
 	r agentpay.decisions) RETURNS boolean
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -128,7 +140,9 @@ DECLARE
 	b agentpay._tasks;
 BEGIN
 	IF t.repeat_no <> 0 OR r.assignment = 'explore' OR a.position = 'review'
-	   OR NOT coalesce(t.bucket < agentpay._stage_rank(a.stage), false)
+	   OR NOT coalesce(t.bucket < least(t.stage,
+										agentpay._stage_rank(a.stage)), false)
+	   OR t.lowered < agentpay._times_lowered(t.agent)
 	   OR t.holdout_bucket < 100 * a.holdout_percent THEN
 		RETURN false;
 	ELSIF t.escalated_from IS NULL THEN

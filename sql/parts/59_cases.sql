@@ -86,7 +86,9 @@ BEGIN
 			t.point, t.row_id, t.decision_id, b.name, v.version,
 			CASE WHEN b.position = 'pre_auth' THEN t.decide_by END,
 			agentpay._uuid_v7(), 0, t.task_id, t.bucket, t.holdout_bucket,
-			t.forced, NULL)::agentpay._tasks)
+			t.forced, CASE WHEN t.holdout_bucket < 100 * b.holdout_percent THEN 0
+				ELSE agentpay._stage_rank(b.stage) END,
+			agentpay._times_lowered(b.name), NULL)::agentpay._tasks)
 	  INTO wanted
 	  FROM unnest(rows) AS d
 	  JOIN agentpay._tasks t ON t.task_id = (d.detail ->> 'task_id')::bigint
@@ -183,7 +185,7 @@ BEGIN
 	SELECT array_agg(ROW(nextval('agentpay._task_id_seq'), r.decided_at,
 			r.point, r.row_id, r.decision_id, a.name, v.version, NULL,
 			agentpay._uuid_v7(), 0, NULL, NULL, NULL, true,
-			NULL)::agentpay._tasks)
+			0, 0, NULL)::agentpay._tasks)
 	  INTO wanted
 	  FROM agentpay.agents a
 	 CROSS JOIN LATERAL (SELECT max(x.version) AS version

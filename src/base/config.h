@@ -126,6 +126,9 @@ typedef struct AgentpayAgentConfig
 	char **fields;
 	struct varlena
 		*salt; /* bytea, of its rollout; NULL: nothing takes effect */
+	int stage;	   /* percent; 0: shadow */
+	int holdout;   /* of 10000 rows, those in its control group */
+	int64 lowered; /* how often its stage went down */
 } AgentpayAgentConfig;
 
 typedef struct AgentpayPolicyConfig

@@ -446,9 +446,13 @@ load_agents(Rows *rows)
 				" a.repeats::int8, a.position = 'review',"
 				" EXISTS (SELECT FROM agentpay.agents o"
 				"	WHERE o.escalate_to = a.name), a.escalate_to,"
-				" a.position = 'pre_auth', s.salt"
+				" a.position = 'pre_auth', s.salt,"
+				" agentpay._stage_rank(a.stage)::int8,"
+				" (100 * a.holdout_percent)::int8,"
+				" coalesce(l.times, 0)"
 				"  FROM agentpay.agents a"
 				"  LEFT JOIN agentpay._agent_salts s ON s.agent = a.name"
+				"  LEFT JOIN agentpay._stage_lowerings l ON l.agent = a.name"
 				" CROSS JOIN LATERAL (SELECT max(x.version) AS version"
 				"	FROM agentpay.agent_versions x WHERE x.agent = a.name) AS v"
 				" WHERE a.enabled AND a.stage <> 'off'"
@@ -478,6 +482,9 @@ load_agents(Rows *rows)
 		agent->escalate_to = text_at(rows, 13);
 		agent->pre_auth = bool_at(rows, 14);
 		agent->salt = bytes_at(rows, 15);
+		agent->stage = (int) int_at(rows, 16);
+		agent->holdout = (int) int_at(rows, 17);
+		agent->lowered = int_at(rows, 18);
 	}
 }
 

@@ -53,6 +53,8 @@ agentpay_ask_draw(AgentpayEvaluation *evaluation)
 			continue;
 		ask->forced = forced;
 		ask->bucket = -1;
+		ask->stage = (int16) point->agents[i].config->stage;
+		ask->lowered = point->agents[i].config->lowered;
 		if (key.text != NULL)
 			draw(point->agents[i].config, key.text, ask);
 	}
@@ -86,6 +88,8 @@ draw(const AgentpayAgentConfig *agent, const char *key, AgentpayAsk *ask)
 		return;
 	ask->bucket = (int16) agentpay_draw_bucket(numbers.first, 100);
 	ask->holdout_bucket = (int16) agentpay_draw_bucket(numbers.second, 10000);
+	if (ask->holdout_bucket < agent->holdout)
+		ask->stage = 0;
 }
 
 Datum

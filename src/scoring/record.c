@@ -459,6 +459,8 @@ append_tasks(AgentpayFrame *frame, const AgentpayPoint *point,
 		nulls[AGENTPAY_TASK_BUCKET] = ask.bucket < 0;
 		nulls[AGENTPAY_TASK_HOLDOUT_BUCKET] = ask.bucket < 0;
 		values[AGENTPAY_TASK_FORCED] = BoolGetDatum(ask.forced);
+		values[AGENTPAY_TASK_STAGE] = Int16GetDatum(ask.stage);
+		values[AGENTPAY_TASK_LOWERED] = Int64GetDatum(ask.lowered);
 		nulls[AGENTPAY_TASK_XID] = true; /* the appender's */
 		times = times_asked(point->config, agent, row_id);
 		for (int repeat_no = 0; repeat_no < times; repeat_no++)
