@@ -125,7 +125,7 @@ typedef struct AgentpayAgentConfig
 	int n_fields;	   /* columns and features that are sent */
 	char **fields;
 	struct varlena
-		*salt; /* bytea, of its rollout; NULL: nothing takes effect */
+		*salt;	   /* bytea, of its rollout; NULL: nothing takes effect */
 	int stage;	   /* percent; 0: shadow */
 	int holdout;   /* of 10000 rows, those in its control group */
 	int64 lowered; /* how often its stage went down */

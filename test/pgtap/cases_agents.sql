@@ -30,7 +30,7 @@ DECLARE
 BEGIN
 	SELECT x.* INTO r FROM agentpay.decisions x WHERE x.point = 't_ca' AND x.row_id = id AND x.kind = 'rules';
 	PERFORM agentpay._append(ROW(task, r.decided_at, 't_ca', id, r.decision_id, agent, 1, NULL,
-		gen_random_uuid(), repeat_no, below, 1, 5000, false, NULL)::agentpay._tasks);
+		gen_random_uuid(), repeat_no, below, 1, 5000, false, 100, 0, NULL)::agentpay._tasks);
 	IF below IS NOT NULL THEN
 		INSERT INTO agentpay._asked_later VALUES (r.decision_id, agent, task, below, now());
 	END IF;

@@ -35,7 +35,7 @@ CREATE FUNCTION pg_temp.at(stage text, holdout numeric) RETURNS agentpay.agents
 CREATE FUNCTION pg_temp.treated() RETURNS agentpay.decisions LANGUAGE sql AS $$
 	SELECT jsonb_populate_record(NULL::agentpay.decisions,
 		'{"assignment": "treatment"}') $$;
-SELECT plan(116);
+SELECT plan(117);
 
 -- ── buckets ─────────────────────────────────────────────────────────────────
 -- A salt that is there before its agent stays; expected numbers by the Python
@@ -88,14 +88,17 @@ INSERT INTO t_roll.payments (id)
 SELECT 'r' || g FROM generate_series(1, 10000) AS g;
 CREATE TEMP TABLE drawn AS
 	SELECT t.row_id, t.bucket, t.holdout_bucket,
-		   agentpay._is_live(t, a.at_5, a.r) AS at_5,
-		   agentpay._is_live(t, a.at_25, a.r) AS at_25,
-		   agentpay._is_live(t, a.at_100, a.r) AS at_100,
-		   agentpay._is_live(t, a.in_shadow, a.r) AS in_shadow,
-		   agentpay._is_live(t, a.held_10, a.r) AS beside_holdout,
+		   agentpay._is_live(jsonb_populate_record(t, a.asked), a.at_5, a.r) AS at_5,
+		   agentpay._is_live(jsonb_populate_record(t, a.asked), a.at_25, a.r) AS at_25,
+		   agentpay._is_live(jsonb_populate_record(t, a.asked), a.at_100, a.r) AS at_100,
+		   agentpay._is_live(jsonb_populate_record(t, a.asked), a.in_shadow, a.r) AS in_shadow,
+		   agentpay._is_live(jsonb_populate_record(t, a.asked), a.held_10, a.r) AS beside_holdout,
+		   agentpay._is_live(t, a.at_100, a.r) AS asked_in_shadow,
 		   agentpay._held_out(t, a.held_10) AS held_10,
 		   agentpay._held_out(t, a.held_2_5) AS held_2_5
 	  FROM agentpay._tasks t, (SELECT pg_temp.at('5', 0) AS at_5,
+			-- as if it had been asked at the last stage
+			'{"stage": 100}'::jsonb AS asked,
 			pg_temp.at('25', 0) AS at_25, pg_temp.at('100', 0) AS at_100,
 			pg_temp.at('shadow', 0) AS in_shadow,
 			pg_temp.at('100', 10) AS held_10,
@@ -114,6 +117,8 @@ SELECT is(count(*) FILTER (WHERE at_100), 10000::bigint, 'all at 100')
   FROM drawn;
 SELECT is(count(*) FILTER (WHERE in_shadow), 0::bigint, 'none in shadow')
   FROM drawn;
+SELECT is(count(*) FILTER (WHERE asked_in_shadow), 0::bigint,
+	'nor at 100, asked in shadow') FROM drawn;
 SELECT is(count(*) FILTER (WHERE at_5 AND NOT at_25), 0::bigint,
 	'who is inside stays inside') FROM drawn;
 SELECT cmp_ok(abs(count(*) FILTER (WHERE held_10) - 1000), '<=', 150::bigint,

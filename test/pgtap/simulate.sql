@@ -161,7 +161,7 @@ SELECT r.row_id, r.row_id::int AS i, r.decision_id AS rules_id, r.decided_at, r.
 			WHEN r.row_id::int % 3 = 1 THEN 'approve' ELSE 'review' END AS answer,
 	   CASE WHEN r.row_id::int % 7 = 1 THEN 0.3 ELSE 0.9 END::real AS confidence
   FROM agentpay.decisions r WHERE r.point = 't_sim' AND r.kind = 'rules' AND r.row_id::int <= 200;
-INSERT INTO t SELECT 960000000 + i, decided_at, 't_sim', row_id, rules_id, 't_sim_a', 1, NULL, gen_random_uuid(), 0, NULL, 0, 9999, i % 2 = 0, pg_current_xact_id() FROM answers;
+INSERT INTO t SELECT 960000000 + i, decided_at, 't_sim', row_id, rules_id, 't_sim_a', 1, NULL, gen_random_uuid(), 0, NULL, 0, 9999, i % 2 = 0, NULL, NULL, pg_current_xact_id() FROM answers;
 INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind, authority, verdict, answer, agent, agent_version, confidence, failure, detail, xid)
 SELECT gen_random_uuid(), now(), 't_sim', row_id, now(), CASE WHEN answer IS NULL OR confidence < 0.5 THEN 'fallback' ELSE 'agent' END,
 	   'shadow', coalesce(answer, rules), answer, 't_sim_a', 1, CASE WHEN answer IS NOT NULL THEN confidence END,

@@ -43,7 +43,7 @@ BEGIN
 	PERFORM agentpay._append(ROW(d.*)::agentpay.decisions);
 	PERFORM agentpay._append(ROW(task, d.decided_at, 't_sel', new.row_id,
 		new.decision_id, 't_sel', 1, NULL, gen_random_uuid(),
-		0, NULL, NULL, NULL, false, pg_current_xact_id())::agentpay._tasks);
+		0, NULL, NULL, NULL, false, NULL, NULL, pg_current_xact_id())::agentpay._tasks);
 	-- the agent says approve to all
 	d.detail := jsonb_build_object('task_id', task);
 	d.decision_id := gen_random_uuid();

@@ -118,7 +118,7 @@ SELECT agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(), 'fraud', g::te
 	'rules', 'live', 'approve', NULL, 'treatment', 0, 1, 0, '{LARGE}', 1, NULL, NULL, NULL, NULL,
 	'{"amount": 12.5}', 0, NULL, NULL, NULL, NULL, NULL, NULL)::agentpay.decisions) FROM generate_series(1, 3) g;
 SELECT agentpay._append(ROW(nextval('agentpay._task_id_seq'), d.decided_at, d.point, d.row_id, d.decision_id,
-	'llm', 2, NULL, agentpay._uuid_v7(), 0, NULL, 7, 70, false, NULL)::agentpay._tasks)
+	'llm', 2, NULL, agentpay._uuid_v7(), 0, NULL, 7, 70, false, NULL, NULL, NULL)::agentpay._tasks)
   FROM agentpay.decisions d WHERE d.row_id IN ('1', '2') ORDER BY d.row_id;
 SELECT agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(), d.point, d.row_id, d.occurred_at, d.amount,
 	d.currency, d.base_amount, 'agent', 'shadow', 'decline', 'decline', 'treatment', 0, 1, 90, '{x}', 1, 'llm', 2,
