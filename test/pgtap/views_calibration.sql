@@ -24,7 +24,7 @@ SELECT gen_random_uuid(), now(), 't_cal', i, now() - interval '3 days',
   FROM generate_series(1, 300) i;
 INSERT INTO t
 SELECT 920000000 + row_id::int, decided_at, point, row_id, decision_id, 't_cal',
-	   1, NULL, gen_random_uuid(), 0, NULL, NULL, NULL, false, xid FROM d;
+	   1, NULL, gen_random_uuid(), 0, NULL, NULL, NULL, false, NULL, NULL, xid FROM d;
 INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind,
 	authority, verdict, answer, agent, agent_version, confidence, score, detail,
 	xid)
