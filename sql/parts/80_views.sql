@@ -117,7 +117,8 @@ SELECT (d.detail ->> 'task_id')::bigint AS task_id,
 	   CASE WHEN d.kind = 'agent' THEN coalesce(d.answer, d.verdict)
 			WHEN d.failure IN ('low_confidence', 'over_authority')
 			THEN d.answer END AS valid_answer,
-	   d.confidence, CASE WHEN d.kind = 'agent' THEN d.score END AS score
+	   d.confidence, CASE WHEN d.kind = 'agent' THEN d.score END AS score,
+	   d.assignment
   FROM agentpay.decisions d
  WHERE d.kind IN ('agent', 'fallback') AND d.repeat_no = 0
    AND NOT d.detail ? 'late';

@@ -40,6 +40,11 @@ char *agentpay_log_origin = NULL;
 char *agentpay_checkpoint_key_file = NULL;
 char *agentpay_checkpoint_directory = NULL;
 
+/* Only SQL reads them: what cost_to_value_weekly counts with. */
+static double false_decline_margin = 10;
+static double dispute_fee = 15;
+static double review_cost = 5;
+
 static const struct config_enum_entry changed_actions[] = {
 	{"record", AGENTPAY_CHANGED_RECORD, false},
 	{"error", AGENTPAY_CHANGED_ERROR, false},
@@ -51,6 +56,7 @@ static void define_breaker_settings(void);
 static void define_scoring_settings(void);
 static void define_evidence_settings(void);
 static void define_privacy_settings(void);
+static void define_value_settings(void);
 static bool check_origin(char **value, void **extra, GucSource source);
 
 /* Called once from _PG_init. */
@@ -63,6 +69,7 @@ agentpay_settings_define(void)
 	define_scoring_settings();
 	define_evidence_settings();
 	define_privacy_settings();
+	define_value_settings();
 	MarkGUCPrefixReserved("agentpay");
 }
 
@@ -197,6 +204,24 @@ define_privacy_settings(void)
 		"Lines of 64 hexadecimal digits, the current key first; empty: nothing is sealed.",
 		&agentpay_master_key, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 		agentpay_check_master_key, NULL, NULL);
+}
+
+static void
+define_value_settings(void)
+{
+	DefineCustomRealVariable(
+		"agentpay.false_decline_margin",
+		"Share of a good payment's amount, in percent, that declining it costs.",
+		NULL, &false_decline_margin, 10, 0, 100, PGC_SUSET, 0, NULL, NULL,
+		NULL);
+	DefineCustomRealVariable("agentpay.dispute_fee",
+							 "What a dispute costs beside its amount, in USD.",
+							 NULL, &dispute_fee, 15, 0, 1000000, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomRealVariable("agentpay.review_cost",
+							 "What a person's look at a payment costs, in USD.",
+							 NULL, &review_cost, 5, 0, 1000000, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 }
 
 static void
