@@ -77,7 +77,7 @@ INSERT INTO settlements VALUES (21, 21, '2026-01-02', 21, 'EUR');
 SELECT inputs->>'auth_holder' = (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 1000) g) AS whole FROM seen WHERE id = 21;
 
 -- ── policies ────────────────────────────────────────────────────────────────
-SELECT object, problem, fix FROM agentpay.advice WHERE object_kind = 'column' AND object = 'auths.holder';
+SELECT object, problem, fix FROM agentpay.advice WHERE object_kind = 'column' AND object = 't_lookup.auths.holder';
 INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment, options) VALUES
 	('auths', 'holder', 'pii', 'mask', '{"keep_last": 2}'), ('auths', 'amount', 'financial', 'drop', '{}');
 INSERT INTO auths VALUES (31, '2026-01-01', 31, 'EUR', true, NULL, NULL, NULL, 'Ada Lovelace');

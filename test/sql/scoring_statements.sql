@@ -166,7 +166,7 @@ SET agentpay.changed_after_scoring = error;
 INSERT INTO payments (id, amount, note) VALUES (75, 200, 'raise');
 RESET agentpay.changed_after_scoring;
 SELECT object, problem FROM agentpay.advice
- WHERE problem ILIKE '%after%scor%' AND object IN ('stmt', 'payments');
+ WHERE problem ILIKE '%after%scor%' AND object IN ('stmt', 'statements.payments');
 DROP TRIGGER "~~meddle" ON payments;
 
 -- somebody disables the BEFORE trigger: the decision is recorded all the same
