@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "base/compat.h"
 #include "base/identity.h"
 #include "base/owner.h"
 #include "evidence/checkpoint.h"

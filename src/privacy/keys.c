@@ -39,6 +39,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "base/appender.h"
 #include "base/settings.h"
 #include "privacy/keys.h"

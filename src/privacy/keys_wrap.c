@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "privacy/keys_wrap.h"
 
 #define KIND_KEY 'k'

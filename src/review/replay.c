@@ -33,6 +33,7 @@
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
+#include "base/compat.h"
 #include "base/config_load.h"
 #include "base/contain.h"
 #include "review/replay.h"

@@ -41,6 +41,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "base/config_load.h"
 #include "base/contain.h"

@@ -16,6 +16,7 @@
 
 #include "utils/builtins.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "scoring/ask.h"
 #include "scoring/assignment.h"

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
 #include "scoring/assignment.h"
 
 static bool is_declined(const AgentpayEvaluation *evaluation);

@@ -15,6 +15,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "base/arguments.h"
 #include "base/clock.h"
 #include "base/contain.h"
