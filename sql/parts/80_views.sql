@@ -34,8 +34,10 @@ AS $$
 	SELECT ARRAY[round(greatest(centre - half, 0), 6),
 				 round(least(centre + half, 1), 6)]
 	  FROM (SELECT (2 * k + z * z) / (2 * (n + z * z)) AS centre,
-				   z * sqrt(z * z + 4 * k * (n - k) / n) / (2 * (n + z * z))
+				   z * sqrt(z * z + 4 * k * (n - k) / nullif(n, 0))
+					   / (2 * (n + z * z))
 					   AS half
+			 -- a plan for known arguments may divide before it asks this
 			 WHERE n > 0 AND k BETWEEN 0 AND n) AS w
 $$;
 REVOKE ALL ON FUNCTION agentpay._wilson(numeric, numeric, numeric) FROM PUBLIC;

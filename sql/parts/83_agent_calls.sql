@@ -104,13 +104,14 @@ CREATE FUNCTION agentpay._newcombe(sum1 numeric, n1 numeric, sum2 numeric,
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH w AS (
-		SELECT o.ord, o.total / o.n AS p, centre - half AS low,
+		SELECT o.ord, o.total / nullif(o.n, 0) AS p, centre - half AS low,
 			   centre + half AS high
 		  FROM (VALUES (1, sum1, n1), (2, sum2, n2)) AS o (ord, total, n),
 			   -- as in _wilson(), which rounds; z is its
 			   (SELECT 1.959963984540054 AS z) AS c,
 			   LATERAL (SELECT (2 * total + z * z) / (2 * (n + z * z)) AS centre,
-							   z * sqrt(z * z + 4 * total * (n - total) / n)
+							   z * sqrt(z * z + 4 * total * (n - total)
+										/ nullif(n, 0))
 							   / (2 * (n + z * z)) AS half
 						 WHERE n > 0) AS b)
 	SELECT ARRAY[round(a.p - b.p - sqrt((a.p - a.low) ^ 2

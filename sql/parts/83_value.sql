@@ -209,8 +209,8 @@ AS $$
 			   + (79 * z ^ 9 + 776 * z ^ 7 + 1482 * z ^ 5 - 1920 * z ^ 3
 				  - 945 * z) / (92160 * f ^ 4)) END
 	  FROM (SELECT 1.959963984540054 AS z,
-				   (v1 + v2) ^ 2 / nullif(v1 ^ 2 / (n1 - 1)
-										  + v2 ^ 2 / (n2 - 1), 0) AS f
+				   (v1 + v2) ^ 2 / nullif(v1 ^ 2 / nullif(n1 - 1, 0)
+										  + v2 ^ 2 / nullif(n2 - 1, 0), 0) AS f
 			 WHERE n1 >= 4 AND n2 >= 4) AS d
 $$;
 REVOKE ALL ON FUNCTION agentpay._welch(numeric, numeric, numeric, numeric)
