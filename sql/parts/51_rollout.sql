@@ -181,8 +181,9 @@ BEGIN
 	PERFORM agentpay._refuse_held();
 	PERFORM agentpay._agent(promote.agent);
 	PERFORM agentpay._lock_stages();
-	PERFORM FROM agentpay.agents x
-	  WHERE x.name = promote.agent FOR NO KEY UPDATE;
+	-- not FOR NO KEY UPDATE: with an update that a savepoint took back, the same
+	-- lock again would fail an assertion of PostgreSQL (heap_update)
+	PERFORM FROM agentpay.agents x WHERE x.name = promote.agent FOR UPDATE;
 	a := agentpay._agent(promote.agent);
 	next_stage := agentpay._next_stage(a);
 	IF next_stage IS NULL THEN
