@@ -3,7 +3,23 @@
 -- and with them.
 BEGIN;
 SET client_min_messages = warning;
+CREATE FUNCTION pg_temp.has_parser() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM xmlparse(CONTENT '<a/>');
+	RETURN true;
+EXCEPTION WHEN feature_not_supported THEN
+	RETURN false;
+END$$;
+SELECT pg_temp.has_parser() AS has_parser \gset
+\if :has_parser
 SELECT plan(15);
+\else
+SELECT plan(2);
+SELECT matches(agentpay.report_html(), '^<!DOCTYPE html>.*</html>\s*$', 'a page');
+SELECT skip('this server was built without an XML parser', 1);
+ROLLBACK;
+\quit
+\endif
 CREATE FUNCTION pg_temp.page() RETURNS xml LANGUAGE sql AS $$
 	SELECT xmlparse(DOCUMENT agentpay.report_html()) $$;
 CREATE FUNCTION pg_temp.texts(path text, page xml) RETURNS text[] LANGUAGE sql AS $$
