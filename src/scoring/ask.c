@@ -16,8 +16,8 @@
 
 #include "utils/builtins.h"
 
-#include "base/compat.h"
 #include "base/arguments.h"
+#include "base/compat.h"
 #include "scoring/ask.h"
 #include "scoring/assignment.h"
 #include "scoring/draw.h"

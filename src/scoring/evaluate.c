@@ -24,7 +24,6 @@
 
 #include "base/arguments.h"
 #include "base/contain.h"
-#include "privacy/keys.h"
 #include "scoring/ask.h"
 #include "scoring/evaluate.h"
 #include "scoring/inputs.h"
@@ -51,8 +50,6 @@ typedef struct Step
 	AgentpayEvaluation *evaluation;
 	int index;
 	bool holds;
-	JsonbValue *value;
-	JsonbPair *pairs;
 } Step;
 
 static void enter(AgentpayEvaluation *evaluation, Around *around);
@@ -82,12 +79,6 @@ static bool invokes(AgentpayEvaluation *evaluation, int index);
 static void add_tiers(AgentpayEvaluation *evaluation, int index);
 static void predict_for(AgentpayEvaluation *evaluation, Bitmapset *agents);
 static void invoke_body(void *arg);
-static void note_inputs(AgentpayEvaluation *evaluation);
-static void input_body(void *arg);
-static void inputs_body(void *arg);
-static void note_clear(AgentpayEvaluation *evaluation);
-static void clear_body(void *arg);
-static void whole_clear_body(void *arg);
 static char *without_values(const ErrorData *error);
 
 void
@@ -233,7 +224,7 @@ whole_body(void *arg)
 		(void) agentpay_evaluate_step(evaluation, point->score.column.name,
 									  received_body, evaluation);
 	choose_agents(evaluation);
-	note_inputs(evaluation);
+	agentpay_evaluate_inputs(evaluation);
 }
 
 /* Forgets an earlier attempt and reads the row's own time and amount. */
@@ -790,112 +781,6 @@ agentpay_evaluate_drawn(const AgentpayInvoke *agent, const char *row_id)
 	hash = hash_bytes_extended((const unsigned char *) row_id, strlen(row_id),
 							   agent->seed);
 	return hash % BUCKETS < agent->draw_below;
-}
-
-/* What was read, after the policies; a value that fails is null. */
-static void
-note_inputs(AgentpayEvaluation *evaluation)
-{
-	AgentpayPoint *point = evaluation->point;
-	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
-	Step whole = {.evaluation = evaluation, .pairs = pairs};
-	int count = 0;
-	bool seals = agentpay_keys_wanted();
-
-	for (int i = 0; i < point->n_inputs; i++)
-	{
-		AgentpayInput *input = &point->inputs[i];
-		JsonbPair *pair = &pairs[count];
-		Step step = {.evaluation = evaluation,
-					 .index = i,
-					 .value = &pair->value};
-
-		if (!agentpay_inputs_wanted(input, evaluation->asked) &&
-			!agentpay_inputs_wanted(input, evaluation->later))
-			continue;
-		pair->key.type = jbvString;
-		pair->key.val.string.val = input->name;
-		pair->key.val.string.len = input->name_len;
-		pair->order = count++;
-		if (!agentpay_evaluate_step(evaluation, input->name, input_body, &step))
-			pair->value.type = jbvNull;
-	}
-	whole.index = count;
-	if (!agentpay_evaluate_step(evaluation, "inputs", inputs_body, &whole))
-		evaluation->inputs = agentpay_inputs_object(pairs, 0);
-	if (seals)
-		note_clear(evaluation);
-}
-
-/* What is to be sealed; a value that fails is left out. */
-static void
-note_clear(AgentpayEvaluation *evaluation)
-{
-	AgentpayPoint *point = evaluation->point;
-	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
-	Step whole = {.evaluation = evaluation, .pairs = pairs};
-
-	for (int i = 0; i < point->n_inputs; i++)
-	{
-		AgentpayInput *input = &point->inputs[i];
-		JsonbPair *pair = &pairs[whole.index];
-		Step step = {.evaluation = evaluation,
-					 .index = i,
-					 .value = &pair->value};
-
-		if (!agentpay_inputs_sealed(input) ||
-			(!agentpay_inputs_wanted(input, evaluation->asked) &&
-			 !agentpay_inputs_wanted(input, evaluation->later)))
-			continue;
-		pair->key.type = jbvString;
-		pair->key.val.string.val = input->name;
-		pair->key.val.string.len = input->name_len;
-		pair->order = whole.index;
-		if (agentpay_evaluate_step(evaluation, input->name, clear_body, &step))
-			whole.index++;
-	}
-	/* who is asked may explain the answer, which is sealed, too */
-	if (whole.index > 0 || evaluation->asked != NULL ||
-		evaluation->later != NULL)
-		(void) agentpay_evaluate_step(evaluation, "inputs", whole_clear_body,
-									  &whole);
-}
-
-static void
-clear_body(void *arg)
-{
-	Step *step = arg;
-	AgentpayPoint *point = step->evaluation->point;
-
-	agentpay_inputs_clear(point, &point->inputs[step->index],
-						  step->evaluation->row, step->value);
-}
-
-static void
-whole_clear_body(void *arg)
-{
-	Step *step = arg;
-
-	step->evaluation->clear = agentpay_inputs_object(step->pairs, step->index);
-}
-
-static void
-input_body(void *arg)
-{
-	Step *step = arg;
-	AgentpayPoint *point = step->evaluation->point;
-
-	agentpay_inputs_value(point, &point->inputs[step->index],
-						  step->evaluation->row, step->value);
-}
-
-/* Together they may be more than jsonb holds. */
-static void
-inputs_body(void *arg)
-{
-	Step *step = arg;
-
-	step->evaluation->inputs = agentpay_inputs_object(step->pairs, step->index);
 }
 
 /*

@@ -111,4 +111,7 @@ extern void agentpay_evaluate_fault(AgentpayEvaluation *evaluation,
 /* What the active rules say, and each version in shadow (rules.c). */
 extern void agentpay_rules_evaluate(AgentpayEvaluation *evaluation);
 
+/* What was read, after the policies; a value that fails is null. */
+extern void agentpay_evaluate_inputs(AgentpayEvaluation *evaluation);
+
 #endif /* AGENTPAY_EVALUATE_H */
