@@ -8,12 +8,19 @@
 
 -- ── authority ───────────────────────────────────────────────────────────────
 -- Why an answer does not count, as decisions.failure says it; NULL: it counts.
--- What the rules said themselves is beyond nobody's authority, nor is advice to
--- a person (position review).  Otherwise, of verdicts in order one that tightens
--- needs no row, unless the agent has rows; one that loosens needs a row that may
--- relax, and rules that nothing forced.  Without an order the verdict needs a
--- row, and a route must be enabled.  What explore let through is judged against
--- what the rules said.
+-- src/control/authority.c has the rules, for _judge(), replay() and simulate().
+CREATE FUNCTION agentpay._answer_failure(unsure boolean, exempt boolean,
+	known boolean DEFAULT NULL, tightens int DEFAULT NULL,
+	listed boolean DEFAULT NULL, held boolean DEFAULT NULL,
+	may_relax boolean DEFAULT NULL, small_enough boolean DEFAULT NULL,
+	forced boolean DEFAULT NULL, disabled boolean DEFAULT NULL) RETURNS text
+	LANGUAGE C IMMUTABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_answer_failure';
+REVOKE ALL ON FUNCTION agentpay._answer_failure(boolean, boolean, boolean, int,
+	boolean, boolean, boolean, boolean, boolean, boolean) FROM PUBLIC;
+
+-- The same of now.  What explore let through is judged against what the rules
+-- said.
 CREATE FUNCTION agentpay._judge(t agentpay._tasks, a agentpay.agents,
 	r agentpay.decisions, verdict text, confidence real) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -22,18 +29,20 @@ AS $$
 DECLARE
 	rules text := CASE r.assignment WHEN 'explore' THEN r.answer
 				  ELSE r.verdict END;
-	x record;
-BEGIN
 	-- in the precision of the answer, so that 0.7 is not below 0.7
-	IF coalesce(confidence, 0) < coalesce(a.min_confidence, 0)::real THEN
-		RETURN 'low_confidence';
-	ELSIF verdict = rules OR a.position = 'review' THEN
-		RETURN NULL;
+	unsure boolean := coalesce(confidence, 0)
+					  < coalesce(a.min_confidence, 0)::real;
+	exempt boolean := coalesce(verdict = rules, false)
+					  OR coalesce(a.position = 'review', false);
+	x record;
+	disabled boolean;
+BEGIN
+	IF unsure OR exempt THEN
+		RETURN agentpay._answer_failure(unsure, exempt);
 	END IF;
 	-- a rules verdict that is gone from an order was the strictest
 	SELECT v.rank - coalesce(w.rank, v.rank + 1) AS tightens, s.listed,
-		   l.verdict IS NOT NULL AS held,
-		   coalesce(l.may_relax, false) AS may_relax,
+		   l.verdict IS NOT NULL AS held, l.may_relax,
 		   l.max_amount IS NULL OR coalesce(abs(r.amount) <= l.max_amount
 				AND r.currency = l.currency, false) AS small_enough
 	  INTO x
@@ -44,20 +53,18 @@ BEGIN
 	  LEFT JOIN agentpay.authorities l
 		ON l.agent = t.agent AND l.verdict = v.verdict
 	 WHERE v.point = t.point AND v.verdict = _judge.verdict;
-	IF NOT FOUND OR NOT x.small_enough
-	   OR NOT x.held AND (x.listed OR x.tightens IS NULL)
-	   OR coalesce(x.tightens, -1) < 0 AND t.forced
-	   OR x.tightens < 0 AND NOT x.may_relax THEN
-		RETURN 'over_authority';
-	ELSIF x.tightens IS NULL AND (
-			SELECT p.role FROM agentpay.decision_points p
-			 WHERE p.point = t.point) = 'routing' THEN
-		-- a function in here is planned anew for each answer
-		IF agentpay._is_disabled_route('routing', verdict) THEN
-			RETURN 'over_authority';
-		END IF;
+	IF NOT FOUND THEN
+		RETURN agentpay._answer_failure(false, false);
 	END IF;
-	RETURN NULL;
+	-- a function in here is planned anew for each answer
+	disabled := x.tightens IS NULL AND (
+			SELECT p.role FROM agentpay.decision_points p
+			 WHERE p.point = t.point) = 'routing';
+	IF disabled THEN
+		disabled := agentpay._is_disabled_route('routing', verdict);
+	END IF;
+	RETURN agentpay._answer_failure(false, false, true, x.tightens, x.listed,
+		x.held, x.may_relax, x.small_enough, t.forced, disabled);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,
 	agentpay.decisions, text, real) FROM PUBLIC;

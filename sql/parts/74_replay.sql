@@ -56,46 +56,32 @@ REVOKE ALL ON FUNCTION agentpay._replay_query(text) FROM PUBLIC;
 CREATE FUNCTION agentpay._judge_then(t agentpay._tasks, a agentpay.agents,
 	r agentpay.decisions, verdict text, confidence real, at timestamptz)
 	RETURNS text
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	rules text := CASE r.assignment WHEN 'explore' THEN r.answer
-				  ELSE r.verdict END;
-	x record;
-BEGIN
-	IF coalesce(confidence, 0) < coalesce(a.min_confidence, 0)::real THEN
-		RETURN 'low_confidence';
-	ELSIF verdict = rules OR a.position = 'review' THEN
-		RETURN NULL;
-	END IF;
-	SELECT v.rank - coalesce(w.rank, v.rank + 1) AS tightens, s.listed,
-		   l.verdict IS NOT NULL AS held,
-		   coalesce(l.may_relax, false) AS may_relax,
-		   l.max_amount IS NULL OR coalesce(abs(r.amount) <= l.max_amount
-				AND r.currency = l.currency, false) AS small_enough
-	  INTO x
-	  FROM agentpay._verdicts_at(at) v
+	SELECT agentpay._answer_failure(s.unsure, s.exempt, v.point IS NOT NULL,
+			v.rank - coalesce(w.rank, v.rank + 1), EXISTS (
+				SELECT FROM agentpay._authorities_at(at) o
+				 WHERE o.agent = t.agent),
+			l.verdict IS NOT NULL, l.may_relax,
+			l.max_amount IS NULL OR abs(r.amount) <= l.max_amount
+				AND r.currency = l.currency,
+			t.forced, v.rank IS NULL AND EXISTS (
+				SELECT FROM agentpay.decision_points p
+				 WHERE p.point = t.point AND p.role = 'routing'
+				   AND agentpay._in_list_at('disabled_routes', $4, at)))
+	  FROM (SELECT coalesce($5, 0) < coalesce(a.min_confidence, 0)::real,
+				   $4 = x.rules OR a.position = 'review', x.rules
+			  FROM (SELECT CASE r.assignment WHEN 'explore' THEN r.answer
+						   ELSE r.verdict END) AS x (rules))
+		AS s (unsure, exempt, rules)
+	  LEFT JOIN agentpay._verdicts_at(at) v
+		ON v.point = t.point AND v.verdict = $4
 	  LEFT JOIN agentpay._verdicts_at(at) w
-		ON w.point = v.point AND w.verdict = rules
-	 CROSS JOIN LATERAL (SELECT EXISTS (
-		SELECT FROM agentpay._authorities_at(at) o
-		 WHERE o.agent = t.agent) AS listed) AS s
+		ON w.point = v.point AND w.verdict = s.rules
 	  LEFT JOIN agentpay._authorities_at(at) l
 		ON l.agent = t.agent AND l.verdict = v.verdict
-	 WHERE v.point = t.point AND v.verdict = _judge_then.verdict;
-	IF NOT FOUND OR NOT x.small_enough
-	   OR NOT x.held AND (x.listed OR x.tightens IS NULL)
-	   OR coalesce(x.tightens, -1) < 0 AND t.forced
-	   OR x.tightens < 0 AND NOT x.may_relax
-	   OR x.tightens IS NULL AND EXISTS (
-		SELECT FROM agentpay.decision_points p
-		 WHERE p.point = t.point AND p.role = 'routing'
-		   AND agentpay._in_list_at('disabled_routes', verdict, at)) THEN
-		RETURN 'over_authority';
-	END IF;
-	RETURN NULL;
-END$$;
+$$;
 REVOKE ALL ON FUNCTION agentpay._judge_then(agentpay._tasks, agentpay.agents,
 	agentpay.decisions, text, real, timestamptz) FROM PUBLIC;
 

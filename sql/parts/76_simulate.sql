@@ -346,30 +346,20 @@ CREATE FUNCTION agentpay._judge_by(held agentpay.authorities[],
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE
-		WHEN coalesce($6, 0) < a.min_confidence::real THEN 'low_confidence'
-		WHEN $5 = s.rules OR a.position = 'review' THEN NULL
-		WHEN x.known IS NULL OR NOT x.small_enough
-			OR NOT x.held AND (cardinality($1) > 0 OR x.tightens IS NULL)
-			OR coalesce(x.tightens, -1) < 0 AND forced
-			OR x.tightens < 0 AND NOT x.may_relax THEN 'over_authority'
-		WHEN x.tightens IS NULL AND (
-				SELECT p.role FROM agentpay.decision_points p
-				 WHERE p.point = a.point) = 'routing'
-			AND agentpay._is_disabled_route('routing', $5)
-		THEN 'over_authority' END
-	  FROM (SELECT coalesce(r.answer, r.verdict) AS rules) AS s
-	  LEFT JOIN LATERAL (
-		SELECT true AS known, v.rank - coalesce(w.rank, v.rank + 1) AS tightens,
-			   l.verdict IS NOT NULL AS held,
-			   coalesce(l.may_relax, false) AS may_relax,
-			   l.max_amount IS NULL OR coalesce(abs(r.amount) <= l.max_amount
-					AND r.currency = l.currency, false) AS small_enough
-		  FROM agentpay.verdicts v
-		  LEFT JOIN agentpay.verdicts w
-			ON w.point = v.point AND w.verdict = s.rules
-		  LEFT JOIN unnest($1) AS l ON l.verdict = v.verdict
-		 WHERE v.point = a.point AND v.verdict = $5) AS x ON true
+	SELECT agentpay._answer_failure(coalesce($6, 0) < a.min_confidence::real,
+			$5 = s.rules OR a.position = 'review', v.point IS NOT NULL,
+			v.rank - coalesce(w.rank, v.rank + 1), cardinality($1) > 0,
+			l.verdict IS NOT NULL, l.may_relax,
+			l.max_amount IS NULL OR abs(r.amount) <= l.max_amount
+				AND r.currency = l.currency,
+			forced, v.rank IS NULL AND EXISTS (
+				SELECT FROM agentpay.decision_points p
+				 WHERE p.point = a.point AND p.role = 'routing')
+				AND agentpay._is_disabled_route('routing', $5))
+	  FROM (SELECT coalesce(r.answer, r.verdict)) AS s (rules)
+	  LEFT JOIN agentpay.verdicts v ON v.point = a.point AND v.verdict = $5
+	  LEFT JOIN agentpay.verdicts w ON w.point = v.point AND w.verdict = s.rules
+	  LEFT JOIN unnest($1) AS l ON l.verdict = v.verdict
 $$;
 REVOKE ALL ON FUNCTION agentpay._judge_by(agentpay.authorities[],
 	agentpay.agents, agentpay.decisions, boolean, text, real) FROM PUBLIC;
