@@ -206,7 +206,7 @@ COMMENT ON COLUMN agentpay._tasks.escalated_from IS 'the task whose answer was n
 COMMENT ON COLUMN agentpay._tasks.bucket IS '0 to 99: live at stages above it; a tier has that of the task below. NULL: not drawn, never live';
 COMMENT ON COLUMN agentpay._tasks.holdout_bucket IS '0 to 9999: below 100 * holdout_percent the row stays under rules';
 COMMENT ON COLUMN agentpay._tasks.forced IS 'a list, an error, or, of role fraud, a rule with a verdict of its own made the rules say what they said: nothing may loosen it';
-COMMENT ON COLUMN agentpay._tasks.stage IS 'percent that the agent''s stage was at when it was asked, 0 for a row of its control group: what is raised later does not reach it';
+COMMENT ON COLUMN agentpay._tasks.stage IS 'percent that the agent''s stage was at when it was asked, negative for a row of its control group: what is raised later does not reach it';
 COMMENT ON COLUMN agentpay._tasks.lowered IS 'how often that stage had been lowered by then: once more, and it is never live';
 CREATE SEQUENCE agentpay._task_id_seq;
 SELECT pg_catalog.pg_extension_config_dump('agentpay._task_id_seq', '');

@@ -152,10 +152,15 @@ BEGIN
 			WHERE point = $1 ORDER BY row_id, observed_at DESC, outcome_id DESC),
 		withheld AS (
 			SELECT DISTINCT d.row_id FROM agentpay.decisions d
-			LEFT JOIN agentpay.verdicts v USING (point, verdict)
+			LEFT JOIN agentpay._row_effects e
+				ON e.point = d.point AND e.row_id = d.row_id
+			LEFT JOIN agentpay.verdicts v ON v.point = d.point
+				AND v.verdict = coalesce(e.given, d.verdict)
 			WHERE NOT %6$L AND d.point = $1 AND d.kind = 'rules'
-				AND d.assignment <> 'explore' AND (d.propensity < 1
-					OR (d.assignment = 'audit' AND v.positive))),
+				AND d.assignment <> 'explore'
+				AND CASE WHEN e.given IS NULL THEN d.propensity < 1
+					OR (d.assignment = 'audit' AND v.positive)
+					ELSE v.positive END),
 		rows AS (
 			SELECT p.*, coalesce(l.label = 'fraud', false) AS fraud,
 				%6$L OR (p.occurred_at <= agentpay._now() - $5

@@ -163,3 +163,96 @@ REVOKE ALL ON FUNCTION agentpay._is_live(agentpay._tasks, agentpay.agents,
 	agentpay.decisions) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._is_live(agentpay._tasks, agentpay.agents,
 	agentpay.decisions) IS 'whether the row is inside the agent''s stage and not held out';
+
+CREATE FUNCTION agentpay._is_positive(point text, verdict text)
+	RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN coalesce((SELECT v.positive FROM agentpay.verdicts v
+					  WHERE v.point = $1 AND v.verdict = $2), false);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._is_positive(text, text) FROM PUBLIC;
+
+-- The probability, over the draws of bucket and control group, that the
+-- agent's verdict decides a row like this one: the share of its stage, and of a
+-- chain of tiers, which have one bucket, the smallest.  0: it cannot.
+CREATE FUNCTION agentpay._decides(t agentpay._tasks, a agentpay.agents)
+	RETURNS numeric
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	share int := 100;
+	held numeric := 0;
+BEGIN
+	LOOP
+		IF a.name IS NULL OR t.repeat_no <> 0 OR a.position = 'review'
+		   OR t.bucket IS NULL
+		   OR t.lowered < agentpay._times_lowered(t.agent) THEN
+			RETURN 0;
+		END IF;
+		share := least(share, coalesce(abs(t.stage), 0),
+					   agentpay._stage_rank(a.stage));
+		-- whoever was held out when asked stays so
+		held := greatest(held, a.holdout_percent, (
+			SELECT (v.definition ->> 'holdout_percent')::numeric
+			  FROM agentpay.agent_versions v
+			 WHERE v.agent = t.agent AND v.version = t.agent_version));
+		EXIT WHEN share <= 0 OR t.escalated_from IS NULL;
+		t := agentpay._task_below(t);
+		SELECT * INTO a FROM agentpay.agents x WHERE x.name = t.agent;
+	END LOOP;
+	RETURN trim_scale(greatest(share, 0) * 0.01 * (1 - ceil(100 * held) * 0.0001));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._decides(agentpay._tasks, agentpay.agents)
+	FROM PUBLIC;
+
+-- What an agent's verdict does to the chance of learning the row's label, as
+-- decisions.detail.draw keeps it.  decides: as above.  if_stopped: the
+-- probability that the label is observed where the row is stopped.  NULL:
+-- nothing.
+CREATE FUNCTION agentpay._label_draw(t agentpay._tasks, a agentpay.agents,
+	r agentpay.decisions) RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	audit numeric := (
+		SELECT p.audit_sample_percent FROM agentpay.decision_points p
+		 WHERE p.point = t.point AND p.role = 'fraud'
+		   AND NOT p.labels_complete);
+	decides numeric := CASE WHEN audit IS NULL THEN 0
+					   ELSE agentpay._decides(t, a) END;
+BEGIN
+	IF decides = 0 THEN
+		RETURN NULL;
+	END IF;
+	RETURN jsonb_build_object('decides', decides, 'if_stopped',
+		CASE WHEN agentpay._is_positive(r.point, coalesce(r.answer, r.verdict))
+			 THEN r.propensity::numeric ELSE trim_scale(audit * 0.01) END);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._label_draw(agentpay._tasks, agentpay.agents,
+	agentpay.decisions) FROM PUBLIC;
+
+-- The probability that the row's label is observed: the agent's verdict decides
+-- with probability q, else the rules do.
+CREATE FUNCTION agentpay._label_chance(r agentpay.decisions, verdict text,
+	draw jsonb) RETURNS real
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	q numeric := draw ->> 'decides';
+BEGIN
+	IF q IS NULL THEN
+		RETURN r.propensity;
+	END IF;
+	RETURN q * CASE WHEN agentpay._is_positive(r.point, verdict)
+					THEN (draw ->> 'if_stopped')::numeric ELSE 1 END
+		   + (1 - q) * r.propensity::numeric;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._label_chance(agentpay.decisions, text, jsonb)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._label_chance(agentpay.decisions, text, jsonb) IS 'q π(agent) + (1 − q) π(rules)';

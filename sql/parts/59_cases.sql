@@ -86,8 +86,8 @@ BEGIN
 			t.point, t.row_id, t.decision_id, b.name, v.version,
 			CASE WHEN b.position = 'pre_auth' THEN t.decide_by END,
 			agentpay._uuid_v7(), 0, t.task_id, t.bucket, t.holdout_bucket,
-			t.forced, CASE WHEN t.holdout_bucket < 100 * b.holdout_percent THEN 0
-				ELSE agentpay._stage_rank(b.stage) END,
+			t.forced, CASE WHEN t.holdout_bucket < 100 * b.holdout_percent THEN -1
+				ELSE 1 END * agentpay._stage_rank(b.stage),
 			agentpay._times_lowered(b.name), NULL)::agentpay._tasks)
 	  INTO wanted
 	  FROM unnest(rows) AS d

@@ -32,7 +32,9 @@ BEGIN
 					  AND agentpay._is_live(t, a, r) THEN 'live'
 				 ELSE 'shadow' END,
 			CASE WHEN f.failure IS NULL THEN e.verdict ELSE r.verdict END,
-			e.answer, agentpay._assignment(t, a, r), t.repeat_no, r.propensity,
+			e.answer, agentpay._assignment(t, a, r), t.repeat_no,
+			CASE WHEN w.draw IS NULL THEN r.propensity
+				 ELSE agentpay._label_chance(r, e.verdict, w.draw) END,
 			CASE WHEN f.failure IS NULL THEN e.score ELSE r.score END,
 			CASE WHEN f.failure IS NULL THEN coalesce(e.reasons, '{}')
 				 ELSE r.reasons END,
@@ -40,7 +42,7 @@ BEGIN
 			t.agent, t.agent_version, e.confidence, f.failure, NULL,
 			coalesce(e.cost, 0), e.latency_ms, NULL,
 			jsonb_strip_nulls(jsonb_build_object('task_id', t.task_id,
-					'escalated_from', t.escalated_from))
+					'escalated_from', t.escalated_from, 'draw', w.draw))
 				|| coalesce(e.detail, '{}') || coalesce(l.late, '{}'),
 			NULL, NULL, NULL)::agentpay.decisions)
 	  FROM unnest(ends) AS e
@@ -61,6 +63,10 @@ BEGIN
 		SELECT CASE WHEN (l.late IS NOT NULL OR t.decide_by <= moment)
 						 AND coalesce(e.failure, 'skipped') = 'skipped'
 					THEN 'timeout' ELSE e.failure END AS failure) AS f
+	 CROSS JOIN LATERAL (
+		SELECT CASE WHEN t.stage <> 0 AND f.failure IS NULL
+					THEN agentpay._label_draw(t, a, r) END AS draw
+		OFFSET 0) AS w
 	 -- nothing is said by the second of two that made no call
 	 WHERE l.late IS NULL OR e.answer IS NOT NULL OR e.latency_ms IS NOT NULL
 		OR e.failure = 'uncertain' OR e.cost > 0);

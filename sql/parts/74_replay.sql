@@ -151,7 +151,10 @@ AS $$
 		|| agentpay._differs('amount', d.amount, r.amount)
 		|| agentpay._differs('currency', d.currency, r.currency)
 		|| agentpay._differs('base_amount', d.base_amount, r.base_amount)
-		|| agentpay._differs('propensity', d.propensity, r.propensity)
+		|| agentpay._differs('propensity', d.propensity,
+			CASE WHEN d.kind = 'agent'
+				 THEN agentpay._label_chance(r, d.verdict, d.detail -> 'draw')
+				 ELSE r.propensity END)
 $$;
 REVOKE ALL ON FUNCTION agentpay._differs_from_rules(agentpay.decisions,
 	agentpay.decisions) FROM PUBLIC;

@@ -127,11 +127,58 @@ SELECT (d.detail ->> 'task_id')::bigint AS task_id,
 REVOKE ALL ON agentpay._task_decisions FROM PUBLIC;
 COMMENT ON VIEW agentpay._task_decisions IS 'the decision that ended each task';
 
+CREATE AGGREGATE agentpay._product(numeric) (
+	SFUNC = pg_catalog.numeric_mul, STYPE = numeric, INITCOND = '1',
+	COMBINEFUNC = pg_catalog.numeric_mul, PARALLEL = SAFE);
+REVOKE ALL ON FUNCTION agentpay._product(numeric) FROM PUBLIC;
+
+-- What agents beyond shadow made of a row.  Their draws are independent, and of
+-- those that decide a verdict that stops prevails, so the label is observed
+-- with probability
+--   (1 - S) if_stopped + S (1 - P) + S P π(rules)
+-- where S and P are the probabilities that no agent decides whose verdict stops
+-- the row, and none whose verdict lets it pass.
+CREATE VIEW agentpay._row_effects AS
+SELECT d.point, d.row_id,
+	   (array_agg(d.verdict ORDER BY d.decided_at DESC, d.decision_id DESC)
+			FILTER (WHERE d.authority = 'live'))[1] AS given,
+	   agentpay._product(1 - q.decides) FILTER (WHERE v.positive) AS unstopped,
+	   agentpay._product(1 - q.decides) FILTER (WHERE NOT v.positive)
+		   AS unpassed,
+	   max(q.if_stopped) AS if_stopped
+  FROM agentpay.decisions d
+  JOIN agentpay.verdicts v ON v.point = d.point AND v.verdict = d.verdict
+ CROSS JOIN LATERAL (
+	SELECT (d.detail #>> '{draw,decides}')::numeric AS decides,
+		   (d.detail #>> '{draw,if_stopped}')::numeric AS if_stopped) AS q
+ WHERE d.kind = 'agent' AND d.repeat_no = 0 AND d.detail ? 'draw'
+   AND NOT d.detail ? 'late'
+ GROUP BY d.point, d.row_id;
+REVOKE ALL ON agentpay._row_effects FROM PUBLIC;
+COMMENT ON VIEW agentpay._row_effects IS 'rows whose label agents beyond shadow may keep from being learned';
+COMMENT ON COLUMN agentpay._row_effects.given IS 'the verdict of the agent that decided; NULL: the rules did';
+
+CREATE FUNCTION agentpay._row_propensity(unstopped numeric, unpassed numeric,
+	if_stopped numeric, by_rules real) RETURNS real
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT ((1 - s) * if_stopped
+			+ s * ((1 - p) + p * by_rules::numeric))::real
+	  FROM (SELECT coalesce(unstopped, 1) AS s, coalesce(unpassed, 1) AS p) AS x
+$$;
+REVOKE ALL ON FUNCTION agentpay._row_propensity(numeric, numeric, numeric, real)
+	FROM PUBLIC;
+
 -- One row per unit of METRICS: (point, row_id, agent_version), first task only,
 -- and never one of those that ask again.
 CREATE VIEW agentpay._answers AS
 SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
-	   r.propensity, r.assignment, r.verdict AS given,
+	   CASE WHEN e.row_id IS NULL THEN r.propensity
+			ELSE agentpay._row_propensity(e.unstopped, e.unpassed,
+										  e.if_stopped, r.propensity) END
+		   AS propensity,
+	   r.assignment, coalesce(e.given, r.verdict) AS given,
 	   -- of an explored row, verdict is what the column got
 	   coalesce(r.answer, r.verdict) AS rules_verdict,
 	   d.valid_answer AS answer,
@@ -147,6 +194,8 @@ SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
   LEFT JOIN agentpay._task_decisions d
 	ON d.task_id = t.task_id AND d.row_id = t.row_id
 	   AND d.agent IS NOT DISTINCT FROM t.agent
+  LEFT JOIN agentpay._row_effects e
+	ON e.row_id = t.row_id AND e.point = t.point
  WHERE t.repeat_no = 0
    AND NOT EXISTS (
 	SELECT FROM agentpay._tasks e
@@ -156,7 +205,8 @@ SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
 	   AND e.task_id < t.task_id);
 REVOKE ALL ON agentpay._answers FROM PUBLIC;
 COMMENT ON VIEW agentpay._answers IS 'each row that an agent was asked about, once per agent version: what the rules said, what the agent said';
-COMMENT ON COLUMN agentpay._answers.given IS 'the verdict that the payment got';
+COMMENT ON COLUMN agentpay._answers.given IS 'the verdict that the payment got: the rules'' or an agent''s';
+COMMENT ON COLUMN agentpay._answers.propensity IS 'that its label can be observed, whoever decides';
 COMMENT ON COLUMN agentpay._answers.answer IS 'the raw answer, when it was a valid one';
 COMMENT ON COLUMN agentpay._answers.verdict IS 'the effective verdict: a failure counts as the fallback';
 COMMENT ON COLUMN agentpay._answers.missing IS 'why there is no valid answer: the failure, or open';
@@ -352,9 +402,10 @@ SELECT s.measure, s.point, s.agent, s.agent_version, s.rules_verdict, s.answer,
 			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) AS c
 		  LEFT JOIN agentpay.verdicts v
 			ON v.point = c.point AND v.verdict = c.given
+		 -- an agent may stop what the rules let through, or the other way round
 		 CROSS JOIN LATERAL (SELECT agentpay._is_stopped(c.role,
 				c.labels_complete, v.positive, c.assignment, c.propensity)
-			AS stopped) AS t) AS k) AS s;
+			AND coalesce(v.positive, true) AS stopped) AS t) AS k) AS s;
 REVOKE ALL ON agentpay._labelled_cells FROM PUBLIC;
 COMMENT ON VIEW agentpay._labelled_cells IS 'answers counted by verdicts and label, where labels are due';
 COMMENT ON COLUMN agentpay._labelled_cells.label IS 'legit: no fraud label at maturity; NULL: not known, or other rows speak for it';

@@ -19,8 +19,9 @@ SELECT v.point, v.verdict,
 REVOKE ALL ON agentpay._effects FROM PUBLIC;
 
 -- ── one payment ─────────────────────────────────────────────────────────────
--- By its first task.  A payment that was stopped by an agent alone has nobody
--- who is drawn to look at it, so its propensity is 0.
+-- By its first task.  Both arms are looked at apart, so the propensity is that
+-- of whoever decided: of a payment that agents alone stopped, that somebody was
+-- drawn to look at it.
 CREATE VIEW agentpay._value_rows AS
 SELECT t.point, t.row_id, t.agent, p.base_currency AS currency, o.week,
 	   d.decision_id IS NOT NULL AND o.over AS final,
@@ -35,7 +36,8 @@ SELECT t.point, t.row_id, t.agent, p.base_currency AS currency, o.week,
 	   es.effect = 'review' OR s.kind = 'human' AS reviewed,
 	   k.stopped, k.through,
 	   CASE WHEN p.labels_complete THEN 1
-			WHEN k.stopped AND eg.effect = 'pass' THEN 0
+			WHEN k.stopped AND eg.effect = 'pass'
+			THEN coalesce(x.if_stopped, 0)
 			WHEN k.stopped OR r.assignment = 'explore' THEN r.propensity
 			ELSE 1 END::real AS propensity,
 	   coalesce(l.label, CASE WHEN NOT k.stopped THEN 'legit' END) AS truth,
@@ -56,6 +58,8 @@ SELECT t.point, t.row_id, t.agent, p.base_currency AS currency, o.week,
 	   AND d.agent IS NOT DISTINCT FROM t.agent
   LEFT JOIN agentpay.current_decisions s
 	ON s.row_id = t.row_id AND s.point IS NOT DISTINCT FROM t.point
+  LEFT JOIN agentpay._row_effects x
+	ON x.row_id = t.row_id AND x.point = t.point
   LEFT JOIN agentpay._effects er
 	ON er.point = t.point AND er.verdict = coalesce(r.answer, r.verdict)
   LEFT JOIN agentpay._effects ea

@@ -90,7 +90,7 @@ draw(const AgentpayAgentConfig *agent, const char *key, AgentpayAsk *ask)
 	ask->bucket = (int16) agentpay_draw_bucket(numbers.first, 100);
 	ask->holdout_bucket = (int16) agentpay_draw_bucket(numbers.second, 10000);
 	if (ask->holdout_bucket < agent->holdout)
-		ask->stage = 0;
+		ask->stage = -ask->stage;
 }
 
 Datum

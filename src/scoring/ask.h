@@ -18,7 +18,7 @@ typedef struct AgentpayAsk
 	bool forced;		  /* nothing may loosen what the rules said */
 	int16 bucket;		  /* 0 to 99; -1: not drawn, so never live */
 	int16 holdout_bucket; /* 0 to 9999 */
-	int16 stage;		  /* percent; 0: shadow, or in the control group */
+	int16 stage;		  /* percent; 0: shadow; < 0: control group */
 	int64 lowered;		  /* how often that stage had gone down */
 } AgentpayAsk;
 
