@@ -99,7 +99,7 @@ COMMENT ON COLUMN agentpay.decisions.reasons IS 'rule codes, or the agent''s rea
 COMMENT ON COLUMN agentpay.decisions.failure IS 'why the rules verdict stands; connection and TLS errors: http_error; an open breaker: skipped';
 COMMENT ON COLUMN agentpay.decisions.inputs IS 'every column and feature that was read, after the data policy; shadow_rules: NULL, they stand with the rules decision of the same row and decided_at';
 COMMENT ON COLUMN agentpay.decisions.cost IS 'USD, all attempts';
-COMMENT ON COLUMN agentpay.decisions.sealed IS 'what may not stand in clear: inputs, explanation';
+COMMENT ON COLUMN agentpay.decisions.sealed IS 'what may not stand in clear: inputs, explanation, reason';
 COMMENT ON COLUMN agentpay.decisions.xid IS 'top-level transaction that wrote it';
 
 CREATE TABLE agentpay.agent_calls (

@@ -75,6 +75,70 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._unseal(agentpay.decisions) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._unseal(agentpay.decisions) IS 'the inputs as the rules read them; NULL: their key is destroyed';
 
+-- What a reader is told of a sealed value: the text of one of its members, or
+-- in brackets why there is none.  Never an error: a missing master key shall not
+-- take the rest of explain() with it.
+CREATE FUNCTION agentpay._read_sealed(kind "char", id uuid, key_id bigint,
+	sealed bytea, member text) RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	value jsonb;
+BEGIN
+	value := agentpay._open(kind, id, key_id, sealed);
+	IF value IS NULL AND sealed IS NOT NULL THEN
+		RETURN '[erased]';
+	END IF;
+	RETURN value ->> member;
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	RETURN format('[sealed: %s]', SQLERRM);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._read_sealed("char", uuid, bigint, bytea, text)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._read_sealed("char", uuid, bigint, bytea, text) IS 'a member of what was sealed for the row with that id; [erased]: its key is destroyed';
+
+-- Prose about a row goes under the key of its subject where the rules decision
+-- has one, and stands in detail otherwise.
+CREATE FUNCTION agentpay._seal_prose(d agentpay.decisions, member text,
+	prose text, key_id bigint) RETURNS agentpay.decisions
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF prose IS NULL THEN
+		RETURN d;
+	ELSIF key_id IS NULL THEN
+		d.detail := coalesce(d.detail, '{}')
+			|| jsonb_build_object(member, prose);
+		RETURN d;
+	END IF;
+	d.sealed := agentpay._seal_text('d', d.decision_id, key_id,
+		jsonb_build_object(member, prose)::text);
+	IF d.sealed IS NOT NULL THEN
+		d.key_id := key_id;
+	END IF;
+	RETURN d;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._seal_prose(agentpay.decisions, text, text,
+	bigint) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._seal_prose(agentpay.decisions, text, text,
+	bigint) IS 'the decision with prose sealed under that key, not kept where the key is destroyed, or in detail without a key';
+
+CREATE FUNCTION agentpay._prose(d agentpay.decisions, member text) RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF d.sealed IS NULL OR d.detail ? member THEN
+		RETURN d.detail ->> member;
+	END IF;
+	RETURN agentpay._read_sealed('d', d.decision_id, d.key_id, d.sealed,
+								 member);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._prose(agentpay.decisions, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._prose(agentpay.decisions, text) IS 'what was said with a decision of an agent (explanation) or a person (reason), sealed or not';
+
 CREATE FUNCTION agentpay._erased(d agentpay.decisions) RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp

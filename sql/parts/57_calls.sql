@@ -256,14 +256,33 @@ CREATE TYPE agentpay._attempt_end AS (
 	explanation text, response_model text, request_id text, input_tokens bigint,
 	cached_tokens bigint, output_tokens bigint, finish_reason text,
 	http_status int, called_at timestamptz, queued_ms double precision,
-	in_flight_at_start int, latency_ms double precision, request_sha256 text);
+	in_flight_at_start int, latency_ms double precision, request_sha256 text,
+	-- to be sealed; NULL without a master key
+	request_body text, answer_body text);
 
 -- An attempt that ended, with all that its records need.
 CREATE TYPE agentpay._attempt_done AS (
 	task_id bigint, attempt int, decision_id uuid, final boolean,
 	created_at timestamptz, agent text, spent numeric, bound_cost numeric,
 	charged numeric, cost_center text, protocol text, model text,
-	task agentpay._tasks, attempt_end agentpay._attempt_end);
+	task agentpay._tasks, attempt_end agentpay._attempt_end,
+	call_id uuid, key_id bigint);
+
+-- What was asked and answered, sealed under the key of the payment's subject;
+-- NULL: there is no key, or it is destroyed.
+CREATE FUNCTION agentpay._seal_call(d agentpay._attempt_done) RETURNS bytea
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF d.key_id IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN agentpay._seal_text('c', d.call_id, d.key_id,
+		jsonb_build_object('request', (d.attempt_end).request_body,
+						   'answer', (d.attempt_end).answer_body)::text);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._seal_call(agentpay._attempt_done) FROM PUBLIC;
 
 -- Writes calls, decisions and settlements of the attempts that are still the
 -- lease's, and ends their work or puts it back: the rows are the tasks that are
@@ -326,7 +345,12 @@ BEGIN
 				WHEN 'bound' THEN o.bound_cost
 				WHEN 'uncertain' THEN o.bound_cost ELSE 0 END,
 			p.definition ->> 'cost_center', p.definition ->> 'protocol',
-			p.definition ->> 'model', o.task, o.attempt_end
+			p.definition ->> 'model', o.task, o.attempt_end,
+			agentpay._uuid_v7(),
+			CASE WHEN (o.attempt_end).request_body IS NOT NULL THEN (
+				SELECT r.key_id FROM agentpay.decisions r
+				 WHERE r.decision_id = (o.task).decision_id
+				   AND r.decided_at = o.created_at) END
 			)::agentpay._attempt_done ORDER BY o.task_id)
 	  INTO done
 	  FROM asked o
@@ -346,7 +370,6 @@ BEGIN
 			(d.attempt_end).confidence, (d.attempt_end).score,
 			(d.attempt_end).reasons, d.spent + d.charged,
 			(d.attempt_end).latency_ms,
-			-- redacted; there are no keys yet to seal it with
 			CASE WHEN f.failure IS NOT NULL
 				   OR (d.attempt_end).explanation IS NOT NULL
 				 THEN jsonb_strip_nulls(jsonb_build_object(
@@ -370,7 +393,7 @@ BEGIN
 		OFFSET 0) AS f
 	 WHERE d.final;
 
-	PERFORM agentpay._append_all(array_agg(ROW(agentpay._uuid_v7(),
+	PERFORM agentpay._append_all(array_agg(ROW(d.call_id,
 			(d.attempt_end).called_at, d.task_id, d.attempt,
 			CASE WHEN d.final THEN d.decision_id END, (d.task).point,
 			(d.task).row_id, (d.task).agent, (d.task).agent_version,
@@ -382,9 +405,12 @@ BEGIN
 			nullif((d.attempt_end).error, ''), d.bound_cost, d.charged,
 			(d.attempt_end).queued_ms, (d.attempt_end).in_flight_at_start,
 			(d.attempt_end).latency_ms,
-			decode((d.attempt_end).request_sha256, 'hex'), NULL, NULL,
+			decode((d.attempt_end).request_sha256, 'hex'), s.sealed,
+			CASE WHEN s.sealed IS NOT NULL THEN d.key_id END,
 			NULL)::agentpay.agent_calls ORDER BY d.task_id))
-	   FROM unnest(done) AS d WHERE (d.attempt_end).status IS NOT NULL;
+	   FROM unnest(done) AS d
+	  CROSS JOIN LATERAL (SELECT agentpay._seal_call(d) AS sealed OFFSET 0) AS s
+	  WHERE (d.attempt_end).status IS NOT NULL;
 	PERFORM agentpay._end_tasks(ends) WHERE ends IS NOT NULL;
 	DELETE FROM agentpay._task_work w USING unnest(done) AS d
 	 WHERE w.task_id = d.task_id AND d.final;

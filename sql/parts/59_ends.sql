@@ -14,18 +14,42 @@ CREATE FUNCTION agentpay._lock_tasks(ids bigint[]) RETURNS void
 REVOKE ALL ON FUNCTION agentpay._lock_tasks(bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._lock_tasks(bigint[]) IS 'locks tasks, in ascending order, to the end of the transaction';
 
+-- Takes the explanation out of detail, to be sealed; one that was sealed before
+-- it had to wait for its row is put where it belongs.
+CREATE FUNCTION agentpay._seal_end(d agentpay.decisions, key_id bigint)
+	RETURNS agentpay.decisions
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	prose text := d.detail ->> 'explanation';
+BEGIN
+	IF d.detail ? 'sealed' THEN
+		d.sealed := decode(d.detail ->> 'sealed', 'base64');
+		d.key_id := key_id;
+		d.detail := d.detail - 'sealed';
+	ELSIF prose IS NOT NULL AND key_id IS NOT NULL THEN
+		d.detail := d.detail - 'explanation';
+		d := agentpay._seal_prose(d, 'explanation', prose, key_id);
+	END IF;
+	RETURN d;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._seal_end(agentpay.decisions, bigint)
+	FROM PUBLIC;
+
 -- The decision of each end: the agent's verdict, or, with a failure, the rules
 -- verdict that stands.  An answer that comes at decide_by or later has timed
 -- out; a call that was not even made by then, too.
 CREATE FUNCTION agentpay._endings(ends agentpay._task_end[],
 	moment timestamptz) RETURNS agentpay.decisions[]
-	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN (
-	SELECT array_agg(ROW(e.decision_id, moment, t.point, t.row_id,
+	SELECT array_agg(agentpay._seal_end(ROW(e.decision_id, moment, t.point,
+			t.row_id,
 			r.occurred_at, r.amount, r.currency, r.base_amount,
 			CASE WHEN f.failure IS NULL THEN 'agent' ELSE 'fallback' END,
 			CASE WHEN l.late IS NULL AND v.position <> 'review'
@@ -44,7 +68,7 @@ BEGIN
 			jsonb_strip_nulls(jsonb_build_object('task_id', t.task_id,
 					'escalated_from', t.escalated_from, 'draw', w.draw))
 				|| coalesce(e.detail, '{}') || coalesce(l.late, '{}'),
-			NULL, NULL, NULL)::agentpay.decisions)
+			NULL, NULL, NULL)::agentpay.decisions, r.key_id))
 	  FROM unnest(ends) AS e
 	  JOIN agentpay._tasks t
 		ON t.task_id = e.task_id AND t.created_at = e.created_at

@@ -123,6 +123,11 @@ BEGIN
 		SELECT * INTO a FROM agentpay._apply_verdict(p, d.row_id, s.verdict,
 									d.verdict, d.score, d.reasons);
 		IF a.busy THEN
+			-- what is sealed waits sealed
+			IF d.sealed IS NOT NULL THEN
+				e.detail := e.detail - 'explanation' || jsonb_build_object(
+					'sealed', encode(d.sealed, 'base64'));
+			END IF;
 			INSERT INTO agentpay._applies VALUES (e.task_id, e);
 			RETURN NULL;
 		END IF;

@@ -232,8 +232,9 @@ BEGIN
 		'human', 'live', verdict, NULL, r.assignment, 0, r.propensity, NULL,
 		'{}', NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, stood.decision_id,
 		jsonb_build_object('case_id', c.case_id, 'cause', c.cause,
-			'actor', session_user, 'reason', agentpay._redact(reason)),
+			'actor', session_user),
 		NULL, NULL, NULL)::agentpay.decisions;
+	h := agentpay._seal_prose(h, 'reason', agentpay._redact(reason), r.key_id);
 	h := agentpay._take_human_effect(h, p, stood);
 	PERFORM agentpay._append(h);
 	PERFORM agentpay._wake_waiters(h.point, h.row_id);

@@ -51,7 +51,7 @@ REVOKE ALL ON FUNCTION agentpay._as_of(text, text, timestamptz, jsonb)
 -- ── the sections of explain() ───────────────────────────────────────────────
 CREATE FUNCTION agentpay._explain_decision(d agentpay.decisions)
 	RETURNS TABLE (item text, value text, note text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT i.item, i.value, i.note
@@ -94,7 +94,10 @@ AS $$
 				WHEN 'array' THEN d.detail -> 'changed_after_scoring' END)
 				AS c),
 			'these columns were not what the rules had seen'),
-		(12, 'decision', d.decision_id::text, NULL))
+		(12, 'reason', CASE d.kind WHEN 'human'
+			THEN agentpay._prose(d, 'reason') END,
+			'as ' || (d.detail ->> 'actor') || ' gave it'),
+		(13, 'decision', d.decision_id::text, NULL))
 		AS i (ord, item, value, note)
 	 WHERE i.value IS NOT NULL
 	 ORDER BY i.ord
@@ -250,7 +253,7 @@ REVOKE ALL ON FUNCTION agentpay._explain_thresholds(agentpay.decisions)
 
 CREATE FUNCTION agentpay._explain_agent(d agentpay.decisions)
 	RETURNS TABLE (item text, value text, note text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT i.item, i.value, i.note
@@ -285,7 +288,9 @@ AS $$
 		(11, 'not applied', d.detail #>> '{not_applied,message}',
 			'what stood before it stands'),
 		(12, 'late', CASE WHEN d.detail ? 'late' THEN 'yes' END,
-			'it came when the decision was final'))
+			'it came when the decision was final'),
+		(13, 'explanation', agentpay._prose(d, 'explanation'),
+			'in the agent''s own words, redacted'))
 		AS i (ord, item, value, note)
 	 WHERE i.value IS NOT NULL
 	 ORDER BY i.ord
@@ -295,10 +300,13 @@ REVOKE ALL ON FUNCTION agentpay._explain_agent(agentpay.decisions)
 
 CREATE FUNCTION agentpay._explain_calls(d agentpay.decisions)
 	RETURNS TABLE (item text, value text, note text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('attempt %s', c.attempt),
+	SELECT i.item, i.value, i.note
+	  FROM agentpay.agent_calls c
+	 CROSS JOIN LATERAL (VALUES
+		(1, format('attempt %s', c.attempt),
 		   concat_ws(', ', c.status, 'HTTP ' || c.http_status,
 			c.cost || ' USD of ' || c.reserved_cost || ' held',
 			c.input_tokens || ' tokens in', c.output_tokens || ' out',
@@ -306,11 +314,16 @@ AS $$
 		   nullif(concat_ws('; ', c.called_at::text,
 			coalesce(c.response_model, c.request_model),
 			'request ' || c.request_id, 'finished by ' || c.finish_reason,
-			c.error), '')
-	  FROM agentpay.agent_calls c
+			c.error), '')),
+		(2, 'request', agentpay._read_sealed('c', c.call_id, c.key_id,
+			c.sealed, 'request'),
+			'as it was sent; SHA-256 ' || encode(c.request_sha256, 'hex')),
+		(3, 'answer', agentpay._read_sealed('c', c.call_id, c.key_id,
+			c.sealed, 'answer'), 'as it came, redacted'))
+		AS i (ord, item, value, note)
 	 WHERE c.task_id = (d.detail ->> 'task_id')::bigint
-	   AND c.agent = d.agent
-	 ORDER BY c.attempt, c.called_at
+	   AND c.agent = d.agent AND i.value IS NOT NULL
+	 ORDER BY c.attempt, c.called_at, i.ord
 $$;
 REVOKE ALL ON FUNCTION agentpay._explain_calls(agentpay.decisions)
 	FROM PUBLIC;
@@ -429,7 +442,7 @@ REVOKE ALL ON FUNCTION agentpay._open_tasks_of(agentpay.decisions)
 
 CREATE FUNCTION agentpay._explain(d agentpay.decisions)
 	RETURNS TABLE (section text, item text, value text, note text)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -494,7 +507,7 @@ COMMENT ON FUNCTION agentpay._explain(agentpay.decisions) IS 'the sections of ex
 
 CREATE FUNCTION agentpay.explain(decision_id uuid)
 	RETURNS TABLE (section text, item text, value text, note text)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -515,7 +528,7 @@ COMMENT ON FUNCTION agentpay.explain(uuid) IS 'why that decision came out as it 
 
 CREATE FUNCTION agentpay._explain(point text, row_id text)
 	RETURNS TABLE (section text, item text, value text, note text)
-	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -540,7 +553,7 @@ REVOKE ALL ON FUNCTION agentpay._explain(text, text) FROM PUBLIC;
 
 CREATE FUNCTION agentpay.explain(point text, row_id "any")
 	RETURNS TABLE (section text, item text, value text, note text)
-	LANGUAGE C STABLE PARALLEL SAFE
+	LANGUAGE C STABLE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_explain';
 REVOKE ALL ON FUNCTION agentpay.explain(text, "any") FROM PUBLIC;
 COMMENT ON FUNCTION agentpay.explain(text, "any") IS 'explain() of the row''s current decision';

@@ -99,7 +99,7 @@ REVOKE ALL ON FUNCTION agentpay._timeline_asked(agentpay.decisions)
 CREATE FUNCTION agentpay._timeline_answers(r agentpay.decisions)
 	RETURNS TABLE (at timestamptz, ord int, event text, actor text,
 				   verdict text, note text)
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT d.decided_at, 5, CASE WHEN d.kind = 'human' THEN 'resolved'
@@ -110,7 +110,7 @@ AS $$
 		   nullif(concat_ws('; ',
 			CASE WHEN d.kind = 'human'
 				 THEN 'case ' || (d.detail ->> 'case_id') END,
-			d.detail ->> 'reason',
+			CASE WHEN d.kind = 'human' THEN agentpay._prose(d, 'reason') END,
 			CASE WHEN d.repeat_no > 0 THEN 'asked again: recorded only'
 				 WHEN d.kind = 'human' THEN NULL
 				 WHEN v.definition ->> 'position' = 'review'
@@ -123,6 +123,8 @@ AS $$
 			'confidence ' || d.confidence,
 			CASE WHEN d.kind = 'agent'
 				 THEN nullif(array_to_string(d.reasons, ', '), '') END,
+			CASE WHEN d.kind <> 'human'
+				 THEN 'it explained: ' || agentpay._prose(d, 'explanation') END,
 			'not applied: ' || (d.detail -> 'not_applied' ->> 'message'),
 			CASE WHEN d.detail ? 'late' THEN 'late: its task had ended' END,
 			d.detail ->> 'error', 'budget ' || (d.detail ->> 'budget'),

@@ -547,6 +547,9 @@ release(AgentpayHttpTransfer *transfer)
 		curl_easy_cleanup(transfer->easy);
 	agentpay_http_transfer_wipe(transfer);
 	curl_slist_free_all(transfer->resolve);
+	if (transfer->request != NULL)
+		explicit_bzero(transfer->request, transfer->request_len);
+	free(transfer->request);
 	free(transfer->body);
 	free(transfer);
 }

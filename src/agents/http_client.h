@@ -79,8 +79,10 @@ typedef struct AgentpayHttpResult
 {
 	AgentpayHttpStatus status;
 	const char *problem; /* "" or what went wrong, without URL or secret */
-	int http_status;	 /* 0: none came */
-	const char *body;	 /* up to the limit; terminated by a NUL beyond len */
+	const char *request; /* the body that was to be sent */
+	size_t request_len;
+	int http_status;  /* 0: none came */
+	const char *body; /* up to the limit; terminated by a NUL beyond len */
 	size_t body_len;
 	/*
 	 * The whole request was, or may have been, sent.  When it is and status is

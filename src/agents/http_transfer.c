@@ -522,6 +522,8 @@ agentpay_http_transfer_conclude(AgentpayHttpTransfer *transfer, CURLcode code,
 	blot_out(transfer->request_id, strlen(transfer->request_id),
 			 transfer->secret);
 	result->problem = transfer->problem;
+	result->request = transfer->request == NULL ? "" : transfer->request;
+	result->request_len = transfer->request == NULL ? 0 : transfer->request_len;
 	result->http_status = (int) http_status;
 	result->body = transfer->body == NULL ? "" : transfer->body;
 	result->body_len = transfer->body_len;
@@ -537,7 +539,7 @@ agentpay_http_transfer_conclude(AgentpayHttpTransfer *transfer, CURLcode code,
 	result->request_id = transfer->request_id;
 }
 
-/* Wipes and frees what was sent, and with it the secret. */
+/* Wipes and frees the headers, and with them the secret. */
 void
 agentpay_http_transfer_wipe(AgentpayHttpTransfer *transfer)
 {
@@ -548,8 +550,4 @@ agentpay_http_transfer_wipe(AgentpayHttpTransfer *transfer)
 		explicit_bzero(transfer->secret, strlen(transfer->secret));
 	free(transfer->secret);
 	transfer->secret = NULL;
-	if (transfer->request != NULL)
-		explicit_bzero(transfer->request, transfer->request_len);
-	free(transfer->request);
-	transfer->request = NULL;
 }

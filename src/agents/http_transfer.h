@@ -35,7 +35,7 @@ struct AgentpayHttpTransfer
 	struct curl_slist *headers;		  /* NULL once finished */
 	struct curl_slist *proxy_headers; /* for the proxy alone; likewise */
 	char *secret;					  /* likewise */
-	char *request;					  /* NULL once finished */
+	char *request;					  /* the body; NULL: refused at once */
 	size_t request_len;
 	size_t request_at; /* read by libcurl so far */
 	bool tls;
@@ -113,7 +113,7 @@ extern bool agentpay_http_transfer_prepare(AgentpayHttpTransfer *transfer,
 extern void agentpay_http_transfer_conclude(AgentpayHttpTransfer *transfer,
 											CURLcode code, bool killed);
 
-/* Wipes and frees what was to be sent. */
+/* Wipes and frees the headers, and with them the secret. */
 extern void agentpay_http_transfer_wipe(AgentpayHttpTransfer *transfer);
 
 #endif /* AGENTPAY_HTTP_TRANSFER_H */

@@ -20,6 +20,8 @@
 #include "utils/timestamp.h"
 
 #include "control/kill_switch.h"
+#include "privacy/detect.h"
+#include "privacy/keys.h"
 #include "workers/dispatcher.h"
 #include "workers/worker.h"
 
@@ -31,6 +33,8 @@
 #define OVERLOADED 529
 /* After an error of ours. */
 #define RETRY_MS 500
+/* Of an answer that is kept, before redaction. */
+#define ANSWER_KEPT 65536
 
 /* What a result means; strings are constants or live as long as the result. */
 typedef struct Reading
@@ -66,6 +70,7 @@ static void
 write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
 			 const AgentpayHttpResult *result, const AgentpayAnswer *answer);
 static void write_answer(StringInfo json, const AgentpayAnswer *answer);
+static void write_bodies(StringInfo json, const AgentpayHttpResult *result);
 static void put_text(StringInfo json, const char *name, const char *value);
 static void finish(Dispatcher *d, DispatcherTask *task);
 static void
@@ -260,6 +265,7 @@ write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
 			appendStringInfo(json, ",\"http_status\":%d", result->http_status);
 		put_text(json, "request_id", request_id(task, result, answer));
 		write_answer(json, answer);
+		write_bodies(json, result);
 	}
 	appendStringInfoChar(json, '}');
 	MemoryContextSwitchTo(old);
@@ -306,6 +312,33 @@ write_answer(StringInfo json, const AgentpayAnswer *answer)
 	}
 	appendStringInfoChar(json, ']');
 	put_text(json, "explanation", answer->explanation);
+}
+
+/*
+ * What was asked and answered, to be sealed; nothing where there is no key.
+ * Of an answer the beginning, up to the first byte that is no text.
+ */
+static void
+write_bodies(StringInfo json, const AgentpayHttpResult *result)
+{
+	size_t len = Min(result->body_len, ANSWER_KEPT);
+	char *request;
+	char *redacted;
+
+	if (result->request_len == 0 || !agentpay_keys_wanted())
+		return;
+	/* not terminated */
+	request = pnstrdup(result->request, result->request_len);
+	put_text(json, "request_body", request);
+	pfree(request);
+	if (len == 0)
+		return;
+	redacted = palloc(AGENTPAY_DETECT_OUT_SIZE(len) + 1);
+	len = agentpay_detect_redact(result->body, len, redacted, NULL);
+	len = pg_encoding_verifymbstr(PG_UTF8, redacted, (int) len);
+	redacted[len] = '\0';
+	put_text(json, "answer_body", redacted);
+	pfree(redacted);
 }
 
 /*

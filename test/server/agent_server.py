@@ -18,6 +18,8 @@ or /score, which takes the payment alone and answers with the bare answer.
                        fields: a route that does not fail, matched or a
                        type of exception, what becomes of a dispute
   delay-MS             normal, after so many milliseconds
+  explains, explains-MS
+                       with an explanation: the memo, backwards
   hang                 no answer at all
   slow-headers, drip   one byte a second of the head, or of the body
   reset                RST once the whole request was read
@@ -190,6 +192,10 @@ def completion(behaviour, body, path="/chat/completions"):
         answer["verdict"] = behaviour[len("always-"):]
     elif behaviour == "obey":
         answer = {**answer, "verdict": dialect.verdicts()[0], "confidence": 1}
+    elif behaviour.startswith("explains"):
+        # backwards, so that nobody else has said it
+        memo = str(agent.payment().get("memo"))
+        answer = {**answer, "explanation": "it says " + memo[::-1]}
     content = bad_content(behaviour, answer)
     if content is None:
         content = json.dumps(answer)
@@ -319,7 +325,7 @@ class Connection:
             entry["status"] = 307
             await self.send(head(307, {"Location": METADATA}, 0))
             return True
-        if name == "delay":
+        if name == "delay" or name == "explains" and argument:
             await self.pause(float(argument) / 1000)
         if behaviour == "no-schema":
             dialect = dialects.of_path(entry["path"])(body, entry["path"])
