@@ -16,39 +16,58 @@ CREATE FUNCTION agentpay._replay_rules(query text)
 REVOKE ALL ON FUNCTION agentpay._replay_rules(text) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._replay_rules(text) IS 'replays the decisions of rules that a query gives';
 
--- Inputs of a version in shadow stand with the rules decision of its row.
-CREATE FUNCTION agentpay._replay_query(condition text) RETURNS text
+CREATE FUNCTION agentpay._replay_count(query text)
+	RETURNS TABLE (state text, decisions bigint, first_decision_id uuid)
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_replay_count';
+REVOKE ALL ON FUNCTION agentpay._replay_count(text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._replay_count(text) IS 'the same, counted by what came out';
+
+-- Of decisions that stand on their own; and of the others: a version in shadow
+-- has its inputs with the rules decision of its row, a row that repeats an
+-- idempotency key has what the first one got.
+CREATE FUNCTION agentpay._replay_query(plain boolean, condition text)
+	RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'SELECT d.decision_id, d.decided_at, d.occurred_at, d.point,'
 		' d.row_id, d.amount, d.currency, d.base_amount, d.score, d.verdict,'
 		' d.answer, d.assignment, d.propensity, d.reasons,'
-		' coalesce(d.ruleset_version, 0),'
-		' CASE WHEN d.kind = ''shadow_rules'' THEN r.inputs'
-		'      WHEN d.sealed IS NULL THEN d.inputs'
-		'      ELSE agentpay._unseal(d) END, d.detail,'
-		' d.kind = ''shadow_rules'','
-		' coalesce(r.sealed, d.sealed IS NOT NULL), f.verdict, f.answer,'
-		' f.assignment, coalesce(f.propensity, 1)'
-		'  FROM agentpay.decisions d'
-		'  LEFT JOIN LATERAL ('
-		'	SELECT CASE WHEN o.sealed IS NULL THEN o.inputs'
-		'			ELSE agentpay._unseal(o) END AS inputs,'
-		'		   o.sealed IS NOT NULL AS sealed FROM agentpay.decisions o'
-		'	 WHERE d.kind = ''shadow_rules'' AND o.kind = ''rules'''
-		'	   AND o.point = d.point AND o.row_id = d.row_id'
-		'	   AND o.decided_at = d.decided_at LIMIT 1) AS r ON true'
-		'  LEFT JOIN LATERAL ('
-		'	SELECT o.verdict, o.answer, o.assignment, o.propensity'
-		'	  FROM agentpay.decisions o'
-		'	 WHERE d.detail ? ''repeats'' AND o.kind = ''rules'''
-		'	   AND o.point = d.point AND o.row_id = d.detail ->> ''repeats'''
-		'	   AND d.kind = ''rules'''
-		'	 ORDER BY o.decided_at LIMIT 1) AS f ON true'
-		' WHERE d.kind IN (''rules'', ''shadow_rules'') AND ' || condition
+		' coalesce(d.ruleset_version, 0),' || CASE WHEN plain THEN
+			' CASE WHEN d.sealed IS NULL THEN d.inputs'
+			' ELSE agentpay._unseal(d) END, d.detail, false,'
+			' d.sealed IS NOT NULL, NULL::text, NULL::text, NULL::text,'
+			' 1::real FROM agentpay.decisions d'
+			' WHERE d.kind = ''rules'' AND (d.detail ? ''repeats'') IS NOT TRUE'
+		ELSE
+			' CASE WHEN d.kind = ''shadow_rules'' THEN r.inputs'
+			'      WHEN d.sealed IS NULL THEN d.inputs'
+			'      ELSE agentpay._unseal(d) END, d.detail,'
+			' d.kind = ''shadow_rules'','
+			' coalesce(r.sealed, d.sealed IS NOT NULL), f.verdict, f.answer,'
+			' f.assignment, coalesce(f.propensity, 1)'
+			'  FROM agentpay.decisions d'
+			'  LEFT JOIN LATERAL ('
+			'	SELECT CASE WHEN o.sealed IS NULL THEN o.inputs'
+			'			ELSE agentpay._unseal(o) END AS inputs,'
+			'		   o.sealed IS NOT NULL AS sealed FROM agentpay.decisions o'
+			'	 WHERE d.kind = ''shadow_rules'' AND o.kind = ''rules'''
+			'	   AND o.point = d.point AND o.row_id = d.row_id'
+			'	   AND o.decided_at = d.decided_at LIMIT 1) AS r ON true'
+			'  LEFT JOIN LATERAL ('
+			'	SELECT o.verdict, o.answer, o.assignment, o.propensity'
+			'	  FROM agentpay.decisions o'
+			'	 WHERE d.detail ? ''repeats'' AND o.kind = ''rules'''
+			'	   AND o.point = d.point'
+			'	   AND o.row_id = d.detail ->> ''repeats'''
+			'	   AND d.kind = ''rules'''
+			'	 ORDER BY o.decided_at LIMIT 1) AS f ON true'
+			' WHERE (d.kind = ''shadow_rules'''
+			'	 OR d.kind = ''rules'' AND d.detail ? ''repeats'')' END
+		|| ' AND ' || condition
 $$;
-REVOKE ALL ON FUNCTION agentpay._replay_query(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._replay_query(boolean, text) FROM PUBLIC;
 
 -- ── agents and people ───────────────────────────────────────────────────────
 -- As agentpay._judge(), of what held at that moment.  The answer is the
@@ -308,9 +327,10 @@ BEGIN
 	IF d.kind IN ('rules', 'shadow_rules') THEN
 		RETURN QUERY
 		SELECT p.state, p.recorded_verdict, p.replayed_verdict, p.difference
-		  FROM agentpay._replay_rules(agentpay._replay_query(format(
-				'd.decision_id = %L AND d.decided_at = %L', d.decision_id,
-				d.decided_at))) AS p;
+		  FROM agentpay._replay_rules(agentpay._replay_query(
+				d.kind = 'rules' AND (d.detail ? 'repeats') IS NOT TRUE,
+				format('d.decision_id = %L AND d.decided_at = %L',
+					   d.decision_id, d.decided_at))) AS p;
 	ELSIF d.kind = 'human' THEN
 		RETURN QUERY
 		SELECT p.state, d.verdict, p.replayed_verdict, p.difference
@@ -337,24 +357,28 @@ DECLARE
 	last_change timestamptz := agentpay._judges_changed_at();
 BEGIN
 	RETURN QUERY
-	SELECT p.state, count(*), (min(p.decision_id::text COLLATE "C"))::uuid
+	SELECT p.state, sum(p.decisions)::bigint,
+		   min(p.first::text COLLATE "C")::uuid
 	  FROM (
-		SELECT x.state, x.decision_id
-		  FROM agentpay._replay_rules(agentpay._replay_query(format(
-				'd.decided_at >= %L AND d.decided_at < %L', first, beyond)))
-			AS x
+		SELECT x.state, x.decisions, x.first_decision_id
+		  FROM (VALUES (true), (false)) AS q (plain)
+		 CROSS JOIN agentpay._replay_count(agentpay._replay_query(q.plain,
+				format('d.decided_at >= %L AND d.decided_at < %L', first,
+					   beyond))) AS x
 		UNION ALL
-		SELECT x.state, d.decision_id
+		SELECT x.state, count(*), min(d.decision_id::text COLLATE "C")::uuid
 		  FROM agentpay.decisions d
 		 CROSS JOIN LATERAL agentpay._replay_answer(d, last_change) AS x
 		 WHERE d.kind IN ('agent', 'fallback')
 		   AND d.decided_at >= first AND d.decided_at < beyond
+		 GROUP BY x.state
 		UNION ALL
-		SELECT x.state, d.decision_id
+		SELECT x.state, count(*), min(d.decision_id::text COLLATE "C")::uuid
 		  FROM agentpay.decisions d
 		 CROSS JOIN LATERAL agentpay._replay_person(d) AS x
 		 WHERE d.kind = 'human'
-		   AND d.decided_at >= first AND d.decided_at < beyond) AS p
+		   AND d.decided_at >= first AND d.decided_at < beyond
+		 GROUP BY x.state) AS p (state, decisions, first)
 	 GROUP BY p.state ORDER BY p.state;
 END$$;
 REVOKE ALL ON FUNCTION agentpay.replay_all(timestamptz, timestamptz)

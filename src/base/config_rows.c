@@ -32,7 +32,7 @@ agentpay_rows_query(AgentpayRows *rows, const char *sql)
 	values[3] = rows->models != (Datum) 0
 					? rows->models
 					: DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
-	if (rows->at != NULL)
+	if (rows->changed)
 		sql = as_of(sql);
 	agentpay_owner_select(&rows->reading, sql, 4, types, values, 0);
 	rows->table = SPI_tuptable;

@@ -18,6 +18,7 @@ typedef struct AgentpayRows
 	const char *point; /* whose version is tried; empty: none */
 	int version;
 	const TimestampTz *at; /* the tables as they were; NULL: as they are */
+	bool changed;		   /* some of it since */
 	Datum models;		   /* with at: jsonb, the version of each by its name */
 	AgentpayOwnerReading reading;
 	SPITupleTable *table;

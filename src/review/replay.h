@@ -72,6 +72,9 @@ typedef struct AgentpayThen
 	const char *problem;	 /* why it cannot be; the rest is NULL */
 } AgentpayThen;
 
+/* The points of one replay. */
+typedef struct AgentpayThens AgentpayThens;
+
 /* What evaluating again came to. */
 typedef struct AgentpayReplayed
 {
@@ -82,6 +85,21 @@ typedef struct AgentpayReplayed
 	List *models;		 /* names of models that say something else */
 	const char *problem; /* an input that cannot be read back */
 } AgentpayReplayed;
+
+/*
+ * Nothing is compiled yet; and lets go of what is, also after an error.
+ * Memory: the current context.
+ */
+extern AgentpayThens *agentpay_thens_open(void);
+extern void agentpay_thens_close(AgentpayThens *thens);
+
+/*
+ * The point of the decision as it was, kept until 64 others came; NULL: it is
+ * not compiled, and may not be, since a subtransaction would take it along.
+ */
+extern AgentpayThen *
+agentpay_thens_find(AgentpayThens *thens, const AgentpayRecorded *recorded,
+					bool may_compile);
 
 /* The member of a jsonb object, or false. */
 extern bool

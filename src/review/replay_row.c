@@ -75,7 +75,13 @@ agentpay_replay_row(AgentpayThen *then, const AgentpayRecorded *recorded,
 	agentpay_expression_enter(&point->scope, false, &saved);
 	PG_TRY();
 	{
-		read = agentpay_contain(read_body, &reading, &error);
+		if (evaluation->contained)
+		{
+			read_body(&reading);
+			read = true;
+		}
+		else
+			read = agentpay_contain(read_body, &reading, &error);
 	}
 	PG_FINALLY();
 	{

@@ -68,7 +68,9 @@ agentpay_evaluate(AgentpayEvaluation *evaluation)
 	agentpay_expression_enter(&point->scope, point->foreign_functions, &saved);
 	PG_TRY();
 	{
-		if (!agentpay_contain(whole_body, evaluation, &error))
+		if (evaluation->contained)
+			whole_body(evaluation);
+		else if (!agentpay_contain(whole_body, evaluation, &error))
 		{
 			evaluation->careful = true;
 			whole_body(evaluation);

@@ -57,6 +57,7 @@ typedef struct AgentpayEvaluation
 	const char *row_id;
 	TimestampTz decided_at;
 	const AgentpayGiven *given; /* NULL: everything is read */
+	bool contained;				/* by the caller: what fails is raised */
 
 	/* found */
 	TimestampTz occurred_at;
@@ -85,7 +86,8 @@ typedef struct AgentpayEvaluation
 
 /*
  * Fills what is to be found.  Raises only what nobody may contain (a cancel,
- * a shutdown, out of memory).
+ * a shutdown, out of memory); of a row that the caller contains, and evaluates
+ * again without saying so, whatever fails.
  */
 extern void agentpay_evaluate(AgentpayEvaluation *evaluation);
 
