@@ -91,7 +91,7 @@ COMMENT ON COLUMN agentpay.decision_points.label_maturity IS 'before it, neither
 COMMENT ON COLUMN agentpay.decision_points.explore_percent IS 'would-be declines let through, to learn their labels';
 COMMENT ON COLUMN agentpay.decision_points.explore_max_amount IS 'never above; never past a verdict that a list or sanction forced';
 COMMENT ON COLUMN agentpay.decision_points.audit_sample_percent IS 'random rows that become cases, to learn labels';
-COMMENT ON COLUMN agentpay.decision_points.four_eyes IS 'true: a version of the rules decides only after another session_user than the one who called activate() has called approve()';
+COMMENT ON COLUMN agentpay.decision_points.four_eyes IS 'true: what lets more happen takes two session_users: rules by activate() and approve(), stages by sign_off() and promote(), opening a switch, raising a cap, loosening a gate or guardrail by the same statement twice';
 COMMENT ON COLUMN agentpay.decision_points.decide_within_ms IS 'pre_auth: decide_by, in milliseconds after the row';
 COMMENT ON COLUMN agentpay.decision_points.enabled IS 'false (also after detach): rows pass through, nothing is logged';
 SELECT pg_catalog.pg_extension_config_dump('agentpay.decision_points', '');

@@ -123,10 +123,14 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._in_scope(agentpay.budgets, text, text, text,
 	text) FROM PUBLIC;
 
+-- What runs for each batch keeps generic plans, which find holds by index: a
+-- plan for the arrays at hand would scan all of the table once it is small.
+
 -- Moves the windows on.  The caller holds the budgets' locks.
 CREATE FUNCTION agentpay._expire_holds(names text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -167,6 +171,7 @@ CREATE FUNCTION agentpay._reserve_all(wanted agentpay._reservation[],
 	names text[]) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	IF EXISTS (
@@ -243,6 +248,7 @@ CREATE FUNCTION agentpay._reserve(wanted agentpay._reservation[])
 				   on_exhausted text, hopeless boolean)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -400,6 +406,7 @@ CREATE FUNCTION agentpay._settle_all(ended agentpay._settlement[])
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -428,15 +435,19 @@ REVOKE ALL ON FUNCTION agentpay._settle_all(agentpay._settlement[])
 CREATE FUNCTION agentpay._settle(ended agentpay._settlement[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
 	names text[];
+	earliest timestamptz[];
 BEGIN
-	SELECT array_agg(DISTINCT h.budget) INTO names
-	  FROM unnest(ended) AS e
-	  JOIN agentpay._holds h
-		ON h.task_id = e.task_id AND h.attempt = e.attempt
-	 WHERE h.state = 'held';
+	SELECT array_agg(x.budget), array_agg(x.counts_until)
+	  INTO names, earliest
+	  FROM (SELECT h.budget, min(h.counts_until) AS counts_until
+			  FROM unnest(ended) AS e
+			  JOIN agentpay._holds h
+				ON h.task_id = e.task_id AND h.attempt = e.attempt
+			 WHERE h.state = 'held' GROUP BY h.budget) AS x;
 	IF names IS NULL THEN
 		RETURN;
 	END IF;
@@ -444,10 +455,9 @@ BEGIN
 	-- nearly always: nothing is released, and no window has passed
 	IF NOT EXISTS (SELECT FROM unnest(ended) AS e WHERE e.state = 'released')
 	   AND NOT EXISTS (
-		SELECT FROM agentpay._holds h
-		  JOIN agentpay._budget_totals t ON t.budget = h.budget
-		 WHERE h.budget = ANY (names) AND h.state = 'held'
-		   AND h.counts_until <= t.expired_until) THEN
+		SELECT FROM unnest(names, earliest) AS x (budget, counts_until)
+		  JOIN agentpay._budget_totals t ON t.budget = x.budget
+		 WHERE x.counts_until <= t.expired_until) THEN
 		PERFORM agentpay._settle_all(ended);
 		RETURN;
 	END IF;

@@ -94,9 +94,27 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._gate_value(agentpay.agents, agentpay.gates)
 	FROM PUBLIC;
 
+-- Switches that stop an agent.
+CREATE FUNCTION agentpay._engaged_switches(a agentpay.agents)
+	RETURNS SETOF agentpay.kill_switches
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT k.* FROM agentpay.kill_switches k
+	  JOIN agentpay.decision_points p ON p.point = a.point
+	 WHERE k.engaged
+	   AND (k.scope = 'all' OR k.target = CASE k.scope WHEN 'role' THEN p.role
+				WHEN 'point' THEN p.point WHEN 'agent' THEN a.name END)
+	 ORDER BY k.scope, k.target;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._engaged_switches(agentpay.agents) FROM PUBLIC;
+
 -- The gates between an agent and its next stage, and how each stands.  What
 -- cannot be told, or by too few samples, is on hold, never passed; so is a
--- sign-off that is not there yet.  With four_eyes one is needed anyway.
+-- sign-off that is not there yet.  With four_eyes one is needed anyway, and a
+-- killed agent goes nowhere.
 CREATE FUNCTION agentpay._gate_states(a agentpay.agents)
 	RETURNS TABLE (kind text, metric text, direction text, bound numeric,
 				   value numeric, samples bigint, state text)
@@ -131,7 +149,12 @@ BEGIN
 	 CROSS JOIN LATERAL (SELECT agentpay._gate_direction((w.gate).metric)
 						 AS direction) AS d
 	 WHERE agentpay._stage_rank(a.stage) >= 0
-	   AND agentpay._next_stage(a) IS NOT NULL;
+	   AND agentpay._next_stage(a) IS NOT NULL
+	UNION ALL
+	SELECT 'kill_switch', 'engaged', 'max', 0::numeric, count(*)::numeric,
+		   count(*), 'fail'
+	  FROM agentpay._engaged_switches(a) AS k
+	 WHERE agentpay._next_stage(a) IS NOT NULL HAVING count(*) > 0;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._gate_states(agentpay.agents) FROM PUBLIC;
 
@@ -146,18 +169,26 @@ DECLARE
 	g record;
 BEGIN
 	SELECT count(*) FILTER (WHERE s.state <> 'pass') AS closed,
-		   string_agg(format('%s: %s, value %s, bound %s %s, samples %s',
+		   string_agg(CASE s.kind WHEN 'kill_switch' THEN (
+				SELECT string_agg(format('kill switch %s: engaged by %s at %s%s',
+						concat_ws(' ', k.scope, nullif(k.target, '*')),
+						k.changed_by, k.changed_at, ': ' || k.reason), E'\n')
+				  FROM agentpay._engaged_switches(a) AS k)
+				ELSE format('%s: %s, value %s, bound %s %s, samples %s',
 				s.metric, s.state, coalesce(s.value::text, 'not known'),
 				s.direction, trim_scale(s.bound),
-				coalesce(s.samples::text, 'not known')), E'\n'
+				coalesce(s.samples::text, 'not known')) END, E'\n'
 				ORDER BY s.state, s.metric, s.kind) AS lines,
 		   -- the cheapest way to go on
-		   (array_agg(CASE s.metric WHEN 'sign_off' THEN format(
+		   (array_agg(CASE s.metric WHEN 'engaged' THEN (SELECT format(
+				'When what it was engaged for is mended: UPDATE agentpay.kill_switches SET engaged = false WHERE scope = %L AND target = %L RETURNING *;',
+				k.scope, k.target) FROM agentpay._engaged_switches(a) AS k LIMIT 1)
+				WHEN 'sign_off' THEN format(
 				'Let another login run SELECT agentpay.sign_off(%L, reason => ''…'');',
 				a.name) ELSE format(
 				'SELECT * FROM agentpay.rollout_status WHERE agent = %L; a gate that is not wanted goes by INSERT INTO agentpay.gates (agent, metric, bound, enabled) VALUES (%1$L, %L, %s, false) ON CONFLICT (agent, metric) DO UPDATE SET enabled = false;',
 				a.name, s.metric, trim_scale(s.bound)) END
-				ORDER BY s.metric = 'sign_off', s.metric)
+				ORDER BY s.metric <> 'engaged', s.metric = 'sign_off', s.metric)
 			FILTER (WHERE s.state <> 'pass'))[1] AS hint
 	  INTO g FROM agentpay._gate_states(a) AS s;
 	IF g.closed > 0 THEN

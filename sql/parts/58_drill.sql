@@ -71,7 +71,7 @@ BEGIN
 				'kill switch %s could not be %s',
 				concat_ws(' ', scope, nullif(target, '*')),
 				CASE WHEN engaged THEN 'engaged' ELSE 'disengaged' END),
-			'The server''s log has the error of worker "agentpay drill": the session''s user may not UPDATE kill_switches, or another transaction, perhaps this one, is flipping a switch.',
+			'The server''s log has the error of worker "agentpay drill": the session''s user may not UPDATE kill_switches, another transaction, perhaps this one, is flipping a switch, or somebody engaged it during the drill.',
 			format('UPDATE agentpay.kill_switches SET engaged = %s WHERE scope = %L AND target = %L RETURNING *;',
 				   engaged, scope, target));
 	END IF;

@@ -454,8 +454,17 @@ BEGIN
 	IF FOUND THEN
 		SELECT array_agg(o) INTO seen
 		  FROM agentpay._observations(last.horizon, until) AS o;
-		-- nothing is written each second where nothing happens
+		-- nothing is written each second where nothing happens and nothing
+		-- began anew
 		IF seen IS NULL AND last.at > moment - interval '5 seconds'
+			AND NOT EXISTS (
+				SELECT FROM agentpay._guardrails_in_force x
+				  LEFT JOIN agentpay._guardrail_state s ON s.agent = x.agent
+				   AND s.metric = x.metric AND s.action = x.action
+				 WHERE (s.agent_version, s.stage, s.bound)
+					   IS DISTINCT FROM (x.agent_version, x.stage, x.bound)
+				   AND (x.metric NOT IN ('psi', 'ks')
+						OR EXISTS (SELECT FROM agentpay._drift_state)))
 			AND NOT EXISTS (
 				SELECT FROM agentpay._guardrails_in_force x
 				 CROSS JOIN agentpay._drift_state s

@@ -55,6 +55,7 @@ static bool check_presence(Dispatcher *d);
 static bool take_part(Dispatcher *d, bool ready);
 static bool
 work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms);
+static void heed_kill(void *arg);
 static bool take_wake(Dispatcher *d);
 static void wait(Dispatcher *d, long timeout_ms);
 static long timeout_until(TimestampTz now, TimestampTz then, long at_most);
@@ -73,6 +74,7 @@ agentpay_dispatcher_main(Datum arg)
 	agentpay_worker_start("agentpay dispatcher", arg);
 	create_dispatcher(&d);
 	agentpay_worker_lock_lease(d.lease);
+	agentpay_worker_after_each(heed_kill, &d);
 	for (;;)
 	{
 		TimestampTz now;
@@ -284,8 +286,7 @@ work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms)
 	if (!dispatcher_hand_over(d))
 		*retry_ms = Min(*retry_ms, KILL_RETRY_MS);
 	/* a kill that committed just now: before the first byte goes out */
-	if (d->kill_seen != agentpay_kill_switch_generation())
-		dispatcher_abort_killed(d);
+	heed_kill(d);
 	agentpay_http_client_perform(d->client);
 	dispatcher_collect(d);
 	if (d->n_done > 0 && *retry_ms > RECORD_RETRY_MS)
@@ -293,6 +294,19 @@ work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms)
 	if (starts)
 		*retry_ms = timeout_until(now, dispatcher_next_due(d), *retry_ms);
 	return claimed;
+}
+
+/*
+ * After each transaction, so that calls under way are aborted however much
+ * else there is to do in this turn.
+ */
+static void
+heed_kill(void *arg)
+{
+	Dispatcher *d = arg;
+
+	if (d->kill_seen != agentpay_kill_switch_generation())
+		dispatcher_abort_killed(d);
 }
 
 /* Whether somebody woke this dispatcher since it last asked. */

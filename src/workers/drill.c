@@ -124,7 +124,9 @@ update_switch(const Flip *flip)
 	if (SPI_execute_with_args(
 			"UPDATE agentpay.kill_switches"
 			"   SET engaged = $1, reason = 'kill drill'"
-			" WHERE scope = $2 AND target = $3 AND engaged <> $1",
+			" WHERE scope = $2 AND target = $3 AND engaged <> $1"
+			/* somebody may have engaged it meanwhile, and not as a drill */
+			"   AND ($1 OR reason = 'kill drill')",
 			3, types, values, NULL, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not flip the switch");
 	SPI_finish();

@@ -44,6 +44,10 @@
 
 static int my_slot = -1;
 static uint32 my_generation = 0;
+/* What is called after each step, and whether it is being called. */
+static void (*after_each)(void *arg) = NULL;
+static void *after_each_arg = NULL;
+static bool in_after_each = false;
 static int last_sqlstate = 0;
 static char last_message[AGENTPAY_ERROR_LEN];
 
@@ -250,7 +254,20 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	pgstat_report_stat(true);
+	if (after_each != NULL && !in_after_each)
+	{
+		in_after_each = true;
+		after_each(after_each_arg);
+		in_after_each = false;
+	}
 	return done;
+}
+
+void
+agentpay_worker_after_each(void (*heed)(void *arg), void *arg)
+{
+	after_each = heed;
+	after_each_arg = arg;
 }
 
 int

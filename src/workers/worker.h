@@ -44,6 +44,12 @@ extern void agentpay_worker_report_error(const char *message);
  */
 extern bool agentpay_worker_run(void (*step)(void *arg), void *arg);
 
+/*
+ * After each step from now on, with no transaction open.  heed may run steps
+ * of its own, after which it is not called.
+ */
+extern void agentpay_worker_after_each(void (*heed)(void *arg), void *arg);
+
 /* The SQLSTATE of the last step that failed, and its message. */
 extern int agentpay_worker_sqlstate(void);
 extern const char *agentpay_worker_message(void);

@@ -69,8 +69,9 @@ SELECT pg_temp.fails('PCI DSS 4.0.1 3.5.1', $$ DELETE FROM agentpay.data_policie
 SELECT pg_temp.fails('PCI DSS 4.0.1 10.3.1', 'GRANT SELECT ON agentpay.decisions TO PUBLIC');
 SELECT pg_temp.fails('PCI DSS 4.0.1 10.3.2', 'GRANT DELETE ON agentpay.governance_log TO t_comp_role');
 SELECT pg_temp.fails('SOC 2 CC6.1', 'GRANT EXECUTE ON FUNCTION agentpay.adopt() TO PUBLIC');
-SELECT pg_temp.fails('SOC 2 CC7.2', $$ UPDATE agentpay.guardrails SET enabled = false WHERE agent = 't_comp' $$);
-SELECT pg_temp.fails('SOC 2 CC8.1', $$ UPDATE agentpay.decision_points SET four_eyes = false WHERE point = 't_comp' $$);
+SELECT pg_temp.fails('SOC 2 CC7.2', $$ INSERT INTO agentpay.agents SELECT n.* FROM agentpay.agents a,
+	jsonb_populate_record(a, '{"name": "t_comp_3"}') n WHERE a.name = 't_comp' $$);
+SELECT pg_temp.fails('SOC 2 CC8.1', $$ SELECT agentpay.attach('t_comp.payments', point => 't_comp_2', role => 'dispute', id => 'id', occurred_at => 'at') $$);
 SELECT pg_temp.fails('GDPR Article 5', $$ DELETE FROM agentpay.data_policies WHERE column_name = 'amount' $$);
 SELECT pg_temp.fails('GDPR Article 25', $$ UPDATE agentpay.data_policies SET treatment = 'pass' WHERE column_name = 'customer' $$);
 SELECT pg_temp.fails('GDPR Article 30', $$ UPDATE agentpay.agents SET processor = '{"name": "A"}' WHERE name = 't_comp' $$);

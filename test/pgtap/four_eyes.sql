@@ -95,7 +95,11 @@ SET SESSION AUTHORIZATION t_eyes_a;
 SELECT lives_ok($$SELECT agentpay.approve('t_eyes', 2, 'again')$$, 'approved');
 SELECT is(pg_temp.states(), '1 retired, 2 active', 'active again');
 
--- without four eyes, no wait
+-- without four eyes, no wait; it takes two to say so
+SET client_min_messages = error;
+UPDATE agentpay.decision_points SET four_eyes = false WHERE point = 't_eyes';
+SET client_min_messages = warning;
+SET SESSION AUTHORIZATION t_eyes_b;
 UPDATE agentpay.decision_points SET four_eyes = false WHERE point = 't_eyes';
 SELECT is(agentpay.activate('t_eyes', 1), 1, 'one pair is enough');
 SELECT is(pg_temp.refused($$SELECT agentpay.approve('t_eyes', 2, 'good')$$),

@@ -394,6 +394,14 @@ SELECT is((SELECT kind || ' ' || metric || ' ' || state
 SELECT alike(pg_temp.refused($$SELECT agentpay.promote('t_roll')$$), 'AP005 | %',
 	'two logins');
 SELECT is(agentpay.promote('t_roll_2'), 'shadow', 'shadow needs but one');
+-- it takes two to end them
+SET client_min_messages = error;
+UPDATE agentpay.decision_points SET four_eyes = false WHERE point = 't_roll';
+SET client_min_messages = warning;
+CREATE ROLE t_roll_two SUPERUSER;
+SET SESSION AUTHORIZATION t_roll_two;
+UPDATE agentpay.decision_points SET four_eyes = false WHERE point = 't_roll';
+RESET SESSION AUTHORIZATION;
 
 -- ── gates that make no sense ────────────────────────────────────────────────
 SELECT alike(pg_temp.refused(g.statement), g.said, g.statement)

@@ -299,7 +299,13 @@ SELECT is((SELECT agentpay.activate('t_shadow', 3)) || pg_temp.states(),
 SELECT matches(pg_temp.refused($$UPDATE agentpay.rulesets SET state = 'active'
 		WHERE point = 't_shadow' AND version = 3$$),
 	'^42501 \| version 3 .* is not approved', 'also by UPDATE');
+CREATE ROLE t_shadow_b SUPERUSER;
+SET client_min_messages = error;
 UPDATE agentpay.decision_points SET four_eyes = false WHERE point = 't_shadow';
+RESET client_min_messages;
+SET SESSION AUTHORIZATION t_shadow_b;
+UPDATE agentpay.decision_points SET four_eyes = false WHERE point = 't_shadow';
+RESET SESSION AUTHORIZATION;
 
 -- ── how many ────────────────────────────────────────────────────────────────
 DO $$

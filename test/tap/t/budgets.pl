@@ -106,17 +106,17 @@ query("INSERT INTO agentpay.budgets (name, scope, target, period, cap_calls) VAL
 ask($node, 'minute', 501, 503);
 await_tasks($node);
 is(counts('minute'), "answered|2\nover_budget|1", 'two in this minute');
-add_agent($node, 'slow', behaviour => 'delay-1500', timeout_ms => 20000);
+add_agent($node, 'slow', behaviour => 'delay-6000', timeout_ms => 60000);
 query("INSERT INTO agentpay.budgets (name, scope, target, period, cap_calls, on_exhausted) VALUES ('slow_minute', 'agent', 'slow', 'minute', 1, 'wait')");
 ask($node, 'slow', 511);
-await('the slow call is under way', sub { (() = journal('delay-1500')) == 1 });
+await('the slow call is under way', sub { (() = journal('delay-6000')) == 1 });
 $node->safe_psql('postgres', 'ALTER SYSTEM SET agentpay.clock_offset = 61');
 $node->reload;
-ask($node, 'minute', 504, 506);
-await('the window has moved on', sub { counts('minute') eq "answered|4\nover_budget|2" });
 ask($node, 'slow', 512);
+ask($node, 'minute', 504, 506);
 await('what waits, waits while the first is held', sub {
 	query("SELECT count(*) FROM agentpay.queue_status WHERE agent = 'slow' AND state = 'leased'") eq '1' });
+await('the window has moved on', sub { counts('minute') eq "answered|4\nover_budget|2" });
 await_tasks($node);
 is(counts('slow'), 'answered|2', 'and is asked when there is room');
 is(query("SELECT calls, held FROM agentpay.budget_status WHERE name = 'slow_minute'"), '1|0', 'the first one counts in its own minute, not in this');

@@ -126,6 +126,8 @@ is(look(), '1', 'cost without a valid answer');
 is(events('b cost_per_decision'), 'breach b cost_per_decision alert 200 -', 'is beyond any bound');
 query("UPDATE agentpay.guardrails SET bound = 0.02");
 is(status('b', 'cost_per_decision') =~ /fail/ ? 'fail' : 'anew', 'anew', 'another bound begins anew');
+look();
+is(query("SELECT bound || ' ' || breached FROM agentpay._guardrail_state WHERE agent = 'b'"), '0.02 false', 'at the next look, though nothing came');
 
 # ── kill, and money by the hour ─────────────────────────────────────────────
 query("DELETE FROM agentpay.guardrails");

@@ -49,6 +49,20 @@ is(query('SELECT count(*) FROM agentpay.kill_switches WHERE engaged'), '0', 'and
 $stream->();
 no_excess($node, 'after drills');
 
+# ── with four_eyes: it opens what it engaged, and nothing else ──────────────
+query("CREATE ROLE second SUPERUSER LOGIN; UPDATE agentpay.decision_points SET four_eyes = true");
+is(query("SELECT aborted FROM agentpay.kill_drill('agent', 'other')"), '0', 'a drill takes one login');
+is(query("SELECT count(*) FROM agentpay.kill_switches WHERE engaged"), '0', 'and leaves no switch engaged');
+query("UPDATE agentpay.kill_switches SET engaged = true, reason = 'kill drill' WHERE target = 'other'");
+is(query("SET client_min_messages = error; UPDATE agentpay.kill_switches SET engaged = false, reason = 'kill drill' WHERE target = 'other' RETURNING 1"), '',
+	'the word alone opens nothing');
+foreach my $who (qw(postgres second))
+{
+	$node->psql('postgres', "UPDATE agentpay.kill_switches SET engaged = false WHERE target = 'other'; UPDATE agentpay.decision_points SET four_eyes = false",
+		extra_params => [ '-U', $who ]);
+}
+is(query("SELECT count(*) FROM agentpay.kill_switches WHERE engaged") . query("SELECT count(*) FROM agentpay.decision_points WHERE four_eyes"), '00', 'two logins do');
+
 # ── what it refuses ─────────────────────────────────────────────────────────
 like(refused("SELECT * FROM agentpay.kill_drill('agent', 'nobody')"), qr/42704: there is no kill switch agent nobody\n.*DETAIL:  Switches are .*\n.*HINT:/, 'no such switch');
 query("UPDATE agentpay.kill_switches SET engaged = true WHERE target = 'other'");
