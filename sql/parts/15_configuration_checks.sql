@@ -47,17 +47,6 @@ CREATE FUNCTION agentpay._refuse(state text, message text, detail text,
 	AS 'MODULE_PATHNAME', 'agentpay_sql_refuse';
 REVOKE ALL ON FUNCTION agentpay._refuse(text, text, text, text) FROM PUBLIC;
 
--- What belongs to a later version is refused, so that nothing pretends.
-CREATE FUNCTION agentpay._refuse_later(what text, hint text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT agentpay._refuse('0A000', what || ' is not supported yet',
-		'This version of agentpay would store the setting and do nothing.',
-		hint)
-$$;
-REVOKE ALL ON FUNCTION agentpay._refuse_later(text, text) FROM PUBLIC;
-
 CREATE FUNCTION agentpay._check_name(what text, before text, after text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL SAFE

@@ -74,8 +74,13 @@ BEGIN
 		   OR policy.class = 'pci' AND kept !~ '^[0-4]$' THEN
 			RETURN 'Mask has one: keep_last, the characters at the end that stay, 0 to 999; of class pci at most 4.';
 		END IF;
+	ELSIF policy.treatment = 'tokenise' THEN
+		IF policy.options - 'format' <> '{}'
+		   OR policy.options -> 'format' <> '"ff1"' THEN
+			RETURN 'Tokenise has one: format "ff1", by which 6 to 36 digits become as many digits.';
+		END IF;
 	ELSIF policy.options <> '{}' THEN
-		RETURN format('Treatment %s has none; mask has keep_last, bucket has bounds or width.', policy.treatment);
+		RETURN format('Treatment %s has none; mask has keep_last, bucket has bounds or width, tokenise has format.', policy.treatment);
 	END IF;
 	RETURN NULL;
 END$$;
@@ -122,9 +127,6 @@ BEGIN
 				coalesce(quote_literal(NEW.class), 'NULL')),
 			'Classes are pii, pci, financial, free_text and public.',
 			format(mend, 'class ''pii'''));
-	ELSIF NEW.treatment = 'tokenise' AND NEW.options ? 'format' THEN
-		PERFORM agentpay._refuse_later('treatment tokenise with a format',
-			format(mend, 'options ''{}'''));
 	ELSIF NEW.treatment IS NULL
 		OR NEW.treatment <> ALL ('{pass,mask,tokenise,hash,bucket,drop}') THEN
 		PERFORM agentpay._refuse('23514', format('unknown treatment: %s',

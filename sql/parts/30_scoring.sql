@@ -114,6 +114,27 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._fill_verdicts(text, text, text[])
 	FROM PUBLIC;
 
+-- Says which columns lose what they were, for want of a master key.
+CREATE FUNCTION agentpay._note_unsealed(relation regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	columns text := (SELECT string_agg(d.column_name, ', ' ORDER BY d.column_name)
+					   FROM agentpay.data_policies d
+					  WHERE d.table_name = relation AND d.treatment <> 'pass'
+						AND NOT agentpay._forbids(d.column_name));
+BEGIN
+	IF columns IS NULL OR agentpay._master_names() IS NOT NULL THEN
+		RETURN;
+	END IF;
+	RAISE NOTICE 'there is no master key: of columns that a data policy treats, decisions keep the treated form only'
+		USING DETAIL = format('Of %s: %s. Decisions that read them cannot be replayed, and tokenise withholds its values.',
+							  relation, columns),
+			  HINT = 'ALTER SYSTEM SET agentpay.master_key = ''file:/etc/agentpay/master.key''; SELECT pg_reload_conf();';
+END$$;
+REVOKE ALL ON FUNCTION agentpay._note_unsealed(regclass) FROM PUBLIC;
+
 CREATE FUNCTION agentpay.attach(table_name regclass, point text, role text,
 	id name, occurred_at name, amount name DEFAULT NULL,
 	currency text DEFAULT NULL, subject name DEFAULT NULL,
@@ -168,6 +189,7 @@ BEGIN
 	PERFORM agentpay._install_triggers(attach.table_name);
 	PERFORM agentpay._govern('attach', 'point', attach.point, NULL, NULL,
 		jsonb_build_object('table_name', attach.table_name::text));
+	PERFORM agentpay._note_unsealed(attach.table_name);
 	RETURN attach.point;
 END$$;
 REVOKE ALL ON FUNCTION agentpay.attach(regclass, text, text, name, name, name,

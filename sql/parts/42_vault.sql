@@ -35,17 +35,33 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	found text;
+	domains text[];
+	domain text;
 BEGIN
 	IF coalesce(btrim(reason), '') = '' THEN
 		PERFORM agentpay._refuse('22004', 'detokenise() needs a reason',
 			'It is recorded in agentpay.governance_log.',
 			'SELECT agentpay.detokenise(''tok_…'', ''case 4711'');');
 	END IF;
-	SELECT agentpay._open_text('t', v.token_id, v.key_id, v.sealed) INTO found
+	-- digits may stand for another value in each domain
+	SELECT agentpay._open_text('t', (array_agg(v.token_id))[1],
+			(array_agg(v.key_id))[1], (array_agg(v.sealed))[1]),
+		   array_agg(v.domain) OVER (), v.domain
+	  INTO found, domains, domain
 	  FROM agentpay._vault v
 	  JOIN agentpay._subject_keys k ON k.key_id = v.key_id
-	 WHERE v.token = detokenise.token LIMIT 1;
-	IF found IS NULL THEN
+	 WHERE v.token = regexp_replace(detokenise.token, '^.*:', '')
+	   AND (detokenise.token !~ ':'
+			OR v.domain = regexp_replace(detokenise.token, ':[^:]*$', ''))
+	 GROUP BY v.domain ORDER BY v.domain LIMIT 1;
+	IF cardinality(domains) > 1 THEN
+		PERFORM agentpay._refuse('21000',
+			format('%s is a token of several columns', detokenise.token),
+			format('Of %s: it stands for a value in each.',
+				   array_to_string(domains, ', ')),
+			format('SELECT agentpay.detokenise(%L, %L);',
+				   domain || ':' || detokenise.token, reason));
+	ELSIF found IS NULL THEN
 		PERFORM agentpay._refuse('42704', 'the vault has no such token',
 			'It was never given, or whoever it is about was forgotten.',
 			'Tokens stand in the inputs of decisions: SELECT inputs FROM agentpay.decisions;');

@@ -139,6 +139,7 @@ typedef struct AgentpayPolicyConfig
 	int n_bounds;	 /* bucket, of numbers: */
 	char **bounds;	 /* decimals that rise */
 	char *width;	 /* bucket, of times; else "" */
+	char *format;	 /* tokenise: "ff1"; else "" */
 } AgentpayPolicyConfig;
 
 typedef struct AgentpayPointConfig

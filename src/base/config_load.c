@@ -486,7 +486,8 @@ load_agents(AgentpayRows *rows)
 	" ARRAY(SELECT jsonb_array_elements_text(CASE" \
 	"		jsonb_typeof(d.options -> 'bounds') WHEN 'array'" \
 	"		THEN d.options -> 'bounds' END))," \
-	" coalesce(d.options ->> 'width', '')"
+	" coalesce(d.options ->> 'width', '')," \
+	" coalesce(d.options ->> 'format', '')"
 /* clang-format on */
 
 /* The policy whose column is in that column of the row. */
@@ -498,6 +499,7 @@ read_policy(AgentpayRows *rows, int column, AgentpayPolicyConfig *policy)
 	policy->keep_last = (int) agentpay_rows_int(rows, column + 2);
 	policy->bounds = agentpay_rows_texts(rows, column + 3, &policy->n_bounds);
 	policy->width = agentpay_rows_text(rows, column + 4);
+	policy->format = agentpay_rows_text(rows, column + 5);
 }
 
 static void

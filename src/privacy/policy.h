@@ -44,6 +44,7 @@ typedef struct AgentpayPolicy
 	char *const *bounds;  /* each of AGENTPAY_BOUND_MAX bytes at the most */
 	AgentpayWidth width;  /* of bucket, for times; else NONE */
 	const char *hash_key; /* of hash: where the key is; see hash.h */
+	bool keeps_format;	  /* of tokenise: digits become digits */
 } AgentpayPolicy;
 
 #define AGENTPAY_BOUND_MAX 40

@@ -403,10 +403,13 @@ tighten(AgentpayInput *input, const AgentpayPolicyConfig *config)
 		policy->n_bounds = config->n_bounds;
 		policy->bounds = config->bounds;
 		policy->width = agentpay_policy_width(config->width);
+		policy->keeps_format = config->format[0] != '\0';
 	}
 	else if (treatment == AGENTPAY_TREATMENT_PASS)
 		return;
 	else if (treatment != policy->treatment ||
+			 (treatment == AGENTPAY_TREATMENT_TOKENISE &&
+			  policy->keeps_format != (config->format[0] != '\0')) ||
 			 (treatment == AGENTPAY_TREATMENT_BUCKET &&
 			  !same_buckets(policy, config)))
 		withhold(input);
@@ -618,15 +621,22 @@ token_value(AgentpayPoint *point, AgentpayInput *input, TupleTableSlot *row,
 {
 	char *text = steady_text(input, datum);
 	char *token = palloc(AGENTPAY_TOKEN_SIZE);
+	AgentpayTokenOf of = {.domain = input->name,
+						  .keeps_format = input->policy.keeps_format,
+						  .value = text,
+						  .len = strlen(text)};
+	size_t size;
 
 	value->type = jbvNull;
-	if (!agentpay_keys_wanted() ||
-		!agentpay_vault_token(input->name, agentpay_sealing_subject(point, row),
-							  text, strlen(text), token))
+	if (!agentpay_keys_wanted())
+		return;
+	of.subject = agentpay_sealing_subject(point, row);
+	size = agentpay_vault_token(&of, token);
+	if (size == 0)
 		return;
 	value->type = jbvString;
 	value->val.string.val = token;
-	value->val.string.len = AGENTPAY_TOKEN_SIZE;
+	value->val.string.len = (int) size;
 }
 
 /* Once in a session, since each row would say the same. */

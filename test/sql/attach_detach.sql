@@ -200,6 +200,18 @@ RESET ROLE;
 REVOKE ALL ON agentpay.kill_switches FROM t_attach_detach;
 REVOKE ALL ON SCHEMA agentpay FROM t_attach_detach;
 
+-- without a master key, attach() says what cannot be sealed; pass is kept as it is
+\set VERBOSITY default
+SET client_min_messages = notice;
+CREATE TABLE t_unsealed (id bigint PRIMARY KEY, at timestamptz NOT NULL, card text, mail text, city text, cvv text);
+INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment) VALUES
+	('t_unsealed', 'mail', 'pii', 'drop'), ('t_unsealed', 'card', 'pci', 'mask'), ('t_unsealed', 'city', 'public', 'pass'), ('t_unsealed', 'cvv', 'pci', 'drop');
+SELECT agentpay.attach('t_unsealed', 't_attach_detach_unsealed', 'fraud', id => 'id', occurred_at => 'at');
+DELETE FROM agentpay.data_policies WHERE table_name = 't_unsealed'::regclass AND column_name IN ('card', 'mail');
+SELECT agentpay.attach('t_unsealed', 't_attach_detach_unsealed', 'fraud', id => 'id', occurred_at => 'at');
+DELETE FROM agentpay.data_policies WHERE table_name = 't_unsealed'::regclass;
+SET client_min_messages = warning;
+
 -- clean up
 DELETE FROM agentpay.models WHERE name = 't_attach_detach';
 SELECT agentpay.detach(point) FROM agentpay.decision_points WHERE point LIKE 't\_attach\_detach%' AND enabled;

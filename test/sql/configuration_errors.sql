@@ -242,7 +242,7 @@ SELECT pg_temp.try(format('INSERT INTO agentpay.allowed_endpoints (origin) VALUE
 -- ── data_policies ───────────────────────────────────────────────────────────
 SELECT pg_temp.try(format('INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment, options) VALUES (%s)', v))
   FROM unnest(ARRAY[$$'a_view', 'card', 'pii', 'mask', '{}'$$, $$'payments', 'cards', 'pii', 'mask', '{}'$$, $$'payments', 'total', 'pii', 'mask', '{}'$$,
-	$$'payments', 'card', 'secret', 'mask', '{}'$$, $$'payments', 'card', 'pii', 'show', '{}'$$, $$'payments', 'card', 'pii', 'tokenise', '{"format": "ff1"}'$$,
+	$$'payments', 'card', 'secret', 'mask', '{}'$$, $$'payments', 'card', 'pii', 'show', '{}'$$, $$'payments', 'card', 'pii', 'tokenise', '{"format": "ff2"}'$$,
 	$$'payments', 'card', 'pci', 'pass', '{}'$$, $$'payments', 'card', 'pci', 'mask', '{"keep_last": 8}'$$,
 	$$'payments', 'card', 'pii', 'mask', '{"keep": 4}'$$, $$'payments', 'card', 'pii', 'pass', '{"keep_last": 4}'$$,
 	$$'payments', 'card', 'pii', 'mask', '[]'$$, $$99999999, 'card', 'pii', 'mask', '{}'$$,

@@ -188,6 +188,53 @@ is(sql("SELECT agentpay.detokenise('$token', 'case 1')"), 'plantedmail@x.example
 sql("SELECT agentpay.forget('frank', 'request 5')");
 like(refusal("SELECT agentpay.detokenise('$token', 'case 1')"), qr/42704/, 'with the last one the token leads nowhere');
 
+# ── tokens that keep their format ───────────────────────────────────────────
+sql(<<'SQL');
+ALTER TABLE payments ADD account text, ADD iban text;
+CREATE OR REPLACE FUNCTION take_off() RETURNS trigger LANGUAGE plpgsql AS
+	$$BEGIN NEW.account := NULL; NEW.iban := NULL; NEW.customer := NULL; RETURN NEW; END$$;
+INSERT INTO agentpay.data_policies (table_name, column_name, class, treatment, options) VALUES
+	('payments', 'account', 'pii', 'tokenise', '{"format": "ff1"}'), ('payments', 'iban', 'pii', 'tokenise', '{"format": "ff1"}');
+SELECT agentpay.draft('fraud');
+INSERT INTO agentpay.rules (point, version, code, condition, verdict) VALUES ('fraud', 3, 'ACCOUNT', 'account LIKE ''7%'' OR iban LIKE ''7%''', 'decline');
+SELECT agentpay.activate('fraud');
+SQL
+sub pay_from
+{
+	my ($id, $customer, $account, $iban) = @_;
+	return sql("INSERT INTO payments (id, customer, account, iban) VALUES ($id, '$customer', '$account', @{[ $iban ? qq('$iban') : 'NULL' ]}) RETURNING outcome;");
+}
+is(pay_from(70, 'hugo', '7000123456789012', '7000123456789012'), 'decline', 'rules read digits, not their token');
+pay_from(71, 'ida', '7000123456789012');
+pay_from(72, 'ida', '7000123456789013');
+my $digits = token(70, 'account');
+like($digits, qr/^[0-9]{16}\z/, 'sixteen digits are sixteen digits');
+isnt($digits, '7000123456789012', 'others');
+is(token(71, 'account'), $digits, 'the same for the same value');
+isnt(token(72, 'account'), $digits, 'others for another');
+isnt(token(70, 'iban'), $digits, 'and in another column');
+is(sql("SELECT agentpay.detokenise('$digits', 'case 2')"), '7000123456789012', 'detokenise() leads back');
+is(sql("SELECT agentpay.detokenise('account:$digits', 'case 2')"), '7000123456789012', 'also by the column');
+is(sql("SELECT count(*) FROM agentpay.governance_log WHERE action = 'detokenise' AND object = '$digits'"), '1', 'on record');
+my $odd = 73;
+foreach my $value ('70001', '7000 1234 5678', 'x7000123456', '7' x 37)
+{
+	pay_from($odd, 'ida', $value);
+	like(token($odd++, 'account'), qr/^tok_[0-9a-f]{32}\z/, "an ordinary token of what has no such format: $value");
+}
+# a token of one column that is one of the other
+sql("INSERT INTO agentpay._vault SELECT v.token, v.key_id, 'iban', v.token_id, v.sealed, v.created_at FROM agentpay._vault v WHERE v.token = '$digits'");
+like(refusal("SELECT agentpay.detokenise('$digits', 'case 2')"), qr/21000.*of several columns.*account, iban.*HINT:  SELECT agentpay.detokenise\('account:$digits'/s,
+	'digits that are a token in two columns want one');
+is(sql("SELECT agentpay.detokenise('account:$digits', 'case 2')"), '7000123456789012', 'which the hint names');
+sql("DELETE FROM agentpay._vault WHERE domain = 'iban' AND token = '$digits'");
+sql("SELECT agentpay.forget('hugo', 'request 6')");
+is(sql("SELECT agentpay.detokenise('$digits', 'case 2')"), '7000123456789012', "while ida's is there");
+sql("SELECT agentpay.forget('ida', 'request 7')");
+like(refusal("SELECT agentpay.detokenise('$digits', 'case 2')"), qr/42704/, 'afterwards no way leads back');
+sql('CHECKPOINT');
+is(files_with('7000123456789012'), 0, 'the value is nowhere on disk');
+
 # ── rotation ────────────────────────────────────────────────────────────────
 my $advice = "SELECT level FROM agentpay.advice WHERE object = 'agentpay.master_key'";
 write_key(0600, $key_2, $key_1);
