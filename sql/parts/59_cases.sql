@@ -204,7 +204,8 @@ REVOKE ALL ON FUNCTION agentpay._open_case(agentpay.decisions, uuid, text,
 	text) FROM PUBLIC;
 
 -- The decision for which a person is to look, after that one: itself, or that
--- of the nearest tier below that spoke, when those above could not help.
+-- of the nearest tier below that spoke, when those above could not help.  A live
+-- verdict that means a person is one for itself.
 CREATE FUNCTION agentpay._case_of(d agentpay.decisions)
 	RETURNS TABLE (r agentpay.decisions, decision_id uuid, agent text,
 				   cause text)
@@ -227,27 +228,43 @@ BEGIN
 		 CROSS JOIN LATERAL agentpay._ending(b) AS x
 		  JOIN agentpay.decisions e ON e.decision_id = x.decision_id
 		   AND e.decided_at = x.decided_at)
-	SELECT r, (c.ended).decision_id, (c.ended).agent, (c.ended).failure
+	SELECT r, (c.ended).decision_id, (c.ended).agent,
+		   coalesce((c.ended).failure, 'review')
 	  FROM chain c
 	  JOIN agentpay.decisions r ON r.decision_id = (c.t).decision_id
 	   AND r.decided_at = (c.t).created_at
-	 WHERE (c.ended).authority = 'live' AND agentpay._is_unsure(c.ended)
-	   AND NOT (d.kind = 'agent' AND d.authority = 'live')
+	 WHERE CASE WHEN d.kind = 'agent' AND d.authority = 'live' THEN c.step = 1
+				ELSE (c.ended).authority = 'live'
+					 AND agentpay._is_unsure(c.ended) END
 	   AND NOT EXISTS (SELECT FROM chain w
 						WHERE agentpay._waits_for_tier(w.t, r))
 	 ORDER BY c.step LIMIT 1;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._case_of(agentpay.decisions) FROM PUBLIC;
 
--- Of its own, an unsure live answer; of a tier, also one that could not help.
+-- Whether an agent's verdict is one that means a person, and took effect.
+CREATE FUNCTION agentpay._calls_person(d agentpay.decisions) RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN d.kind = 'agent' AND d.authority = 'live' AND coalesce((
+		SELECT agentpay._needs_person(v) FROM agentpay.verdicts v
+		 WHERE v.point = d.point AND v.verdict = d.verdict), false);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._calls_person(agentpay.decisions) FROM PUBLIC;
+
+-- Of its own, an unsure live answer, or one that means a person; of a tier, also
+-- one that could not help.
 CREATE FUNCTION agentpay._may_open_case(d agentpay.decisions) RETURNS boolean
-	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN d.repeat_no = 0
 	   AND (d.authority = 'live' AND agentpay._is_unsure(d)
+			OR agentpay._calls_person(d)
 			OR d.kind IN ('agent', 'fallback') AND d.detail ? 'escalated_from'
 			   AND (d.kind = 'fallback' OR d.authority = 'shadow'));
 END$$;
@@ -278,7 +295,7 @@ BEGIN
 	END LOOP;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._open_cases(agentpay.decisions[]) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._open_cases(agentpay.decisions[]) IS 'of decisions of tasks that were just written: opens a case where a live agent was unsure and no other one is asked';
+COMMENT ON FUNCTION agentpay._open_cases(agentpay.decisions[]) IS 'of decisions of tasks that were just written: opens a case where a live agent was unsure and no other one is asked, or sent the row to a person';
 
 -- ── what could not be opened at once ────────────────────────────────────────
 -- A snapshot: decisions of the transactions that it sees were looked at.

@@ -455,6 +455,9 @@ AS $$
 				'over_authority'), false)
 			   AND a.position <> 'review'
 			   AND (z.live OR a.escalate_to IS NOT NULL)
+		   OR e.changed AND coalesce(
+				(SELECT agentpay._needs_person(v) FROM agentpay.verdicts v
+				  WHERE v.point = p.point AND v.verdict = z.answer), false)
 	  FROM tried z
 	 CROSS JOIN LATERAL (
 		SELECT z.live AND NOT z.cut AND z.answer IS NOT NULL

@@ -192,7 +192,7 @@ SELECT is(pg_temp.total('cost', s || '{"invoke_when": "id = 2"}'), (SELECT 0.01 
 	'charged at the bound once, and not at all') FROM mine;
 SELECT is(pg_temp.total('verdict_changes', s), (SELECT count(*)::numeric FROM ranked WHERE confidence >= 0.5 AND tightens), 'verdicts that tighten') FROM mine;
 SELECT is(pg_temp.total('blocks', s), (SELECT count(*)::numeric FROM ranked WHERE confidence >= 0.5 AND tightens AND answer = 'decline'), 'those that block') FROM mine;
-SELECT is(pg_temp.total('escalations', s), (SELECT count(*)::numeric FROM ranked WHERE answer IS NOT NULL AND (confidence < 0.5 OR loosens)), 'unsure or beyond authority: to a person') FROM mine;
+SELECT is(pg_temp.total('escalations', s), (SELECT count(*)::numeric FROM ranked WHERE answer IS NOT NULL AND (confidence < 0.5 OR loosens OR tightens AND answer = 'review')), 'unsure, beyond authority, or a review: to a person') FROM mine;
 SELECT is(pg_temp.total('verdict_changes', s || '{"min_confidence": 0.2}'), (SELECT count(*)::numeric FROM ranked WHERE tightens), 'less confidence asked for') FROM mine;
 SELECT is(pg_temp.total('verdict_changes', s || '{"authorities": [{"verdict": "decline", "max_amount": 70, "currency": "USD"}, {"verdict": "approve", "may_relax": true}]}'),
 	(SELECT count(*)::numeric FROM ranked WHERE confidence >= 0.5 AND (tightens AND answer = 'decline' AND amount <= 70 OR loosens AND i % 2 = 1)), 'by authorities that are given') FROM mine;

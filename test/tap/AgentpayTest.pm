@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_ledger start_agents add_agent promote_fully ask await await_tasks
+our @EXPORT = qw(new_ledger start_agents add_agent promote_fully role_page ask await await_tasks
   decisions journal worker_pid in_flight no_excess session);
 
 my ($agents_pid, $agents_url);
@@ -105,6 +105,20 @@ sub promote_fully
 	return;
 }
 
+# docs/roles.md, and its blocks of SQL, for the test agent server.
+sub role_page
+{
+	my ($url) = @_;
+	my $page = slurp_file("$ENV{AGENTPAY_TREE}/docs/roles.md");
+	my @blocks = $page =~ /^```sql\n(.*?)^```$/msg;
+	foreach my $sql (@blocks)
+	{
+		$sql =~ s{https://api\.openai\.com/v1}{$url/role}g;
+		$sql =~ s{https://api\.openai\.com}{$url}g;
+		$sql =~ s/'env:OPENAI_API_KEY'/NULL/g;
+	}
+	return ($page, @blocks);
+}
 
 # An agent in shadow that is asked about the payments that name it.
 sub add_agent
