@@ -10,7 +10,8 @@ use AgentpayTest;
 my $url = start_agents();
 my $node = new_ledger('roles_live');
 $node->safe_psql('postgres', 'CREATE DATABASE roles');
-sub query { return $node->safe_psql('roles', $_[0]); }
+my $session = session($node, 'roles');
+sub query { return $session->($_[0]); }
 sub fails
 {
 	my ($sql, $expected, $what) = @_;
@@ -234,5 +235,6 @@ is(query("SELECT count(*) FROM (SELECT t.task_id FROM agentpay._tasks t LEFT JOI
 	'0', 'one decision for each question');
 # without a master key masked inputs are erased
 is(query("SELECT count(*) FROM agentpay.replay_all() WHERE state = 'different'"), '0', 'and nothing replays differently');
+$session->();
 $node->stop;
 done_testing();
