@@ -224,6 +224,26 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._column_type(regclass, text, text)
 	FROM PUBLIC;
 
+-- A domain's CHECK is its owner's code: where agentpay casts a row id as itself,
+-- it is to the type below.
+CREATE FUNCTION agentpay._id_type(relation regclass, id_column name)
+	RETURNS text
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE t (oid) AS (
+		SELECT a.atttypid FROM pg_attribute a
+		 WHERE a.attrelid = $1 AND a.attname = $2
+		   AND a.attnum > 0 AND NOT a.attisdropped
+		UNION
+		SELECT d.typbasetype FROM t JOIN pg_type d ON d.oid = t.oid
+		 WHERE d.typtype = 'd')
+	SELECT format_type(t.oid, NULL) FROM t JOIN pg_type b ON b.oid = t.oid
+	 WHERE b.typtype <> 'd'
+$$;
+REVOKE ALL ON FUNCTION agentpay._id_type(regclass, name) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._id_type(regclass, name) IS 'type of the id column, of a domain the one below it; NULL: no such column';
+
 -- Kinds: text, number, time, reasons; NULL column passes.
 CREATE FUNCTION agentpay._check_column(relation regclass, column_name text,
 	what text, kind text) RETURNS void

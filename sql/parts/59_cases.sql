@@ -134,14 +134,21 @@ REVOKE ALL ON FUNCTION agentpay._waits_for_tier(agentpay._tasks,
 	agentpay.decisions) FROM PUBLIC;
 
 -- ── cases ───────────────────────────────────────────────────────────────────
--- When a dispute can be contested no more; NULL where nobody knows.
+CREATE FUNCTION agentpay._read_time(relation regclass, query text)
+	RETURNS timestamptz
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_read_time';
+REVOKE ALL ON FUNCTION agentpay._read_time(regclass, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._read_time(regclass, text) IS 'the time that a query about a user''s table gives, as the table''s owner';
+
+-- When a dispute can be contested no more; NULL where nobody knows.  Whoever
+-- opens the case has the rights of agentpay's owner: not what the table's owner
+-- has put into its types, policies and indexes.
 CREATE FUNCTION agentpay._respond_by(p agentpay.decision_points, row_id text)
 	RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	found_at timestamptz;
 BEGIN
 	IF p.role <> 'dispute' OR NOT EXISTS (
 		SELECT FROM pg_attribute a
@@ -150,14 +157,10 @@ BEGIN
 		   AND a.attgenerated = '') THEN
 		RETURN NULL;
 	END IF;
-	EXECUTE format('SELECT respond_by FROM %s WHERE %I = %L::%s LIMIT 1',
-				   p.table_name, p.id_column, row_id,
-				   (SELECT format_type(a.atttypid, a.atttypmod)
-					  FROM pg_attribute a
-					 WHERE a.attrelid = p.table_name
-					   AND a.attname = p.id_column))
-	   INTO found_at;
-	RETURN found_at;
+	RETURN agentpay._read_time(p.table_name, format(
+		'SELECT respond_by FROM %s WHERE %I = %L::%s LIMIT 1', p.table_name,
+		p.id_column, row_id,
+		agentpay._id_type(p.table_name, p.id_column)));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._respond_by(agentpay.decision_points, text)
 	FROM PUBLIC;

@@ -38,10 +38,10 @@ AS $$
 		'AND NOT coalesce(d.detail ? ''repeats'', false) '
 		'AND d.occurred_at >= %8$L AND d.occurred_at < %9$L',
 		p.labels_complete, agentpay._now() - p.label_maturity, p.role,
-		p.table_name, p.id_column, format_type(a.atttypid, NULL), p.point,
+		p.table_name, p.id_column,
+		agentpay._id_type(p.table_name, p.id_column), p.point,
 		coalesce(since, '-infinity'), coalesce(until, 'infinity'))
-	  FROM pg_attribute a
-	 WHERE a.attrelid = p.table_name AND a.attname = p.id_column
+	 WHERE agentpay._id_type(p.table_name, p.id_column) IS NOT NULL
 $$;
 REVOKE ALL ON FUNCTION agentpay._backtest_rows(agentpay.decision_points,
 	timestamptz, timestamptz) FROM PUBLIC;

@@ -270,10 +270,10 @@ AS $$
 		'WHERE d.point = %4$L AND d.kind = ''rules'' '
 		'AND NOT coalesce(d.detail ? ''repeats'', false) '
 		'AND d.occurred_at >= %5$L AND d.occurred_at < %6$L AND (%7$s)',
-		p.table_name, p.id_column, format_type(a.atttypid, NULL), p.point,
+		p.table_name, p.id_column,
+		agentpay._id_type(p.table_name, p.id_column), p.point,
 		coalesce(since, '-infinity'), coalesce(until, 'infinity'), who)
-	  FROM pg_attribute a
-	 WHERE a.attrelid = p.table_name AND a.attname = p.id_column
+	 WHERE agentpay._id_type(p.table_name, p.id_column) IS NOT NULL
 $$;
 REVOKE ALL ON FUNCTION agentpay._simulate_rows(agentpay.decision_points,
 	timestamptz, timestamptz, text) FROM PUBLIC;

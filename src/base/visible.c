@@ -91,6 +91,8 @@ finds(Oid relation, AttrNumber column, Datum row_id, Oid asker)
 	bool found;
 
 	get_atttypetypmodcoll(relation, column, &type, &typmod, &collation);
+	/* a domain's CHECK is its owner's code */
+	type = getBaseTypeAndTypmod(type, &typmod);
 	query = psprintf("SELECT FROM %s WHERE %s = $1::%s",
 					 quote_qualified_identifier(
 						 get_namespace_name(get_rel_namespace(relation)),

@@ -57,6 +57,7 @@ static int64 *sorted_ids(ArrayType *array, int *count);
 static int compare_ids(const void *a, const void *b);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_apply);
+PG_FUNCTION_INFO_V1(agentpay_sql_read_time);
 PG_FUNCTION_INFO_V1(agentpay_sql_lock_tasks);
 PG_FUNCTION_INFO_V1(agentpay_sql_try_lock_tasks);
 
@@ -229,6 +230,36 @@ is_passing(int sqlerrcode)
 {
 	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		   ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK;
+}
+
+/*
+ * agentpay._read_time(relation regclass, query text): the time that the query
+ * says, asked as the table's owner; NULL: no row.
+ */
+Datum
+agentpay_sql_read_time(PG_FUNCTION_ARGS)
+{
+	char *query = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	AgentpayOwnerState saved;
+	bool isnull = true;
+	Datum time = (Datum) 0;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	agentpay_owner_enter_table(PG_GETARG_OID(0), &saved);
+	if (SPI_execute(query, true, 1) != SPI_OK_SELECT ||
+		SPI_gettypeid(SPI_tuptable->tupdesc, 1) != TIMESTAMPTZOID)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("not a query for a time"),
+						errhint("Its first column is a timestamptz.")));
+	if (SPI_processed > 0)
+		time = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+							 &isnull);
+	agentpay_owner_leave(&saved);
+	SPI_finish();
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(time);
 }
 
 /* agentpay._lock_tasks(ids bigint[]): to the end of the transaction. */
