@@ -50,11 +50,15 @@ CREATE TABLE agentpay._dispatchers (
 COMMENT ON TABLE agentpay._dispatchers IS 'leases of dispatchers that live, or whose calls are to be ended';
 
 -- ── what is waiting ─────────────────────────────────────────────────────────
--- Tasks that the cursor has not reached, as far as this statement sees them.
-CREATE FUNCTION agentpay._queued_tasks() RETURNS SETOF agentpay._tasks
+-- Tasks that the cursor has not reached, as far as this statement sees them;
+-- without their rows, since readers of queue_status may call it themselves.
+CREATE FUNCTION agentpay._queued_tasks()
+	RETURNS TABLE (point text, agent text, created_at timestamptz,
+				   decide_by timestamptz)
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
 	c agentpay._task_cursor;
 	adopted_at timestamptz := (SELECT i.adopted_at FROM agentpay._identity i);
@@ -67,7 +71,7 @@ BEGIN
 		c.task_id := 0;
 	END IF;
 	RETURN QUERY
-	SELECT t.* FROM agentpay._tasks t
+	SELECT t.point, t.agent, t.created_at, t.decide_by FROM agentpay._tasks t
 	 WHERE (t.xid >= pg_snapshot_xmax(c.done)
 			OR t.xid = ANY (ARRAY(SELECT pg_snapshot_xip(c.done))))
 	   AND NOT (pg_visible_in_snapshot(t.xid, c.upto)

@@ -57,25 +57,27 @@ COMMENT ON COLUMN agentpay.agent_latency.p99_ms IS 'as p50_ms';
 -- them, which takes ten times as long as finding each by its index.
 --
 -- SECURITY DEFINER: whoever may read the report reads the logs through it, as
--- through a view.  To compile the query would take longer than to run it.
+-- through a view; payments have numbers, since he may call it himself.  To
+-- compile the query would take longer than to run it.
 CREATE FUNCTION agentpay._askings()
-	RETURNS TABLE (point text, row_id text, agent text, agent_version int,
+	RETURNS TABLE (payment bigint, agent text, agent_version int,
 				   request_sha256 bytea, response_model text, load_band text,
 				   said text, score numeric)
 	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-SELECT u.point, u.row_id, u.agent, u.agent_version, a.request_sha256,
+SELECT u.payment, u.agent, u.agent_version, a.request_sha256,
 	   a.response_model, a.load_band,
 	   CASE WHEN d.kind = 'agent' THEN coalesce(d.answer, d.verdict)
 			WHEN d.failure IN ('low_confidence', 'over_authority')
 			THEN d.answer ELSE 'failure ' || d.failure END AS said,
 	   CASE WHEN d.kind = 'agent' THEN d.score END AS score
-  FROM (SELECT t.point, t.row_id, t.agent, t.agent_version,
+  FROM (SELECT dense_rank() OVER (ORDER BY t.point, t.row_id) AS payment,
+			   t.point, t.row_id, t.agent, t.agent_version,
 			   min(t.created_at) AS since
 		  FROM agentpay._tasks t
 		 WHERE t.repeat_no > 0
-		 GROUP BY 1, 2, 3, 4) AS u
+		 GROUP BY t.point, t.row_id, t.agent, t.agent_version) AS u
  CROSS JOIN LATERAL (
 	SELECT e.decision_id, e.kind, e.answer, e.verdict, e.failure, e.score
 	  FROM agentpay.decisions e
@@ -131,39 +133,39 @@ COMMENT ON FUNCTION agentpay._newcombe(numeric, numeric, numeric, numeric) IS '9
 CREATE VIEW agentpay.inference_variance AS
 WITH askings AS MATERIALIZED (SELECT * FROM agentpay._askings()),
 models AS (
-	SELECT a.point, a.row_id, a.agent, a.agent_version, a.request_sha256,
+	SELECT a.payment, a.agent, a.agent_version, a.request_sha256,
 		   mode() WITHIN GROUP (ORDER BY a.response_model) AS model
-	  FROM askings a GROUP BY 1, 2, 3, 4, 5),
+	  FROM askings a GROUP BY 1, 2, 3, 4),
 -- how often each verdict, under each load; sums of scores for their variance
 said AS (
-	SELECT a.agent, a.agent_version, a.point, a.row_id, a.request_sha256,
+	SELECT a.agent, a.agent_version, a.payment, a.request_sha256,
 		   coalesce(a.response_model, m.model) AS model, a.load_band, a.said,
 		   count(*)::numeric AS n, count(a.score)::numeric AS scored,
 		   sum(a.score) AS x, sum(a.score * a.score) AS xx
 	  FROM askings a
 	  JOIN models m
-		ON m.point = a.point AND m.row_id = a.row_id AND m.agent = a.agent
+		ON m.payment = a.payment AND m.agent = a.agent
 		   AND m.agent_version = a.agent_version
 		   AND m.request_sha256 = a.request_sha256
-	 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8),
+	 GROUP BY 1, 2, 3, 4, 5, 6, 7),
 counted AS (
-	SELECT s.*, sum(s.n) OVER (PARTITION BY s.agent, s.agent_version, s.point,
-							   s.row_id, s.request_sha256, s.model) AS k
+	SELECT s.*, sum(s.n) OVER (PARTITION BY s.agent, s.agent_version, s.payment,
+							   s.request_sha256, s.model) AS k
 	  FROM said s),
 compared AS (
 	SELECT v.agent, v.agent_version, v.load_band, sum(v.n) AS n,
 		   sum(v.n * (v.n - 1)) AS same, sum(v.scored) AS scored,
 		   sum(v.x) AS x, sum(v.xx) AS xx
-	  FROM (SELECT c.agent, c.agent_version, c.point, c.row_id,
+	  FROM (SELECT c.agent, c.agent_version, c.payment,
 				   c.request_sha256, c.model, b.load_band, c.said, sum(c.n) AS n,
 				   sum(c.scored) AS scored, sum(c.x) AS x, sum(c.xx) AS xx
 			  FROM counted c
 			 CROSS JOIN LATERAL (VALUES ('all'), (c.load_band))
 				AS b (load_band)
 			 WHERE c.k >= 5 AND b.load_band IS NOT NULL
-			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) AS v
-	 GROUP BY v.agent, v.agent_version, v.load_band, v.point,
-			  v.row_id, v.request_sha256, v.model
+			 GROUP BY 1, 2, 3, 4, 5, 6, 7) AS v
+	 GROUP BY v.agent, v.agent_version, v.load_band, v.payment,
+			  v.request_sha256, v.model
 	HAVING sum(v.n) >= 2),
 figures AS (
 	SELECT c.agent, c.agent_version, c.load_band, count(*) AS rows,

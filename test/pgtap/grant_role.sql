@@ -2,7 +2,7 @@
 -- written from docs/security.md, not from _role_needs().
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(35);
+SELECT plan(36);
 CREATE SCHEMA t_roles;
 CREATE TABLE t_roles.payments (id bigint PRIMARY KEY, at timestamptz NOT NULL
 	DEFAULT now(), amount numeric, outcome text);
@@ -72,6 +72,11 @@ SELECT is(pg_temp.reads('t_auditor', pg_temp.everything()), pg_temp.there('{' ||
 SELECT is(pg_temp.reads('t_privacy_officer', pg_temp.everything()), '{compliance,data_policies,decision_points,governance_log}'::text[],
 	'a privacy officer reads these');
 SELECT is(pg_temp.as_role('t_auditor', 'SELECT * FROM agentpay.compliance'), 'done', 'the functions of a view with it');
+
+-- a view's functions can be called without the view
+SELECT is((SELECT array_agg(DISTINCT p.oid::regprocedure::text) FROM pg_proc p, unnest('{t_operator,t_analyst,t_auditor,t_privacy_officer}'::text[]) AS r
+	WHERE p.pronamespace = 'agentpay'::regnamespace AND p.proname ~ '^_' AND has_function_privilege(r, p.oid, 'EXECUTE')
+	  AND pg_get_function_result(p.oid) ~ '\m(row_id|inputs|detail|_?tasks|decisions|agent_calls|outcomes)\M'), NULL, 'none of the functions behind the views shows a row about one payment');
 
 -- ── what they do ────────────────────────────────────────────────────────────
 SELECT is(pg_temp.as_role('t_operator', $$ UPDATE agentpay.kill_switches SET engaged = true, reason = 'a test' WHERE scope = 'all' $$), 'done', 'an operator flips a switch');
