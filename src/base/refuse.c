@@ -29,7 +29,9 @@ agentpay_sql_refuse(PG_FUNCTION_ARGS)
 	char *hint = text_argument(fcinfo, 3);
 
 	if (state == NULL || strlen(state) != 5)
-		elog(ERROR, "invalid SQLSTATE \"%s\"", state != NULL ? state : "");
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid SQLSTATE \"%s\"",
+							   state != NULL ? state : "")));
 	error_context_stack = NULL;
 	ereport(ERROR, (errcode(MAKE_SQLSTATE(state[0], state[1], state[2],
 										  state[3], state[4])),

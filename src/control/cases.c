@@ -328,6 +328,11 @@ agentpay_sql_insert_case(PG_FUNCTION_ARGS)
 
 	open_target(&target);
 	heap_deform_tuple(&tuple, RelationGetDescr(target.cases), values, nulls);
+	if (nulls[CASE_POINT] || nulls[CASE_ROW_ID])
+		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+						errmsg("a case without a point or a row id"),
+						errhint("SELECT agentpay.open_case('fraud', '4711', "
+								"'asked for by …');")));
 	case_id = insert_case(&target, values, nulls);
 	close_target(&target);
 	if (case_id == 0)

@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(agentpay_sql_ks_above);
 
 static ArrayType *zero_counts(int bins);
 static int64 *read_counts(ArrayType *array, int *bins);
+static void refuse(const char *message);
 static Datum number_or_null(FunctionCallInfo fcinfo, double number);
 
 /* agentpay._count_bin(counts int8[], bin int4, bins int4): an aggregate's. */
@@ -42,9 +43,9 @@ agentpay_sql_count_bin(PG_FUNCTION_ARGS)
 	int bin;
 
 	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "_count_bin called outside an aggregate");
+		refuse("_count_bin() is called outside an aggregate");
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		elog(ERROR, "a bin is NULL");
+		refuse("a bin is NULL");
 	bin = PG_GETARG_INT32(1);
 	if (PG_ARGISNULL(0))
 	{
@@ -56,7 +57,7 @@ agentpay_sql_count_bin(PG_FUNCTION_ARGS)
 		counts = PG_GETARG_ARRAYTYPE_P(0);
 	n = read_counts(counts, &bins);
 	if (bin < 1 || bin > bins)
-		elog(ERROR, "there is no bin %d of %d", bin, bins);
+		refuse("there is no such bin");
 	n[bin - 1]++;
 	PG_RETURN_ARRAYTYPE_P(counts);
 }
@@ -76,7 +77,7 @@ agentpay_sql_add_counts(PG_FUNCTION_ARGS)
 	m = read_counts(more, &bins_more);
 	(void) read_counts(sum, &bins);
 	if (bins != bins_more)
-		elog(ERROR, "%d bins cannot be added to %d", bins_more, bins);
+		refuse("bins of different numbers cannot be added");
 	/* an aggregate's own state may change in place, nothing else may */
 	if (!AggCheckCallContext(fcinfo, &context))
 		sum = PG_GETARG_ARRAYTYPE_P_COPY(0);
@@ -134,7 +135,7 @@ zero_counts(int bins)
 	Datum zeros[MOST_BINS];
 
 	if (bins < 1 || bins > MOST_BINS)
-		elog(ERROR, "%d bins are not between 1 and %d", bins, MOST_BINS);
+		refuse("there are too many bins, or none");
 	for (int i = 0; i < bins; i++)
 		zeros[i] = Int64GetDatum(0);
 	return construct_array(zeros, bins, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
@@ -147,9 +148,17 @@ read_counts(ArrayType *array, int *bins)
 {
 	if (ARR_NDIM(array) != 1 || ARR_HASNULL(array) ||
 		ARR_ELEMTYPE(array) != INT8OID)
-		elog(ERROR, "counts are a bigint[] of one dimension without nulls");
+		refuse("counts are a bigint[] of one dimension without nulls");
 	*bins = ARR_DIMS(array)[0];
 	return (int64 *) ARR_DATA_PTR(array);
+}
+
+static void
+refuse(const char *message)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg_internal("%s", message),
+					errhint("SELECT * FROM agentpay.drift;")));
 }
 
 static Datum

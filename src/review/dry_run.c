@@ -82,9 +82,12 @@ agentpay_sql_evaluate(PG_FUNCTION_ARGS)
 									 .decided_at = agentpay_clock_now()};
 
 	if (HeapTupleHeaderGetTypeId(header) != relation->rd_rel->reltype)
-		elog(ERROR, "row of type %u for table \"%s\"",
-			 HeapTupleHeaderGetTypeId(header),
-			 RelationGetRelationName(relation));
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("row of type %s for table \"%s\"",
+						format_type_be(HeapTupleHeaderGetTypeId(header)),
+						RelationGetRelationName(relation)),
+				 errhint("SELECT * FROM agentpay.evaluate('fraud', '{}');")));
 	InitMaterializedSRF(fcinfo, 0);
 	agentpay_table_pin(table);
 	PG_TRY();

@@ -21,7 +21,8 @@
 
 static char *
 request_body(const AgentpayProtocol *protocol, FunctionCallInfo fcinfo);
-static int take_texts(ArrayType *array, char ***texts);
+static void refuse_arguments(void);
+static int take_texts(FunctionCallInfo fcinfo, int argument, char ***texts);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_request_body);
 
@@ -52,9 +53,8 @@ request_body(const AgentpayProtocol *protocol, FunctionCallInfo fcinfo)
 	char *prompt = ARG_TEXT(2);
 	char **names;
 	char **descriptions;
-	int n_verdicts = take_texts(PG_GETARG_ARRAYTYPE_P(3), &names);
-	int n_descriptions PG_USED_FOR_ASSERTS_ONLY =
-		take_texts(PG_GETARG_ARRAYTYPE_P(4), &descriptions);
+	int n_verdicts = take_texts(fcinfo, 3, &names);
+	int n_descriptions = take_texts(fcinfo, 4, &descriptions);
 	char *fields = ARG_TEXT(5);
 	AgentpayProtocolRequest request = {
 		.model = ARG_TEXT(6),
@@ -72,9 +72,12 @@ request_body(const AgentpayProtocol *protocol, FunctionCallInfo fcinfo)
 	char *copy = NULL;
 	size_t len = 0;
 
-	Assert(n_verdicts == n_descriptions);
+	if (role == NULL || fields == NULL || n_verdicts != n_descriptions)
+		refuse_arguments();
 	for (int i = 0; i < n_verdicts; i++)
 	{
+		if (names[i] == NULL)
+			refuse_arguments();
 		vocabulary[i].verdict = names[i];
 		vocabulary[i].description = descriptions[i];
 	}
@@ -101,16 +104,29 @@ request_body(const AgentpayProtocol *protocol, FunctionCallInfo fcinfo)
 	return copy;
 }
 
+static void
+refuse_arguments(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("_request_body() needs a role, fields, and verdicts with "
+					"as many descriptions"),
+			 errhint("SELECT request FROM agentpay.preview_call('fraud_llm', "
+					 "'4711');")));
+}
+
 /* The elements as C strings, NULL for NULL; returns their number. */
 static int
-take_texts(ArrayType *array, char ***texts)
+take_texts(FunctionCallInfo fcinfo, int argument, char ***texts)
 {
 	Datum *values;
 	bool *nulls;
 	int n;
 
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls,
-					  &n);
+	if (PG_ARGISNULL(argument))
+		refuse_arguments();
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false,
+					  TYPALIGN_INT, &values, &nulls, &n);
 	*texts = palloc0(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		if (!nulls[i])

@@ -132,6 +132,7 @@ typedef struct Simulation
 	bool holds;
 } Simulation;
 
+static void refuse_nulls(FunctionCallInfo fcinfo);
 static AgentpayConfig *load_config(FunctionCallInfo fcinfo);
 static void run(Simulation *simulation, const char *query);
 static void try_row(Simulation *simulation);
@@ -156,17 +157,19 @@ PG_FUNCTION_INFO_V1(agentpay_sql_simulate_asked);
 Datum
 agentpay_sql_simulate_asked(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_POINT));
-	char *query = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY));
-	AgentpayConfig *config = load_config(fcinfo);
-	Simulation simulation = {
-		.result = (ReturnSetInfo *) fcinfo->resultinfo,
-		.agent = text_to_cstring(PG_GETARG_TEXT_PP(ARG_AGENT)),
-		.salt = PG_GETARG_BYTEA_PP(ARG_SALT),
-		.repeat_salt = PG_GETARG_BYTEA_PP(ARG_REPEAT_SALT),
-		.repeat_percent = PG_GETARG_FLOAT8(ARG_REPEAT_PERCENT),
-	};
+	char *name;
+	char *query;
+	AgentpayConfig *config;
+	Simulation simulation = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
 
+	refuse_nulls(fcinfo);
+	name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_POINT));
+	query = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY));
+	config = load_config(fcinfo);
+	simulation.agent = text_to_cstring(PG_GETARG_TEXT_PP(ARG_AGENT));
+	simulation.salt = PG_GETARG_BYTEA_PP(ARG_SALT);
+	simulation.repeat_salt = PG_GETARG_BYTEA_PP(ARG_REPEAT_SALT);
+	simulation.repeat_percent = PG_GETARG_FLOAT8(ARG_REPEAT_PERCENT);
 	agentpay_config_pin(config);
 	simulation.relation = table_open(PG_GETARG_OID(ARG_RELATION),
 									 AccessShareLock);
@@ -190,6 +193,25 @@ agentpay_sql_simulate_asked(PG_FUNCTION_ARGS)
 	PG_END_TRY();
 	table_close(simulation.relation, NoLock);
 	return (Datum) 0;
+}
+
+/* Only a model may be NULL. */
+static void
+refuse_nulls(FunctionCallInfo fcinfo)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i) && i != ARG_MODEL)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument %d of _simulate_asked() is NULL", i + 1),
+					 errdetail("Only the model may be."),
+					 errhint("SELECT * FROM agentpay.simulate('fraud', "
+							 "'{\"name\": \"fraud_llm\"}');")));
+	if (array_contains_nulls(PG_GETARG_ARRAYTYPE_P(ARG_FIELDS)))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a field is NULL"),
+				 errhint("Fields are columns and features of the point.")));
 }
 
 /* The point without rules, with two agents. */
