@@ -359,6 +359,11 @@ BEGIN
 						(NEW.scope, NEW.target)) LIMIT 1),
 				'SELECT scope, target, engaged FROM agentpay.kill_switches;'));
 	END IF;
+	-- a drill opens again only what is engaged for its own sake
+	IF TG_OP = 'UPDATE' AND NEW.engaged AND OLD.reason = 'kill drill'
+	   AND NEW.reason = OLD.reason AND NOT agentpay._is_drill() THEN
+		NEW.reason := NULL;
+	END IF;
 	IF TG_OP = 'INSERT' OR TG_OP = 'UPDATE'
 	   AND (OLD.engaged, OLD.reason)
 		   IS DISTINCT FROM (NEW.engaged, NEW.reason) THEN

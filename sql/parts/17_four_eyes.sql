@@ -158,6 +158,16 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._asked_by(text, text, jsonb, jsonb)
 	FROM PUBLIC;
 
+-- Whether this is the worker that flips a switch for kill_drill().
+CREATE FUNCTION agentpay._is_drill() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM pg_stat_get_activity(pg_backend_pid()) AS b
+					WHERE b.backend_type = 'agentpay drill')
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_drill() FROM PUBLIC;
+
 -- kill_drill() opens what it engaged itself: the switch was open before.
 CREATE FUNCTION agentpay._ends_drill(before jsonb) RETURNS boolean
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
@@ -165,8 +175,7 @@ CREATE FUNCTION agentpay._ends_drill(before jsonb) RETURNS boolean
 AS $$
 	SELECT before ->> 'reason' = 'kill drill'
 	   AND before ->> 'changed_by' = session_user
-	   AND EXISTS (SELECT FROM pg_stat_get_activity(pg_backend_pid()) AS b
-					WHERE b.backend_type = 'agentpay drill')
+	   AND agentpay._is_drill()
 $$;
 REVOKE ALL ON FUNCTION agentpay._ends_drill(jsonb) FROM PUBLIC;
 

@@ -508,7 +508,8 @@ BEGIN
 	UPDATE agentpay.kill_switches k
 	   SET engaged = true, reason = format('budget %I is exhausted', b.name)
 	  FROM agentpay.budgets b
-	 WHERE b.name = budget_name AND NOT k.engaged
+	 WHERE b.name = budget_name
+	   AND (NOT k.engaged OR k.reason = 'kill drill')
 	   AND (k.scope = b.scope AND k.target = b.target
 			OR b.scope = 'cost_center' AND k.scope = 'agent'
 			   AND k.target IN (SELECT a.name FROM agentpay.agents a

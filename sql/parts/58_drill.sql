@@ -55,26 +55,34 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_drill(text, text) FROM PUBLIC;
 
--- Refuses when the switch did not move: the worker said why, in the log.
+-- Refuses when the switch did not move: the worker said why, in the log.  False:
+-- somebody else has engaged it, and so it stays.
 CREATE FUNCTION agentpay._flip_for_drill(scope text, target text,
-	engaged boolean) RETURNS void
+	engaged boolean) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	k agentpay.kill_switches;
+	for_drill boolean;
 BEGIN
 	PERFORM agentpay._flip_apart(scope, target, engaged);
-	IF NOT EXISTS (SELECT FROM agentpay.kill_switches k
-					WHERE k.scope = _flip_for_drill.scope
-					  AND k.target = _flip_for_drill.target
-					  AND k.engaged = _flip_for_drill.engaged) THEN
+	SELECT * INTO k FROM agentpay.kill_switches x
+	 WHERE x.scope = _flip_for_drill.scope
+	   AND x.target = _flip_for_drill.target;
+	for_drill := k.reason IS NOT DISTINCT FROM 'kill drill';
+	IF k.engaged AND NOT for_drill AND NOT engaged THEN
+		RETURN false;
+	ELSIF k.engaged IS DISTINCT FROM engaged OR engaged AND NOT for_drill THEN
 		PERFORM agentpay._refuse('55000', format(
 				'kill switch %s could not be %s',
 				concat_ws(' ', scope, nullif(target, '*')),
 				CASE WHEN engaged THEN 'engaged' ELSE 'disengaged' END),
-			'The server''s log has the error of worker "agentpay drill": the session''s user may not UPDATE kill_switches, another transaction, perhaps this one, is flipping a switch, or somebody engaged it during the drill.',
+			'The server''s log has the error of worker "agentpay drill": the session''s user may not UPDATE kill_switches, or another transaction, perhaps this one, is flipping a switch.',
 			format('UPDATE agentpay.kill_switches SET engaged = %s WHERE scope = %L AND target = %L RETURNING *;',
 				   engaged, scope, target));
 	END IF;
+	RETURN true;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._flip_for_drill(text, text, boolean)
 	FROM PUBLIC;
@@ -91,6 +99,7 @@ DECLARE
 	agents text[] := agentpay._agents_under(kill_drill.scope,
 											kill_drill.target);
 	begun timestamptz;
+	opened boolean;
 	problem text;
 BEGIN
 	PERFORM agentpay._check_drill(kill_drill.scope, kill_drill.target);
@@ -125,18 +134,25 @@ BEGIN
 	EXCEPTION WHEN OTHERS OR query_canceled THEN
 		problem := SQLERRM;
 	END;
-	PERFORM agentpay._flip_for_drill(kill_drill.scope, kill_drill.target,
-									 false);
+	opened := agentpay._flip_for_drill(kill_drill.scope, kill_drill.target,
+									   false);
 	PERFORM agentpay._govern('drill', 'kill_switch',
 		kill_drill.scope || '.' || kill_drill.target,
 		coalesce('stopped: ' || problem, 'kill drill'), NULL,
 		jsonb_build_object('last_call_ms', round(last_call_ms::numeric, 3),
 			'last_apply_ms', round(last_apply_ms::numeric, 3),
 			'aborted', aborted));
+	IF NOT opened THEN
+		RAISE WARNING 'kill switch % stays engaged',
+			concat_ws(' ', kill_drill.scope, nullif(kill_drill.target, '*'))
+			USING DETAIL = 'Somebody engaged it during the drill.',
+				HINT = 'SELECT * FROM agentpay.kill_switches WHERE engaged;';
+	END IF;
 	IF problem IS NOT NULL THEN
 		RAISE WARNING USING ERRCODE = '57014',
 			MESSAGE = 'the kill drill was stopped: ' || problem,
-			DETAIL = 'The switch is open again.',
+			DETAIL = CASE WHEN opened THEN 'The switch is open again.'
+					 ELSE 'The switch stays engaged.' END,
 			HINT = format('SELECT * FROM agentpay.kill_drill(%L, %L);',
 						  kill_drill.scope, kill_drill.target);
 		RETURN;
@@ -144,4 +160,4 @@ BEGIN
 	RETURN NEXT;
 END$$;
 REVOKE ALL ON FUNCTION agentpay.kill_drill(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay.kill_drill(text, text) IS 'engages a kill switch, waits until nothing is under way under it, and opens it again: milliseconds from the flip to the last call that began and to the last verdict that took effect (0: none did), and how many calls were aborted';
+COMMENT ON FUNCTION agentpay.kill_drill(text, text) IS 'engages a kill switch, waits until nothing is under way under it, and opens it again, unless somebody engaged it meanwhile: milliseconds from the flip to the last call that began and to the last verdict that took effect (0: none did), and how many calls were aborted';

@@ -245,7 +245,8 @@ BEGIN
 		PERFORM agentpay.roll_back(g.agent, why);
 	ELSIF g.action = 'kill' THEN
 		UPDATE agentpay.kill_switches k SET engaged = true, reason = why
-		 WHERE k.scope = 'agent' AND k.target = g.agent AND NOT k.engaged;
+		 WHERE k.scope = 'agent' AND k.target = g.agent
+		   AND (NOT k.engaged OR k.reason = 'kill drill');
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._act_on_guardrail(

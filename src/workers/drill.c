@@ -85,7 +85,10 @@ agentpay_sql_flip_apart(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The worker: one UPDATE, committed. */
+/*
+ * The worker: one UPDATE, committed.  A switch that somebody engaged meanwhile
+ * stays so: he changed its reason.
+ */
 void
 agentpay_drill_main(Datum main_arg)
 {

@@ -49,6 +49,19 @@ is(query('SELECT count(*) FROM agentpay.kill_switches WHERE engaged'), '0', 'and
 $stream->();
 no_excess($node, 'after drills');
 
+# ── a kill in earnest, while a drill runs: its two flips, one by one ────────
+foreach my $kill ('UPDATE agentpay.kill_switches SET engaged = true', q{UPDATE agentpay.kill_switches SET engaged = true, reason = 'in earnest'})
+{
+	query("SELECT agentpay._flip_for_drill('agent', 'other', true)");
+	query("$kill WHERE target = 'other'");
+	is(query("SELECT agentpay._flip_for_drill('agent', 'other', false)"), 'f', 'the drill says that the switch is not its own any more');
+	is(query("SELECT engaged FROM agentpay.kill_switches WHERE target = 'other'"), 't', 'and leaves it engaged');
+	query("UPDATE agentpay.kill_switches SET engaged = false, reason = 'kill drill' WHERE target = 'other'");
+}
+query("UPDATE agentpay.kill_switches SET engaged = true WHERE target = 'other'");
+like(refused("SELECT agentpay._flip_for_drill('agent', 'other', true)"), qr/55000: kill switch agent other could not be engaged/, 'nor does a drill take one over that was engaged just before it');
+query("UPDATE agentpay.kill_switches SET engaged = false WHERE target = 'other'");
+
 # ── with four_eyes: it opens what it engaged, and nothing else ──────────────
 query("CREATE ROLE second SUPERUSER LOGIN; UPDATE agentpay.decision_points SET four_eyes = true");
 is(query("SELECT aborted FROM agentpay.kill_drill('agent', 'other')"), '0', 'a drill takes one login');
