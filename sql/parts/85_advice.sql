@@ -401,38 +401,18 @@ SELECT 'warning', 'agent', a.name,
 REVOKE ALL ON agentpay._advice_agents FROM PUBLIC;
 
 CREATE VIEW agentpay._advice_control AS
-WITH b AS (
-	SELECT b.name, b.cap_cost, b.cap_calls, b.alert_percent, b.on_exhausted,
-		   b.period, coalesce(sum(c.cost), 0) AS cost,
-		   count(c.call_id) AS calls
-	  FROM agentpay.budgets b
-	  LEFT JOIN (agentpay.agent_calls c
-				 JOIN agentpay.decision_points p ON p.point = c.point)
-		ON c.called_at > (SELECT agentpay._now())
-				- CASE b.period WHEN 'month' THEN interval '30 days'
-				  ELSE ('1 ' || b.period)::interval END
-		   AND (b.scope, b.target) IN (('all', '*'), ('role', p.role),
-				('point', c.point), ('agent', c.agent),
-				('cost_center', c.cost_center))
-	 WHERE b.enabled AND b.period <> 'transaction'
-	 GROUP BY b.name),
-used AS (
-	SELECT b.*, greatest(CASE WHEN b.cap_cost > 0
-							  THEN 100 * b.cost / b.cap_cost END,
-						 CASE WHEN b.cap_calls > 0
-							  THEN 100.0 * b.calls / b.cap_calls END) AS percent
-	  FROM b)
-SELECT CASE WHEN u.percent >= 100 THEN 'error' ELSE 'warning' END AS level,
-	   'budget' AS object_kind, u.name AS object,
-	   format('%s %% of it was charged in the last %s%s', round(u.percent, 1),
-			  u.period, CASE WHEN u.percent >= 100
-			  THEN '; when exhausted: ' || u.on_exhausted ELSE '' END)
-		   AS problem,
+SELECT CASE b.state WHEN 'exhausted' THEN 'error' ELSE 'warning' END AS level,
+	   'budget' AS object_kind, b.name AS object,
+	   format('%s %% of it is used in the last %s%s',
+			  round(b.used_percent, 1), b.period,
+			  CASE b.state WHEN 'exhausted'
+			  THEN '; exhausted: ' || c.on_exhausted ELSE '' END) AS problem,
 	   format('UPDATE agentpay.budgets SET %s WHERE name = %L;',
 			  concat_ws(', ',
-				'cap_cost = ' || trim_scale(2 * u.cap_cost),
-				'cap_calls = ' || 2 * u.cap_calls), u.name) AS fix
-  FROM used u WHERE u.percent >= u.alert_percent
+				'cap_cost = ' || trim_scale(2 * b.cap_cost),
+				'cap_calls = ' || 2 * b.cap_calls), b.name) AS fix
+  FROM agentpay.budget_status b JOIN agentpay.budgets c ON c.name = b.name
+ WHERE b.state IN ('alert', 'exhausted')
 UNION ALL
 SELECT 'warning', 'kill_switch', concat_ws(' ', k.scope, nullif(k.target, '*')),
 	   format('engaged by %s at %s%s', k.changed_by,

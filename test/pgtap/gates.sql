@@ -2,7 +2,7 @@
 -- says of the same ones; an agent that flips coins.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(15);
+SELECT plan(19);
 CREATE SCHEMA t_gates;
 CREATE TABLE t_gates.payments (id bigint PRIMARY KEY, at timestamptz NOT NULL,
 	amount numeric);
@@ -115,6 +115,36 @@ SELECT results_eq($$ SELECT value, samples FROM agentpay._gate_evidence('t_agent
 	'VALUES (1.000000, 4000::bigint)', 'coverage');
 SELECT is((SELECT value FROM agentpay._gate_evidence('t_agent', 1, 'inference_variance', 0.95)), NULL, 'nothing was asked again');
 SELECT is((SELECT value FROM agentpay._gate_evidence('t_agent', 1, 'compliance', 0.95)), NULL, 'compliance, before anybody has validated it');
+
+-- ── pass, fail, hold ────────────────────────────────────────────────────────
+-- The figures above as bounds: reached is passed, missed by the last digit is
+-- not, and by one sample too few nothing is told; nor where there is no figure.
+CREATE TEMP TABLE bounds (metric text, bound numeric, samples int, step numeric);
+INSERT INTO bounds VALUES ('labelled_samples', 4000, 4000, 1), ('accuracy_vs_rules', 0.051299, 4000, 0.000001),
+	('fpr_vs_rules', -0.065261, 3619, -0.000001), ('fnr_vs_rules', 0.128117, 381, -0.000001), ('coverage', 1, 4000, 0.000001),
+	('cost_variation', 0.288589, 1000, -0.000001), ('cost_per_decision', 0.00056375, 4000, -0.00000001), ('p95_latency_ms', 3800.05, 4000, -0.01),
+	('agreement', (SELECT agreement_low FROM agentpay.shadow_vs_rules WHERE agent = 't_agent' AND compared = 'answer'), 4000, 0.000001),
+	('inference_variance', 1, 0, -1), ('calibration_error', 1000, 0, -1), ('compliance', -1000, 0, 1), ('sign_off', 1, 0, 1);
+INSERT INTO agentpay.gates (agent, metric, bound, min_samples) SELECT 't_agent', metric, bound, samples FROM bounds;
+CREATE FUNCTION pg_temp.states() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(state || ' ' || metrics, '; ' ORDER BY state)
+	  FROM (SELECT state, string_agg(metric, ' ' ORDER BY metric) AS metrics FROM agentpay.rollout_status
+			 WHERE agent = 't_agent' AND kind = 'gate' GROUP BY state) AS s $$;
+SELECT is(pg_temp.states(),
+	'hold calibration_error compliance inference_variance sign_off; pass accuracy_vs_rules agreement cost_per_decision cost_variation coverage fnr_vs_rules fpr_vs_rules labelled_samples p95_latency_ms',
+	'a bound that is reached is passed; without a figure, or a signature, nothing is');
+UPDATE agentpay.gates g SET bound = b.bound + b.step FROM bounds b WHERE g.agent = 't_agent' AND g.metric = b.metric;
+SELECT is(pg_temp.states(),
+	'fail accuracy_vs_rules agreement cost_per_decision cost_variation coverage fnr_vs_rules fpr_vs_rules p95_latency_ms; hold calibration_error compliance inference_variance labelled_samples sign_off',
+	'one that is missed by the last digit fails; more labels may come');
+UPDATE agentpay.gates g SET bound = b.bound, min_samples = b.samples + 1 FROM bounds b WHERE g.agent = 't_agent' AND g.metric = b.metric;
+SELECT is(pg_temp.states(),
+	'hold accuracy_vs_rules agreement calibration_error compliance cost_per_decision cost_variation coverage fnr_vs_rules fpr_vs_rules inference_variance labelled_samples p95_latency_ms sign_off',
+	'with a sample too few all hold');
+UPDATE agentpay.gates g SET min_samples = 0 WHERE g.agent = 't_agent';
+UPDATE agentpay.decision_points SET environment = 'synthetic' WHERE point = 't_gates';
+SELECT is(pg_temp.states() !~ 'pass', true, 'of made-up payments nothing passes');
+UPDATE agentpay.decision_points SET environment = 'production' WHERE point = 't_gates';
 
 -- Without exploring nobody knows what the rules kept from happening: a coin
 -- looks no worse than anybody, and nothing passes.

@@ -105,12 +105,15 @@ SELECT pg_temp.set_triggers('agentpay.budgets', 'A');
 SELECT pg_temp.mends('agent', 't_llm', 'no budget in its scope caps its cost per hour');
 
 -- ── control ─────────────────────────────────────────────────────────────────
--- 0.012 was charged: 80 % of 0.015
+-- 0.008 is spent and 0.004 held: 80 % of 0.015
 SELECT is(pg_temp.advised('budget', 't_half', '%'), NULL, 'no such budget');
 INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost)
 VALUES ('t_half', 'agent', 't_a', 'hour', 0.015);
+SELECT count(*) AS one FROM agentpay._reserve(ARRAY[ROW(-1, 1, 0.009, 'fraud', 't_views', 't_a', 'c', 'p', NULL),
+	ROW(-2, 1, 0.004, 'fraud', 't_views', 't_a', 'c', 'p', NULL)]::agentpay._reservation[]) \gset
+SELECT agentpay._settle(ARRAY[ROW(-1, 1, 'settled', 0.008)::agentpay._settlement]) AS one \gset
 SELECT matches((SELECT problem FROM agentpay.advice WHERE object = 't_half'),
-	'80.0 % of it was charged in the last hour', 'a budget at its alert');
+	'80.0 % of it is used in the last hour', 'a budget at its alert');
 SELECT pg_temp.mends('budget', 't_half', '80.0 %');
 UPDATE agentpay.kill_switches SET engaged = true, reason = 'drill'
  WHERE scope = 'point' AND target = 't_views';

@@ -1,0 +1,132 @@
+-- What a budget does, line by line: scopes, periods, windows that slide,
+-- refusal, alerts, settlements that come late, twice or too high.  Every sum
+-- is by hand, beside it.
+BEGIN;
+SET client_min_messages = warning;
+SELECT plan(57);
+-- Only these budgets count here.
+\o /dev/null
+UPDATE agentpay.agents SET stage = 'off';
+DELETE FROM agentpay.budgets;
+\o
+CREATE FUNCTION pg_temp.ask(task bigint, bound numeric, role text DEFAULT 'fraud', point text DEFAULT 'p1', agent text DEFAULT 'a1',
+	center text DEFAULT 'c1', payment text DEFAULT NULL, attempt int DEFAULT 1) RETURNS text LANGUAGE sql AS $$
+	SELECT coalesce('refused by ' || r.refused_by || ', ' || r.on_exhausted || CASE WHEN r.hopeless THEN ', hopeless' ELSE '' END, 'held')
+	  FROM agentpay._reserve(ARRAY[ROW(920000000 + task, attempt, bound, role, point, agent, center, coalesce(payment, 't:' || task), NULL)
+			::agentpay._reservation]) AS r $$;
+CREATE FUNCTION pg_temp.settle(task bigint, state text, cost numeric, attempt int DEFAULT 1) RETURNS void LANGUAGE sql AS $$
+	SELECT agentpay._settle(ARRAY[ROW(920000000 + task, attempt, state, cost)::agentpay._settlement]) $$;
+-- settled, held, uncertain, calls, state
+CREATE FUNCTION pg_temp.now_at(budget text) RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(' ', s.settled, s.held, s.uncertain, s.calls, s.state) FROM agentpay.budget_status s WHERE s.name = budget $$;
+CREATE FUNCTION pg_temp.clean() RETURNS void LANGUAGE sql AS $$
+	DELETE FROM agentpay.budgets; DELETE FROM agentpay._holds WHERE task_id > 920000000; DELETE FROM agentpay._budget_totals $$;
+
+-- ── scopes: one call each, in every budget in whose scope it is ─────────────
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES
+	('all', 'all', '*', 'hour', 10), ('role', 'role', 'fraud', 'hour', 10), ('center', 'cost_center', 'c1', 'hour', 10);
+SELECT is(pg_temp.ask(1, 0.01), 'held', 'fraud, c1');
+SELECT is(pg_temp.ask(2, 0.02, role => 'dispute'), 'held', 'dispute, c1');
+SELECT is(pg_temp.ask(3, 0.04, center => 'c2'), 'held', 'fraud, c2');
+SELECT is(pg_temp.ask(4, 0.08, role => 'routing', center => 'c3'), 'held', 'routing, c3');
+SELECT is(pg_temp.now_at('all'), '0 0.15 0 4 ok', 'all: 0.01 + 0.02 + 0.04 + 0.08');
+SELECT is(pg_temp.now_at('role'), '0 0.05 0 2 ok', 'role fraud: 0.01 + 0.04');
+SELECT is(pg_temp.now_at('center'), '0 0.03 0 2 ok', 'cost center c1: 0.01 + 0.02');
+SELECT is((SELECT agentpay._in_scope(ROW('x', s.scope, s.target, 'hour', 1, NULL, 80, 'fallback', true)::agentpay.budgets, 'fraud', 'p1', 'a1', 'c1')),
+	s.inside, s.scope || ' ' || s.target || ': ' || s.inside)
+  FROM (VALUES ('point', 'p1', true), ('point', 'p2', false), ('agent', 'a1', true), ('agent', 'a2', false), ('cost_center', 'c2', false),
+			   ('role', 'dispute', false)) AS s (scope, target, inside);
+
+-- ── refused, never trimmed; held in all or in none ──────────────────────────
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost, cap_calls) VALUES
+	('wide', 'all', '*', 'day', 100, NULL), ('narrow', 'role', 'fraud', 'hour', 1, NULL), ('three', 'role', 'dispute', 'hour', NULL, 3);
+SELECT is(pg_temp.ask(1, 0.75), 'held', '0.75 of 1');
+SELECT is(pg_temp.ask(2, 0.26), 'refused by narrow, fallback', '0.26 of the 0.25 that are left');
+SELECT is(pg_temp.now_at('wide'), '0 0.75 0 1 ok', 'and nothing of it is held in the wider one');
+SELECT is(pg_temp.ask(3, 0.25), 'held', '0.25 fits, to the last cent');
+SELECT is(pg_temp.now_at('narrow'), '0 1 0 2 exhausted', 'then it is full');
+SELECT is(pg_temp.ask(4, 0.000000001), 'refused by narrow, fallback', 'for a nano-dollar too');
+SELECT is(pg_temp.ask(5, 1.01), 'refused by narrow, fallback, hopeless', 'what is beyond the cap can never fit');
+SELECT is(pg_temp.ask(6, 0), 'held', 'what costs nothing still fits');
+SELECT is(pg_temp.ask(10 + i, 0, role => 'dispute'), CASE WHEN i <= 3 THEN 'held' ELSE 'refused by three, fallback' END, 'call ' || i || ' of three')
+  FROM generate_series(1, 4) AS i;
+-- a batch is admitted in its order: 0.6 and 0.4 of 1, 0.5 does not fit
+UPDATE agentpay.budgets SET cap_cost = 2 WHERE name = 'narrow';
+SELECT is((SELECT string_agg(coalesce(r.refused_by, 'held'), ' ' ORDER BY r.task_id) FROM agentpay._reserve(ARRAY(
+		SELECT ROW(920000020 + n, 1, b, 'fraud', 'p1', 'a1', 'c1', 'b:' || n, NULL)::agentpay._reservation
+		  FROM (VALUES (1, 0.6), (2, 0.5), (3, 0.4)) AS v (n, b) ORDER BY n)) AS r), 'held narrow held', 'a batch that fits in part: what comes first');
+SELECT is(pg_temp.now_at('narrow'), '0 2 0 5 exhausted', '0.75 + 0.25 + 0 + 0.6 + 0.4');
+SELECT is_empty('SELECT FROM agentpay.budget_invariant', 'nothing is beyond a cap');
+
+-- ── alert_percent ───────────────────────────────────────────────────────────
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost, cap_calls, alert_percent) VALUES
+	('cents', 'role', 'fraud', 'hour', 1, NULL, 70), ('calls', 'role', 'dispute', 'hour', NULL, 4, 50);
+SELECT pg_temp.ask(1, 0.699) AS one \gset
+SELECT is(pg_temp.now_at('cents'), '0 0.699 0 1 ok', '69.9 percent are no alert');
+SELECT is_empty($$SELECT FROM agentpay.advice WHERE object_kind = 'budget' AND object = 'cents'$$, 'and no advice');
+SELECT pg_temp.ask(2, 0.001) AS one \gset
+SELECT is(pg_temp.now_at('cents'), '0 0.7 0 2 alert', '70 are');
+SELECT is((SELECT count(*) FROM agentpay.advice WHERE object_kind = 'budget' AND object = 'cents'), 1::bigint, 'and advice says so');
+SELECT is((SELECT used_percent FROM agentpay.budget_status WHERE name = 'cents'), 70.00, 'percent used');
+SELECT pg_temp.ask(3, 0, role => 'dispute') AS one \gset
+SELECT is(pg_temp.now_at('calls'), '0 0 0 1 ok', 'one call of four');
+SELECT pg_temp.ask(4, 0, role => 'dispute') AS one \gset
+SELECT is(pg_temp.now_at('calls'), '0 0 0 2 alert', 'two are half');
+
+-- ── windows slide ───────────────────────────────────────────────────────────
+-- At 0 h 0.3, at 12 h 0.5: each counts for 24 hours from when it was held.  Ten
+-- minutes are left for the test to take.
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES ('day', 'role', 'fraud', 'day', 1);
+SELECT pg_temp.ask(1, 0.3) AS one, pg_temp.settle(1, 'settled', 0.3) AS two \gset
+SET agentpay.clock_offset = '12h';
+SELECT pg_temp.ask(2, 0.5) AS one, pg_temp.settle(2, 'settled', 0.5) AS two \gset
+SET agentpay.clock_offset = '1430min';
+SELECT is(pg_temp.ask(3, 0.21), 'refused by day, fallback', 'after 23 h 50: 0.8 and 0.21 are beyond 1');
+SELECT is(pg_temp.now_at('day'), '0.8 0 0 2 exhausted', 'both count');
+SET agentpay.clock_offset = '24h';
+SELECT is(pg_temp.ask(3, 0.21), 'held', 'after 24 h the first one does not');
+SELECT is(pg_temp.now_at('day'), '0.5 0.21 0 2 ok', '0.5, and 0.21 held');
+SET agentpay.clock_offset = '36h';
+SELECT is(pg_temp.now_at('day'), '0 0.21 0 1 ok', 'after 36 h the second one neither; what is held does, until it ends');
+SET agentpay.clock_offset = '72h';
+SELECT is(pg_temp.now_at('day'), '0 0.21 0 1 ok', 'however long that takes');
+
+-- ── late, twice, never made, unknown, too high ──────────────────────────────
+SELECT pg_temp.settle(3, 'settled', 0.2);
+SELECT is(pg_temp.now_at('day'), '0 0 0 0 ok', 'it settles to its own window, which has passed');
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES ('day', 'role', 'fraud', 'day', 1), ('month', 'role', 'fraud', 'month', 1);
+SELECT pg_temp.ask(1, 0.4) AS one \gset
+SET agentpay.clock_offset = '97h';
+SELECT pg_temp.ask(2, 0.1) AS one, pg_temp.settle(1, 'settled', 0.25) AS two \gset
+SELECT is(pg_temp.now_at('day'), '0 0.1 0 1 ok', 'late: it does not count in the day of now');
+SELECT is(pg_temp.now_at('month'), '0.25 0.1 0 2 ok', 'but in the month it does, at what it cost');
+SELECT pg_temp.settle(1, 'settled', 0.4) AS one, pg_temp.settle(1, 'released', 0) AS two, pg_temp.settle(1, 'uncertain', 0.4) AS three \gset
+SELECT is(pg_temp.now_at('month'), '0.25 0.1 0 2 ok', 'a second settlement, and a third, change nothing');
+SELECT pg_temp.settle(2, 'released', 0);
+SELECT is(pg_temp.now_at('month'), '0.25 0 0 1 ok', 'released: as if it had not been');
+SELECT pg_temp.settle(2, 'settled', 0.1);
+SELECT is(pg_temp.now_at('month'), '0.25 0 0 1 ok', 'and it stays so');
+SELECT pg_temp.settle(99, 'settled', 0.5);
+SELECT is(pg_temp.now_at('month'), '0.25 0 0 1 ok', 'what was never reserved settles nothing');
+SELECT pg_temp.ask(3, 0.2) AS one, pg_temp.settle(3, 'uncertain', 0.2) AS two \gset
+SELECT is(pg_temp.now_at('month'), '0.25 0 0.2 2 ok', 'of unknown fate: charged at its bound');
+SELECT is(pg_temp.ask(4, 0.56), 'refused by month, fallback', 'and it takes room: 0.25 + 0.2 + 0.56');
+SELECT throws_ok($$SELECT pg_temp.settle(3, 'settled', -1), pg_temp.ask(5, 0.1), pg_temp.settle(5, 'settled', -0.1)$$, '23514');
+
+-- ── a payment's own cap: tiers, attempts, live and shadow alike ─────────────
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, period, cap_cost) VALUES ('payment', 'transaction', 0.5);
+SELECT is(pg_temp.ask(1, 0.2, payment => 'x:1'), 'held', 'an agent');
+SELECT is(pg_temp.ask(2, 0.2, payment => 'x:1', agent => 'a2'), 'held', 'a second one, about the same payment');
+SELECT is(pg_temp.ask(1, 0.2, payment => 'x:1', attempt => 2), 'refused by payment, fallback, hopeless', 'and the first one''s second attempt: 0.6');
+SELECT is(pg_temp.ask(3, 0.5, payment => 'x:2'), 'held', 'another payment has its own');
+SELECT pg_temp.settle(1, 'settled', 0.05);
+SELECT is(pg_temp.ask(1, 0.2, payment => 'x:1', attempt => 2), 'held', 'settled at 0.05: 0.45');
+SELECT is_empty('SELECT FROM agentpay.budget_invariant', 'nothing is beyond a cap');
+
+SELECT * FROM finish();
+ROLLBACK;
