@@ -6,7 +6,9 @@
  * under the latest snapshot (base/owner.h), and forgotten when any list may
  * have changed.  That there is no such list is remembered as well.  A long
  * list is not read, or each new entry would make every session read it again:
- * its values are looked up in the index, one by one.
+ * its values are looked up in the index, one by one.  So are those of a list
+ * that is asked as it was, unless its changes are few enough to be kept until
+ * nobody looks back any more.
  *
  * Locking: AccessShareLock on lists and list_entries while a list is read or
  * a value is looked up, kept to the end of the transaction.
@@ -40,6 +42,9 @@
 
 /* A session reads lists up to this length: about 1 MB and 5 ms. */
 #define ENTRIES_READ 10000
+
+/* So many changes of one are read to look back. */
+#define CHANGES_READ 10000
 
 /* Columns of agentpay.list_entries; the first two are its key. */
 #define ENTRY_LIST 1
@@ -84,9 +89,28 @@ typedef struct NamedList
 	entries_hash *entries; /* NULL: too many to keep */
 } NamedList;
 
-/* Whether lists are asked as they were, and when. */
+/* A row of agentpay._list_history. */
+typedef struct Change
+{
+	const char *value;
+	TimestampTz at;
+	TimestampTz until; /* on the list; not: the beginning of time */
+} Change;
+
+/* One list as it ever was. */
+typedef struct Past
+{
+	struct Past *next;
+	char *name;
+	int64 n_changes;
+	Change *changes; /* by value and time; NULL: too many to keep */
+} Past;
+
+/* Whether lists are asked as they were, when, and what was read for that. */
 static bool looks_back = false;
 static TimestampTz looks_back_to;
+static MemoryContext past_context = NULL;
+static Past *pasts = NULL;
 
 static MemoryContext context = NULL;
 static NamedList *lists = NULL;
@@ -98,6 +122,10 @@ static NamedList *read_list(const char *name);
 static void fill_list(NamedList *list, MemoryContext memory);
 static TimestampTz look_up(const char *list, const char *value);
 static bool was_on(const char *list, const char *value, TimestampTz at);
+static Past *find_past(const char *name);
+static void fill_past(Past *past, MemoryContext memory);
+static int compare(const Change *change, const char *value, TimestampTz at);
+static bool look_up_past(const char *list, const char *value, TimestampTz at);
 
 PG_FUNCTION_INFO_V1(agentpay_in_list);
 
@@ -221,12 +249,112 @@ agentpay_lists_look_back(const TimestampTz *at)
 {
 	looks_back = at != NULL;
 	if (looks_back)
+	{
 		looks_back_to = *at;
+		return;
+	}
+	pasts = NULL;
+	if (past_context != NULL)
+		MemoryContextReset(past_context);
 }
 
 /* Whether a value was on a list: what the latest row up to then says. */
 static bool
 was_on(const char *list, const char *value, TimestampTz at)
+{
+	Past *past = find_past(list);
+	int64 low = 0;
+	int64 high = past->n_changes;
+
+	if (past->changes == NULL)
+		return look_up_past(list, value, at);
+	while (low < high)
+	{
+		int64 middle = low + (high - low) / 2;
+
+		if (compare(&past->changes[middle], value, at) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 && strcmp(past->changes[low - 1].value, value) == 0 &&
+		   past->changes[low - 1].until > at;
+}
+
+static int
+compare(const Change *change, const char *value, TimestampTz at)
+{
+	int order = strcmp(change->value, value);
+
+	if (order != 0)
+		return order;
+	return change->at < at ? -1 : change->at > at;
+}
+
+/* The list's history, read when it is not there yet. */
+static Past *
+find_past(const char *name)
+{
+	MemoryContext memory;
+	Past *past;
+
+	for (past = pasts; past != NULL; past = past->next)
+		if (strcmp(past->name, name) == 0)
+			return past;
+	if (past_context == NULL)
+		past_context = AllocSetContextCreate(CacheMemoryContext,
+											 "agentpay lists of the past",
+											 ALLOCSET_SMALL_SIZES);
+	memory = AllocSetContextCreate(CurrentMemoryContext, "agentpay list",
+								   ALLOCSET_START_SMALL_SIZES);
+	past = MemoryContextAllocZero(memory, sizeof(Past));
+	past->name = MemoryContextStrdup(memory, name);
+	fill_past(past, memory);
+	MemoryContextSetParent(memory, past_context);
+	past->next = pasts;
+	pasts = past;
+	return past;
+}
+
+static void
+fill_past(Past *past, MemoryContext memory)
+{
+	Oid type = TEXTOID;
+	Datum name = CStringGetTextDatum(past->name);
+	AgentpayOwnerReading reading;
+
+	agentpay_owner_read_begin(&reading);
+	agentpay_owner_select(&reading,
+						  "SELECT value, at, CASE WHEN present"
+						  " THEN coalesce(expires_at, 'infinity')"
+						  " ELSE '-infinity' END"
+						  "  FROM agentpay._list_history WHERE list = $1"
+						  " ORDER BY value COLLATE \"C\", at, seq",
+						  1, &type, &name, CHANGES_READ + 1);
+	past->n_changes = SPI_processed;
+	if (past->n_changes <= CHANGES_READ)
+		past->changes = MemoryContextAllocHuge(memory,
+											   sizeof(Change) *
+												   Max(past->n_changes, 1));
+	for (int64 i = 0; past->changes != NULL && i < past->n_changes; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		bool isnull;
+
+		past->changes[i].value = MemoryContextStrdup(
+			memory, TextDatumGetCString(SPI_getbinval(row, desc, 1, &isnull)));
+		past->changes[i].at = DatumGetTimestampTz(
+			SPI_getbinval(row, desc, 2, &isnull));
+		past->changes[i].until = DatumGetTimestampTz(
+			SPI_getbinval(row, desc, 3, &isnull));
+	}
+	agentpay_owner_read_end(&reading);
+}
+
+/* The same by index, of a list that changed too often to be kept. */
+static bool
+look_up_past(const char *list, const char *value, TimestampTz at)
 {
 	Relation rows = table_open(agentpay_relation("_list_history"),
 							   AccessShareLock);

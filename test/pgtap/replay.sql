@@ -7,7 +7,7 @@
 BEGIN;
 SET client_min_messages = warning;
 SET LOCAL agentpay.clock_offset = '-450000000s';
-SELECT plan(22);
+SELECT plan(26);
 CREATE SCHEMA t_replay;
 CREATE TABLE t_replay.payments (id bigint PRIMARY KEY, card text, amount numeric,
 	rate double precision, country char(3), note text, key text,
@@ -50,6 +50,19 @@ SELECT i, 'c' || i % 20, i * 7 % 1000, 1.0 / i, CASE i % 3 WHEN 0 THEN 'FR' ELSE
 -- one of each idempotency key and of NULLs
 INSERT INTO t_replay.payments (id, card, amount, key, at)
 VALUES (301, 'c1', 950, 'k299', agentpay._now()), (302, NULL, NULL, NULL, agentpay._now());
+-- a list that changes between the rows of one second: c99 is on it for odd ids
+DO $$
+BEGIN
+	FOR i IN 401..440 LOOP
+		IF i % 2 = 1 THEN
+			INSERT INTO agentpay.list_entries (list, value) VALUES ('t_replay', 'c99');
+		ELSE
+			DELETE FROM agentpay.list_entries WHERE list = 't_replay' AND value = 'c99';
+		END IF;
+		INSERT INTO t_replay.payments (id, card, amount, key, at)
+		VALUES (i, 'c99', 60, 'k' || i, agentpay._now());
+	END LOOP;
+END$$;
 \o
 CREATE TEMP TABLE before AS SELECT agentpay._now() AS at;
 CREATE TEMP VIEW mine AS SELECT d.* FROM agentpay.decisions d WHERE d.point = 't_replay';
@@ -65,6 +78,8 @@ SELECT ok(bool_or(reasons @> '{LARGE}') AND bool_or(reasons @> '{TOTAL}')
 	AND bool_or(reasons @> '{NIGHT}') AND bool_or(reasons @> '{RATE}')
 	AND bool_or(detail #> '{errors,DIVIDE}' IS NOT NULL), 'every rule matched, or failed, once at least')
   FROM mine WHERE kind = 'rules';
+SELECT ok(bool_and((reasons @> '{LISTED}') = (row_id::int % 2 = 1)) AND count(*) = 40,
+	'whoever was on the list for a moment was found on it') FROM mine WHERE kind = 'rules' AND row_id::int > 400;
 SELECT ok(bool_or(assignment = 'audit') AND bool_or(detail ? 'repeats'),
 	'rows were drawn, and one repeats a key') FROM mine WHERE kind = 'rules';
 SELECT is(pg_temp.every(), 'identical ' || (SELECT count(*) FROM mine), 'at once');
@@ -133,6 +148,29 @@ SELECT is(pg_temp.forged('{"ruleset_version": 77}'), 'different {"problem": "its
 SELECT matches(pg_temp.forged('{"detail": {"errors": {"LARGE": {"sqlstate": "22012", "message": ""}}}}'), '^different .*"errors"', 'an error that did not happen');
 SELECT matches(pg_temp.forged('{"kind": "shadow_rules", "verdict": "decline"}', 'shadow_rules'), '^different \{"verdict"', 'of a version in shadow');
 SELECT matches(pg_temp.forged('{"assignment": "explore", "answer": "decline"}'), '^different .*"assignment"', 'a draw that was not');
+-- the decision about one row, at the moment of another
+CREATE FUNCTION pg_temp.moved(id text, there text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	d agentpay.decisions;
+	r record;
+BEGIN
+	SELECT * INTO d FROM mine x WHERE x.kind = 'rules' AND x.row_id = id;
+	d.decided_at := (SELECT x.decided_at FROM mine x WHERE x.kind = 'rules' AND x.row_id = there);
+	d.decision_id := agentpay._uuid_v7();
+	d.xid := NULL;
+	PERFORM agentpay._append(d);
+	SELECT * INTO r FROM agentpay.replay(d.decision_id);
+	RETURN concat_ws(' ', r.state, r.difference -> 'reasons');
+END$$;
+SELECT is(pg_temp.moved('407', '409'), 'identical', 'while it was on the list again');
+SELECT is(pg_temp.moved('411', '408') || '; ' || pg_temp.moved('412', '409'),
+	(SELECT format('different {"recorded": %s, "replayed": %s}; different {"recorded": %s, "replayed": %s}',
+			to_jsonb(x.reasons), to_jsonb(array_remove(x.reasons, 'LISTED')), to_jsonb(y.reasons), to_jsonb('{LISTED}' || y.reasons))
+	   FROM mine x, mine y WHERE x.row_id = '411' AND y.row_id = '412' AND x.kind = 'rules' AND y.kind = 'rules'
+		AND x.decided_at < y.decided_at AND x.ruleset_version = y.ruleset_version LIMIT 1), 'a moment earlier or later it was not so');
+CREATE TEMP TABLE found AS SELECT pg_temp.every() AS states;
+INSERT INTO agentpay.list_entries (list, value) SELECT 't_replay', 'x' || i FROM generate_series(1, 10001) i;
+SELECT is(pg_temp.every(), (SELECT states FROM found), 'of a list too long to be kept, too');
 SELECT matches(pg_temp.forged('{"kind": "human", "authority": "live", "verdict": "decline", "detail": {}, "inputs": null, "score": null, "reasons": []}'),
 	'^identical', 'a person''s decision is what it is');
 SELECT matches(pg_temp.forged('{"kind": "human", "verdict": "nonsense", "detail": {}}'), '^different \{"verdict"', 'but a verdict of the point');
