@@ -3,13 +3,17 @@
  *		What a version of the rules would have said of payments that were
  *		decided.
  *
- * The version is compiled and evaluated by the code of an INSERT, over the
- * rows of the table as they are now.  Of what stands beside the row:
+ * The version is compiled and evaluated by the code of an INSERT.  What its
+ * rules read is what was recorded with the decision, as far as that is what
+ * was read then:
  *
- *		lists	as they were when the row was decided
- *		windows	of the rows up to the row's own time that are there now, with
- *				the row itself once, past the shared memory of live rows
- *		lookups and models	as they are now
+ *		columns		not treated by a policy, or sealed; no text out of which
+ *					something was taken; no policy changed since
+ *		features	of the same definition
+ *
+ * What the record lacks comes from the table: the row as it is now, features
+ * computed for the row's own time (trial.c).  Lists are asked as they were;
+ * models are computed again.  Payments are counted here, group by group.
  *
  * Nothing is written.
  *
@@ -20,210 +24,506 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "base/compat.h"
 #include "base/config_load.h"
-#include "review/dry_run.h"
+#include "base/contain.h"
+#include "review/backtest.h"
+#include "review/batch.h"
+#include "review/recorded.h"
+#include "review/trial.h"
 #include "scoring/evaluate.h"
-#include "scoring/lists.h"
-#include "scoring/velocity.h"
-#include "scoring/velocity_stream.h"
 
-/* Rows that are fetched at a time. */
-#define BATCH 1000
+/* Arguments of agentpay._backtest(). */
+enum
+{
+	ARG_POINT,
+	ARG_VERSION,
+	ARG_RELATION,
+	ARG_QUERY,
+	ARG_ROWS_QUERY,
+	ARG_COLUMNS_SINCE, /* what was recorded before is not taken */
+	ARG_CHANGED,	   /* features that changed, and when */
+	ARG_FEATURES_SINCE
+};
 
 /* Columns of the query. */
 enum
 {
-	COL_RECORDED = 1, /* the next three are passed on, too */
+	COL_RECORDED,
 	COL_LABEL,
 	COL_AMOUNT,
 	COL_CURRENCY,
+	COL_BASE_AMOUNT,
 	COL_ROW_ID,
+	COL_OCCURRED_AT,
 	COL_DECIDED_AT,
-	COL_LEAF, /* NULL, as the next two: the row is gone */
-	COL_TID,
-	COL_ROW
+	COL_INPUTS,
+	COL_IN_CLEAR, /* whatever policies say */
+	COL_FAILED,	  /* something did, then */
+	COLUMNS
 };
 
-/* Columns of the result. */
+static const Oid column_types[COLUMNS] = {
+	[COL_RECORDED] = TEXTOID,
+	[COL_LABEL] = TEXTOID,
+	[COL_AMOUNT] = NUMERICOID,
+	[COL_CURRENCY] = TEXTOID,
+	[COL_BASE_AMOUNT] = NUMERICOID,
+	[COL_ROW_ID] = TEXTOID,
+	[COL_OCCURRED_AT] = TIMESTAMPTZOID,
+	[COL_DECIDED_AT] = TIMESTAMPTZOID,
+	[COL_INPUTS] = JSONBOID,
+	[COL_IN_CLEAR] = BOOLOID,
+	[COL_FAILED] = BOOLOID,
+};
+
+/* Columns of the query for rows of the table. */
 enum
 {
-	OUT_RECORDED,
-	OUT_BACKTEST,
-	OUT_LABEL,
-	OUT_AMOUNT,
-	OUT_CURRENCY,
-	OUT_COLUMNS
+	ROW_NUMBER, /* from 1: among those that are asked for */
+	ROW_LEAF,
+	ROW_TID,
+	ROW_ROW,
+	ROW_COLUMNS
+};
+
+/* The row is checked by itself. */
+static const Oid row_types[ROW_COLUMNS] = {
+	[ROW_NUMBER] = INT8OID,
+	[ROW_LEAF] = OIDOID,
+	[ROW_TID] = TIDOID,
 };
 
 typedef struct Backtest
 {
-	ReturnSetInfo *result;
-	Relation relation;
-	AgentpayTable *table;
-	AgentpayPoint *point;
-	TupleTableSlot *slot;
-	MemoryContext row_context; /* reset after each row */
+	AgentpayTrial trial;
+	AgentpayGroups *groups;
+	const char *rows_query;
+	TimestampTz columns_since;
+	TimestampTz *features_since; /* by number */
+	AgentpayRead *reads;
+	NullableDatum *features;
+	TupleTableSlot *stored; /* the row as the table has it */
+	TupleTableSlot *row;	/* with what was recorded instead */
+
+	/* of the rows that were fetched, those that lack something */
+	SPITupleTable *payments;
+	int n_lacking;
+	int lacking[AGENTPAY_BATCH_MAX];
+	bool *found; /* in the table */
 } Backtest;
 
-static void run(Backtest *backtest, const char *query);
-static void try_row(Backtest *backtest, HeapTuple tuple, TupleDesc desc);
-static int verdict_of(Backtest *backtest, HeapTuple tuple, TupleDesc desc);
-static void evaluate(Backtest *backtest, AgentpayEvaluation *evaluation,
-					 HeapTupleHeader header);
+/* One payment. */
+typedef struct Payment
+{
+	Datum values[COLUMNS]; /* 0 for NULL */
+	Jsonb *inputs;		   /* NULL: nothing of it is used */
+	TimestampTz decided_at;
+	Bitmapset *unknown; /* features */
+} Payment;
+
+/* A payment on its way through agentpay_contain(). */
+typedef struct Taking
+{
+	Backtest *backtest;
+	Payment *payment;
+	bool is_there;
+	bool all; /* that is needed */
+} Taking;
+
+static void open_backtest(Backtest *backtest, FunctionCallInfo fcinfo);
+static bool visit_payment(AgentpayBatch *batch, HeapTuple row, TupleDesc desc);
+static void look_up_rows(AgentpayBatch *batch);
+static Datum ids_of(Backtest *backtest);
+static bool visit_row(AgentpayBatch *batch, HeapTuple row, TupleDesc desc);
+static void read_payment(Payment *payment, HeapTuple tuple, TupleDesc desc);
+static void load_stored(Backtest *backtest, HeapTupleHeader header);
+static bool
+take(Backtest *backtest, Payment *payment, bool is_there, bool contained);
+static void take_body(void *arg);
+static bool take_recorded(Backtest *backtest, Payment *payment, bool is_there);
+static bool take_input(Backtest *backtest, Payment *payment, int index);
+static bool may_take(Backtest *backtest, const Payment *payment,
+					 const AgentpayInput *input, const JsonbValue *value);
+static void evaluate(Backtest *backtest, Payment *payment, bool contained);
+static void count(Backtest *backtest, const Payment *payment, Datum verdict);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_backtest);
 
-/* agentpay._backtest(point, version, table, query): see COL_RECORDED. */
+/* agentpay._backtest(…): see ARG_POINT, COL_RECORDED, ROW_NUMBER. */
 Datum
 agentpay_sql_backtest(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	AgentpayConfig *config = agentpay_config_load_version(name,
-														  PG_GETARG_INT32(1));
-	char *query = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	Backtest backtest = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_POINT));
+	char *query = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY));
+	AgentpayConfig *config =
+		agentpay_config_load_version(name, PG_GETARG_INT32(ARG_VERSION));
+	Backtest *backtest = palloc0(sizeof(Backtest));
+	AgentpayBatch batch = {.visit = visit_payment,
+						   .done = look_up_rows,
+						   .n_columns = COLUMNS,
+						   .types = column_types,
+						   .arg = backtest};
 
-	agentpay_config_pin(config);
-	backtest.relation = table_open(PG_GETARG_OID(2), AccessShareLock);
 	InitMaterializedSRF(fcinfo, 0);
-	backtest.table = agentpay_table_get(backtest.relation, config);
-	agentpay_table_pin(backtest.table);
 	PG_TRY();
 	{
-		backtest.point = agentpay_review_point(backtest.table, name);
-		run(&backtest, query);
+		agentpay_trial_begin(&backtest->trial, config,
+							 PG_GETARG_OID(ARG_RELATION), name);
+		open_backtest(backtest, fcinfo);
+		agentpay_batch_query(&batch, query);
+		ExecDropSingleTupleTableSlot(backtest->stored);
+		ExecDropSingleTupleTableSlot(backtest->row);
 	}
 	PG_FINALLY();
 	{
-		agentpay_velocity_leave_out(InvalidOid, NULL);
-		agentpay_lists_look_back(NULL);
-		agentpay_table_unpin(backtest.table);
-		agentpay_config_unpin(config);
+		agentpay_trial_end(&backtest->trial);
 	}
 	PG_END_TRY();
-	table_close(backtest.relation, NoLock);
+	agentpay_groups_put(backtest->groups, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
-/* Puts a row of the result for each of the query. */
 static void
-run(Backtest *backtest, const char *query)
+open_backtest(Backtest *backtest, FunctionCallInfo fcinfo)
 {
-	Portal portal;
+	const AgentpayPoint *point = backtest->trial.point;
+	const AgentpayPointConfig *config = point->config;
+	TupleDesc desc = RelationGetDescr(backtest->trial.relation);
+	Datum *names;
+	Datum *since;
+	int n_names;
+	int n_since;
 
-	backtest->slot =
-		MakeSingleTupleTableSlot(RelationGetDescr(backtest->relation),
-								 &TTSOpsHeapTuple);
-	backtest->row_context = AllocSetContextCreate(CurrentMemoryContext,
-												  "agentpay backtest row",
-												  ALLOCSET_DEFAULT_SIZES);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	portal = SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, true,
-									   0);
-	for (;;)
+	backtest->groups = agentpay_groups_make();
+	backtest->rows_query = text_to_cstring(PG_GETARG_TEXT_PP(ARG_ROWS_QUERY));
+	backtest->columns_since = PG_GETARG_TIMESTAMPTZ(ARG_COLUMNS_SINCE);
+	backtest->features_since = palloc(sizeof(TimestampTz) *
+									  Max(config->n_features, 1));
+	for (int i = 0; i < config->n_features; i++)
+		backtest->features_since[i] = DT_NOBEGIN;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_CHANGED), TEXTOID, -1, false,
+					  TYPALIGN_INT, &names, NULL, &n_names);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_FEATURES_SINCE), TIMESTAMPTZOID,
+					  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &since, NULL, &n_since);
+	for (int i = 0; i < Min(n_names, n_since); i++)
 	{
-		SPITupleTable *rows;
-		uint64 count;
+		int feature = agentpay_config_feature(config,
+											  TextDatumGetCString(names[i]));
 
-		SPI_cursor_fetch(portal, true, BATCH);
-		rows = SPI_tuptable;
-		count = SPI_processed;
-		for (uint64 i = 0; i < count; i++)
-			try_row(backtest, rows->vals[i], rows->tupdesc);
-		SPI_freetuptable(rows);
-		if (count == 0)
-			break;
+		if (feature >= 0)
+			backtest->features_since[feature] = DatumGetTimestampTz(since[i]);
 	}
-	SPI_cursor_close(portal);
-	SPI_finish();
-	ExecDropSingleTupleTableSlot(backtest->slot);
-	MemoryContextDelete(backtest->row_context);
+	backtest->reads = agentpay_recorded_reads(point);
+	backtest->features = palloc0(sizeof(NullableDatum) *
+								 Max(config->n_features, 1));
+	backtest->stored = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+	backtest->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 }
 
+/* Counts the payment; one that lacks something is noted, and counted later. */
+static bool
+visit_payment(AgentpayBatch *batch, HeapTuple row, TupleDesc desc)
+{
+	Backtest *backtest = batch->arg;
+	Payment payment = {0};
+
+	if (batch->at == 0)
+		backtest->n_lacking = 0;
+	read_payment(&payment, row, desc);
+	if (payment.inputs != NULL &&
+		take(backtest, &payment, false, batch->contained))
+	{
+		agentpay_trial_look(&backtest->trial, InvalidOid, NULL,
+							&payment.decided_at);
+		evaluate(backtest, &payment, batch->contained);
+	}
+	else
+		backtest->lacking[backtest->n_lacking++] = (int) batch->at;
+	return true;
+}
+
+/* Asks the table for what the record lacks. */
 static void
-try_row(Backtest *backtest, HeapTuple tuple, TupleDesc desc)
+look_up_rows(AgentpayBatch *payments)
 {
-	static const int passed_on[OUT_COLUMNS] = {
-		[OUT_RECORDED] = COL_RECORDED,
-		[OUT_LABEL] = COL_LABEL,
-		[OUT_AMOUNT] = COL_AMOUNT,
-		[OUT_CURRENCY] = COL_CURRENCY,
-	};
-	MemoryContext old = MemoryContextSwitchTo(backtest->row_context);
-	Datum values[OUT_COLUMNS];
-	bool nulls[OUT_COLUMNS];
-	int verdict;
+	Backtest *backtest = payments->arg;
+	AgentpayBatch batch = {.visit = visit_row,
+						   .arg = backtest,
+						   .n_columns = ROW_COLUMNS,
+						   .types = row_types,
+						   .row_context = payments->row_context};
+	Oid type = TEXTARRAYOID;
+	Datum ids;
 
-	CHECK_FOR_INTERRUPTS();
-	verdict = verdict_of(backtest, tuple, desc);
-	for (int i = 0; i < OUT_COLUMNS; i++)
-		if (i != OUT_BACKTEST)
-			values[i] = SPI_getbinval(tuple, desc, passed_on[i], &nulls[i]);
-	nulls[OUT_BACKTEST] = verdict < 0;
-	if (verdict >= 0)
-		values[OUT_BACKTEST] = backtest->point->verdict_texts[verdict];
-	tuplestore_putvalues(backtest->result->setResult, backtest->result->setDesc,
-						 values, nulls);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(backtest->row_context);
+	if (backtest->n_lacking == 0)
+		return;
+	backtest->payments = payments->rows;
+	backtest->found = palloc0(sizeof(bool) * backtest->n_lacking);
+	ids = ids_of(backtest);
+	if (SPI_execute_with_args(backtest->rows_query, 1, &type, &ids, NULL, true,
+							  0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the rows of payments");
+	batch.rows = SPI_tuptable;
+	batch.n_rows = SPI_processed;
+	agentpay_batch_visit(&batch);
+	SPI_freetuptable(batch.rows);
+	for (int i = 0; i < backtest->n_lacking; i++)
+	{
+		Payment payment = {0};
+
+		if (backtest->found[i])
+			continue;
+		read_payment(&payment, backtest->payments->vals[backtest->lacking[i]],
+					 backtest->payments->tupdesc);
+		count(backtest, &payment, (Datum) 0);
+	}
+	pfree(backtest->found);
+	pfree(DatumGetPointer(ids));
 }
 
-/* The version's, or -1: the row is gone. */
-static int
-verdict_of(Backtest *backtest, HeapTuple tuple, TupleDesc desc)
+/* The ids of the payments that lack something: text[]. */
+static Datum
+ids_of(Backtest *backtest)
 {
-	AgentpayEvaluation evaluation = {.table = backtest->table,
-									 .point = backtest->point};
+	Datum *ids = palloc(sizeof(Datum) * backtest->n_lacking);
 	bool isnull;
-	Datum leaf = SPI_getbinval(tuple, desc, COL_LEAF, &isnull);
 
-	if (isnull)
-		return -1;
-	agentpay_velocity_leave_out(DatumGetObjectId(leaf),
-								(ItemPointer) DatumGetPointer(
-									SPI_getbinval(tuple, desc, COL_TID,
-												  &isnull)));
-	evaluation.row_id = SPI_getvalue(tuple, desc, COL_ROW_ID);
-	evaluation.decided_at = DatumGetTimestampTz(
-		SPI_getbinval(tuple, desc, COL_DECIDED_AT, &isnull));
-	agentpay_lists_look_back(&evaluation.decided_at);
-	evaluate(backtest, &evaluation,
-			 DatumGetHeapTupleHeader(
-				 SPI_getbinval(tuple, desc, COL_ROW, &isnull)));
-	return evaluation.verdict;
+	for (int i = 0; i < backtest->n_lacking; i++)
+		ids[i] = SPI_getbinval(backtest->payments->vals[backtest->lacking[i]],
+							   backtest->payments->tupdesc, COL_ROW_ID + 1,
+							   &isnull);
+	return PointerGetDatum(construct_array(ids, backtest->n_lacking, TEXTOID,
+										   -1, false, TYPALIGN_INT));
+}
+
+/* Counts a payment with its row. */
+static bool
+visit_row(AgentpayBatch *batch, HeapTuple row, TupleDesc desc)
+{
+	Backtest *backtest = batch->arg;
+	Payment payment = {0};
+	Datum values[ROW_COLUMNS];
+	bool nulls[ROW_COLUMNS];
+	int number;
+
+	heap_deform_tuple(row, desc, values, nulls);
+	number = (int) DatumGetInt64(values[ROW_NUMBER]) - 1;
+	if (number < 0 || number >= backtest->n_lacking ||
+		TupleDescAttr(desc, ROW_ROW)->atttypid !=
+			backtest->trial.relation->rd_rel->reltype)
+		elog(ERROR, "row %d is no row of table \"%s\"", number + 1,
+			 RelationGetRelationName(backtest->trial.relation));
+	read_payment(&payment, backtest->payments->vals[backtest->lacking[number]],
+				 backtest->payments->tupdesc);
+	load_stored(backtest, DatumGetHeapTupleHeader(values[ROW_ROW]));
+	agentpay_trial_look(&backtest->trial, DatumGetObjectId(values[ROW_LEAF]),
+						(ItemPointer) DatumGetPointer(values[ROW_TID]),
+						&payment.decided_at);
+	if (!take(backtest, &payment, true, batch->contained))
+		(void) take(backtest, &payment, true, batch->contained);
+	evaluate(backtest, &payment, batch->contained);
+	backtest->found[number] = true;
+	return true;
 }
 
 static void
-evaluate(Backtest *backtest, AgentpayEvaluation *evaluation,
-		 HeapTupleHeader header)
+read_payment(Payment *payment, HeapTuple tuple, TupleDesc desc)
 {
-	HeapTupleData row = {.t_len = HeapTupleHeaderGetDatumLength(header),
-						 .t_tableOid = RelationGetRelid(backtest->relation),
-						 .t_data = header};
+	bool nulls[COLUMNS];
 
-	if (HeapTupleHeaderGetTypeId(header) != backtest->relation->rd_rel->reltype)
-		elog(ERROR, "row of type %u for table \"%s\"",
-			 HeapTupleHeaderGetTypeId(header),
-			 RelationGetRelationName(backtest->relation));
-	ItemPointerSetInvalid(&row.t_self);
-	ExecStoreHeapTuple(&row, backtest->slot, false);
-	evaluation->row = backtest->slot;
-	agentpay_streams_stop(backtest->table->streams);
-	agentpay_evaluate(evaluation);
-	ExecClearTuple(backtest->slot);
+	heap_deform_tuple(tuple, desc, payment->values, nulls);
+	for (int i = 0; i < COLUMNS; i++)
+		if (nulls[i])
+			payment->values[i] = (Datum) 0;
+	payment->decided_at = DatumGetTimestampTz(payment->values[COL_DECIDED_AT]);
+	if (!nulls[COL_INPUTS] && !DatumGetBool(payment->values[COL_FAILED]))
+		payment->inputs = DatumGetJsonbP(payment->values[COL_INPUTS]);
+}
+
+static void
+load_stored(Backtest *backtest, HeapTupleHeader header)
+{
+	Relation relation = backtest->trial.relation;
+	HeapTuple tuple = palloc0(sizeof(HeapTupleData));
+
+	tuple->t_len = HeapTupleHeaderGetDatumLength(header);
+	tuple->t_tableOid = RelationGetRelid(relation);
+	tuple->t_data = header;
+	ItemPointerSetInvalid(&tuple->t_self);
+	ExecStoreHeapTuple(tuple, backtest->stored, false);
+}
+
+/*
+ * Fills the row and its features from the record, over the row of the table
+ * where that is there.  False: something is in neither, or the record cannot
+ * be read, and is not used from here on.
+ */
+static bool
+take(Backtest *backtest, Payment *payment, bool is_there, bool contained)
+{
+	AgentpayPoint *point = backtest->trial.point;
+	Taking taking = {backtest, payment, is_there};
+	AgentpayExpressionState saved;
+	ErrorData *error;
+
+	agentpay_expression_enter(&point->scope, false, &saved);
+	PG_TRY();
+	{
+		if (contained)
+			take_body(&taking);
+		else if (!agentpay_contain(take_body, &taking, &error))
+			payment->inputs = NULL;
+	}
+	PG_FINALLY();
+	{
+		agentpay_expression_leave(&saved);
+	}
+	PG_END_TRY();
+	return taking.all;
+}
+
+static void
+take_body(void *arg)
+{
+	Taking *taking = arg;
+
+	taking->all = take_recorded(taking->backtest, taking->payment,
+								taking->is_there);
+}
+
+/* Of a row that is there, all is there. */
+static bool
+take_recorded(Backtest *backtest, Payment *payment, bool is_there)
+{
+	const AgentpayPoint *point = backtest->trial.point;
+	TupleTableSlot *row = backtest->row;
+	int natts = row->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(row);
+	if (is_there)
+	{
+		slot_getallattrs(backtest->stored);
+		memcpy(row->tts_values, backtest->stored->tts_values,
+			   sizeof(Datum) * natts);
+		memcpy(row->tts_isnull, backtest->stored->tts_isnull,
+			   sizeof(bool) * natts);
+	}
+	else
+		memset(row->tts_isnull, true, sizeof(bool) * natts);
+	for (int i = 0; i < point->config->n_features; i++)
+		backtest->features[i].isnull = true;
+	for (int i = 0; i < point->n_inputs; i++)
+		if (!take_input(backtest, payment, i) && !is_there)
+			return false;
+	ExecStoreVirtualTuple(row);
+	return true;
+}
+
+/* False: it is not recorded as it was read; models are computed anyway. */
+static bool
+take_input(Backtest *backtest, Payment *payment, int index)
+{
+	const AgentpayPoint *point = backtest->trial.point;
+	const AgentpayInput *input = &point->inputs[index];
+	bool is_column = input->column.attno != 0;
+	JsonbValue value;
+	NullableDatum *datum;
+
+	if (!is_column && input->param >= point->config->n_features)
+		return true;
+	if (!agentpay_recorded_member(payment->inputs, input->name, &value) ||
+		!may_take(backtest, payment, input, &value))
+	{
+		if (!is_column)
+			payment->unknown = bms_add_member(payment->unknown, input->param);
+		return false;
+	}
+	if (is_column)
+	{
+		int at = input->column.attno - 1;
+
+		backtest->row->tts_isnull[at] = value.type == jbvNull;
+		if (value.type != jbvNull)
+			backtest->row->tts_values[at] =
+				agentpay_recorded_datum(&backtest->reads[index],
+										input->column.type, &value);
+		return true;
+	}
+	datum = &backtest->features[input->param];
+	datum->isnull = value.type == jbvNull;
+	if (!datum->isnull)
+		datum->value = agentpay_recorded_datum(&backtest->reads[index],
+											   input->column.type, &value);
+	return true;
+}
+
+static bool
+may_take(Backtest *backtest, const Payment *payment, const AgentpayInput *input,
+		 const JsonbValue *value)
+{
+	if (input->column.attno == 0 &&
+		payment->decided_at <= backtest->features_since[input->param])
+		return false;
+	if (!DatumGetBool(payment->values[COL_IN_CLEAR]) &&
+		(payment->decided_at <= backtest->columns_since ||
+		 (input->has_policy &&
+		  input->policy.treatment != AGENTPAY_TREATMENT_PASS)))
+		return false;
+	return agentpay_recorded_whole(input, value);
+}
+
+static void
+evaluate(Backtest *backtest, Payment *payment, bool contained)
+{
+	AgentpayGiven given = {
+		.occurred_at = DatumGetTimestampTz(payment->values[COL_OCCURRED_AT]),
+		.amount = payment->values[COL_AMOUNT],
+		.currency = payment->values[COL_CURRENCY],
+		.base_amount = payment->values[COL_BASE_AMOUNT],
+		.features = backtest->features,
+		.unknown = payment->unknown,
+	};
+	AgentpayEvaluation evaluation = {
+		.table = backtest->trial.table,
+		.point = backtest->trial.point,
+		.row = backtest->row,
+		.row_id = "",
+		.decided_at = payment->decided_at,
+		.contained = contained,
+	};
+
+	/* what failed then is read again, as all else with it */
+	if (payment->inputs != NULL)
+		evaluation.given = &given;
+	agentpay_evaluate(&evaluation);
+	count(backtest, payment,
+		  backtest->trial.point->verdict_texts[evaluation.verdict]);
+}
+
+static void
+count(Backtest *backtest, const Payment *payment, Datum verdict)
+{
+	Datum keys[AGENTPAY_GROUP_KEYS] = {
+		[AGENTPAY_GROUP_RECORDED] = payment->values[COL_RECORDED],
+		[AGENTPAY_GROUP_VERDICT] = verdict,
+		[AGENTPAY_GROUP_LABEL] = payment->values[COL_LABEL],
+		[AGENTPAY_GROUP_CURRENCY] = payment->values[COL_CURRENCY],
+	};
+
+	agentpay_groups_add(backtest->groups, keys, payment->values[COL_AMOUNT]);
 }

@@ -14,33 +14,23 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
-#include "executor/tuptable.h"
+#include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
 #include "base/compat.h"
-#include "base/config_load.h"
-#include "base/contain.h"
+#include "review/batch.h"
 #include "review/replay.h"
 #include "scoring/lists.h"
-
-/* Rows that are fetched at a time. */
-#define BATCH 1000
 
 /* Columns of the query (sql/parts/74_replay.sql). */
 enum
@@ -69,6 +59,32 @@ enum
 	COL_FIRST_ASSIGNMENT,
 	COL_FIRST_PROPENSITY,
 	COLUMNS
+};
+
+static const Oid column_types[COLUMNS] = {
+	[COL_ID] = UUIDOID,
+	[COL_DECIDED_AT] = TIMESTAMPTZOID,
+	[COL_OCCURRED_AT] = TIMESTAMPTZOID,
+	[COL_POINT] = TEXTOID,
+	[COL_ROW_ID] = TEXTOID,
+	[COL_AMOUNT] = NUMERICOID,
+	[COL_CURRENCY] = TEXTOID,
+	[COL_BASE_AMOUNT] = NUMERICOID,
+	[COL_SCORE] = NUMERICOID,
+	[COL_VERDICT] = TEXTOID,
+	[COL_ANSWER] = TEXTOID,
+	[COL_ASSIGNMENT] = TEXTOID,
+	[COL_PROPENSITY] = FLOAT4OID,
+	[COL_REASONS] = TEXTARRAYOID,
+	[COL_VERSION] = INT4OID,
+	[COL_INPUTS] = JSONBOID,
+	[COL_DETAIL] = JSONBOID,
+	[COL_IN_SHADOW] = BOOLOID,
+	[COL_SEALED] = BOOLOID,
+	[COL_FIRST_VERDICT] = TEXTOID,
+	[COL_FIRST_ANSWER] = TEXTOID,
+	[COL_FIRST_ASSIGNMENT] = TEXTOID,
+	[COL_FIRST_PROPENSITY] = FLOAT4OID,
 };
 
 /* Columns of the result. */
@@ -107,19 +123,13 @@ typedef struct Replay
 {
 	ReturnSetInfo *result;
 	AgentpayThens *thens;
-	MemoryContext row_context; /* reset after each row */
-	SPITupleTable *rows;	   /* that were fetched */
-	uint64 n_rows;
-	uint64 at;		/* the current one */
 	bool contained; /* many in one subtransaction: what fails is raised */
 	Tally *tallies; /* NULL: each is a row of the result */
 } Replay;
 
 static void run(Replay *replay, const char *query);
-static void replay_query(Replay *replay, const char *query);
-static void replay_rows(Replay *replay);
-static void rows_body(void *arg);
-static bool replay_row(Replay *replay);
+static void body(Replay *replay, const char *query);
+static bool replay_row(AgentpayBatch *batch, HeapTuple row, TupleDesc desc);
 static void
 read_recorded(AgentpayRecorded *recorded, HeapTuple tuple, TupleDesc desc);
 static void replay_one(Replay *replay, AgentpayThen *then,
@@ -171,98 +181,40 @@ agentpay_sql_replay_count(PG_FUNCTION_ARGS)
 static void
 run(Replay *replay, const char *query)
 {
-	replay->row_context = AllocSetContextCreate(CurrentMemoryContext,
-												"agentpay replay row",
-												ALLOCSET_DEFAULT_SIZES);
+	replay->thens = agentpay_thens_open();
 	PG_TRY();
 	{
-		replay->thens = agentpay_thens_open();
-		replay_query(replay, query);
+		body(replay, query);
 	}
 	PG_FINALLY();
 	{
 		agentpay_lists_look_back(NULL);
-		if (replay->thens != NULL)
-			agentpay_thens_close(replay->thens);
+		agentpay_thens_close(replay->thens);
 	}
 	PG_END_TRY();
 }
 
-/* Replays each row of the query. */
 static void
-replay_query(Replay *replay, const char *query)
+body(Replay *replay, const char *query)
 {
-	Portal portal;
+	AgentpayBatch batch = {.visit = replay_row,
+						   .arg = replay,
+						   .n_columns = COLUMNS,
+						   .types = column_types};
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	portal = SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, true,
-									   CURSOR_OPT_NO_SCROLL);
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, BATCH);
-		replay->rows = SPI_tuptable;
-		replay->n_rows = SPI_processed;
-		replay_rows(replay);
-		SPI_freetuptable(replay->rows);
-		if (replay->n_rows == 0)
-			break;
-	}
-	SPI_cursor_close(portal);
-	SPI_finish();
+	agentpay_batch_query(&batch, query);
 }
 
-/*
- * The rows that were fetched, in as few subtransactions as can be.  One that
- * fails is replayed on its own, and so is one whose point has to be compiled
- * first.
- */
-static void
-replay_rows(Replay *replay)
-{
-	MemoryContext old = MemoryContextSwitchTo(replay->row_context);
-	ErrorData *error;
-
-	replay->at = 0;
-	while (replay->at < replay->n_rows)
-	{
-		replay->contained = true;
-		(void) agentpay_contain(rows_body, replay, &error);
-		replay->contained = false;
-		MemoryContextReset(replay->row_context);
-		if (replay->at < replay->n_rows)
-		{
-			(void) replay_row(replay);
-			replay->at++;
-			MemoryContextReset(replay->row_context);
-		}
-	}
-	MemoryContextSwitchTo(old);
-}
-
-static void
-rows_body(void *arg)
-{
-	Replay *replay = arg;
-
-	for (; replay->at < replay->n_rows; replay->at++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!replay_row(replay))
-			return;
-		MemoryContextReset(replay->row_context);
-	}
-}
-
-/* The current row; false: its point has to be compiled, which is not now. */
+/* False: its point has to be compiled, which a subtransaction would undo. */
 static bool
-replay_row(Replay *replay)
+replay_row(AgentpayBatch *batch, HeapTuple row, TupleDesc desc)
 {
+	Replay *replay = batch->arg;
 	AgentpayRecorded recorded = {0};
 	AgentpayThen *then;
 
-	read_recorded(&recorded, replay->rows->vals[replay->at],
-				  replay->rows->tupdesc);
+	replay->contained = batch->contained;
+	read_recorded(&recorded, row, desc);
 	if (recorded.inputs == NULL && recorded.sealed)
 		put(replay, &recorded, ERASED, (Datum) 0,
 			problem_object("the key of its inputs is destroyed"));
@@ -290,7 +242,6 @@ read_recorded(AgentpayRecorded *recorded, HeapTuple tuple, TupleDesc desc)
 	Datum values[COLUMNS];
 	bool nulls[COLUMNS];
 
-	Assert(desc->natts == COLUMNS);
 	heap_deform_tuple(tuple, desc, values, nulls);
 	for (int i = 0; i < COLUMNS; i++)
 		if (nulls[i])
@@ -353,8 +304,8 @@ replay_one(Replay *replay, AgentpayThen *then, const AgentpayRecorded *recorded)
 	}
 	/* who cannot tell whether a row repeats another lets none through */
 	may_explore = key == NULL ||
-				  !agentpay_replay_member(recorded->detail, "errors",
-										  &errors) ||
+				  !agentpay_recorded_member(recorded->detail, "errors",
+											&errors) ||
 				  errors.type != jbvBinary ||
 				  getKeyJsonValueFromContainer(errors.val.binary.data, key,
 											   strlen(key), &error) == NULL;

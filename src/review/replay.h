@@ -15,6 +15,7 @@
 #include "utils/relcache.h"
 #include "utils/uuid.h"
 
+#include "review/recorded.h"
 #include "scoring/assignment.h"
 #include "scoring/evaluate.h"
 
@@ -47,13 +48,6 @@ typedef struct AgentpayRecorded
 	Datum first_assignment;
 	float4 first_propensity;
 } AgentpayRecorded;
-
-/* How to read an input back from JSON. */
-typedef struct AgentpayRead
-{
-	FmgrInfo input;
-	Oid ioparam;
-} AgentpayRead;
 
 /* A point as it was, compiled. */
 typedef struct AgentpayThen
@@ -100,10 +94,6 @@ extern void agentpay_thens_close(AgentpayThens *thens);
 extern AgentpayThen *
 agentpay_thens_find(AgentpayThens *thens, const AgentpayRecorded *recorded,
 					bool may_compile);
-
-/* The member of a jsonb object, or false. */
-extern bool
-agentpay_replay_member(Jsonb *object, const char *key, JsonbValue *value);
 
 /* Evaluates the recorded row again; sets what evaluation came to. */
 extern void

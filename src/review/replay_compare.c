@@ -165,7 +165,7 @@ same_errors(const AgentpayRecorded *recorded, const AgentpayEvaluation *now)
 	ListCell *lc;
 	List *names = NIL;
 
-	if (!agentpay_replay_member(recorded->detail, "errors", &errors))
+	if (!agentpay_recorded_member(recorded->detail, "errors", &errors))
 		return now->faults == NIL;
 	if (errors.type != jbvBinary)
 		return false;
@@ -262,7 +262,7 @@ put_errors(Difference *difference, const AgentpayRecorded *recorded,
 
 	put_key(difference, "errors");
 	appendStringInfoString(&difference->json, "{\"recorded\":");
-	if (agentpay_replay_member(recorded->detail, "errors", &errors) &&
+	if (agentpay_recorded_member(recorded->detail, "errors", &errors) &&
 		errors.type == jbvBinary)
 		(void) JsonbToCString(&difference->json, errors.val.binary.data,
 							  errors.val.binary.len);

@@ -31,23 +31,12 @@ typedef struct Reading
 
 static void read_body(void *arg);
 static void read_input(Reading *reading, int index);
-static Datum
-datum_of(const AgentpayRead *read, Oid type, const JsonbValue *value);
-static Datum number_of(Oid type, Numeric number, const AgentpayRead *read);
 static void take_faults(Reading *reading, AgentpayGiven *given);
 static void take_fault(Reading *reading, AgentpayGiven *given, char *name,
 					   JsonbValue *error);
 static bool is_judged_again(const AgentpayPoint *point, const char *name);
 static bool same_name(const char *name, const char *other);
 static void compare_models(Reading *reading);
-
-bool
-agentpay_replay_member(Jsonb *object, const char *key, JsonbValue *value)
-{
-	return object != NULL && JB_ROOT_IS_OBJECT(object) &&
-		   getKeyJsonValueFromContainer(&object->root, key, strlen(key),
-										value) != NULL;
-}
 
 void
 agentpay_replay_row(AgentpayThen *then, const AgentpayRecorded *recorded,
@@ -128,7 +117,8 @@ read_input(Reading *reading, int index)
 	AgentpayReplayed *replayed = reading->replayed;
 	JsonbValue value;
 
-	if (!agentpay_replay_member(reading->recorded->inputs, input->name, &value))
+	if (!agentpay_recorded_member(reading->recorded->inputs, input->name,
+								  &value))
 	{
 		replayed->missing = lappend(replayed->missing, input->name);
 		return;
@@ -147,71 +137,17 @@ read_input(Reading *reading, int index)
 	{
 		int at = input->column.attno - 1;
 
-		then->slot->tts_values[at] = datum_of(&then->reads[index],
-											  input->column.type, &value);
+		then->slot->tts_values[at] =
+			agentpay_recorded_datum(&then->reads[index], input->column.type,
+									&value);
 		then->slot->tts_isnull[at] = false;
 	}
 	else if (input->param < then->point->config->n_features)
 	{
 		then->features[input->param].value =
-			datum_of(&then->reads[index], input->column.type, &value);
+			agentpay_recorded_datum(&then->reads[index], input->column.type,
+									&value);
 		then->features[input->param].isnull = false;
-	}
-}
-
-/* As inputs.c wrote it. */
-static Datum
-datum_of(const AgentpayRead *read, Oid type, const JsonbValue *value)
-{
-	char *text;
-
-	switch (value->type)
-	{
-		case jbvBool:
-			if (type == BOOLOID)
-				return BoolGetDatum(value->val.boolean);
-			break;
-		case jbvNumeric:
-			return number_of(type, value->val.numeric, read);
-		case jbvString:
-			if (type == TEXTOID || type == VARCHAROID || type == BPCHAROID)
-				return PointerGetDatum(
-					cstring_to_text_with_len(value->val.string.val,
-											 value->val.string.len));
-			text = pnstrdup(value->val.string.val, value->val.string.len);
-			return InputFunctionCall((FmgrInfo *) &read->input, text,
-									 read->ioparam, -1);
-		default:
-			break;
-	}
-	ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-					errmsg("an input has a value of another type")));
-}
-
-static Datum
-number_of(Oid type, Numeric number, const AgentpayRead *read)
-{
-	Datum datum = NumericGetDatum(number);
-
-	switch (type)
-	{
-		case NUMERICOID:
-			return datum;
-		case INT2OID:
-			return DirectFunctionCall1(numeric_int2, datum);
-		case INT4OID:
-			return DirectFunctionCall1(numeric_int4, datum);
-		case INT8OID:
-			return DirectFunctionCall1(numeric_int8, datum);
-		case FLOAT4OID:
-			return DirectFunctionCall1(numeric_float4, datum);
-		case FLOAT8OID:
-			return DirectFunctionCall1(numeric_float8, datum);
-		default:
-			return InputFunctionCall(
-				(FmgrInfo *) &read->input,
-				DatumGetCString(DirectFunctionCall1(numeric_out, datum)),
-				read->ioparam, -1);
 	}
 }
 
@@ -225,7 +161,8 @@ take_faults(Reading *reading, AgentpayGiven *given)
 	JsonbIteratorToken token;
 	char *name = NULL;
 
-	if (!agentpay_replay_member(reading->recorded->detail, "errors", &errors) ||
+	if (!agentpay_recorded_member(reading->recorded->detail, "errors",
+								  &errors) ||
 		errors.type != jbvBinary)
 		return;
 	iterator = JsonbIteratorInit(errors.val.binary.data);
@@ -303,8 +240,8 @@ compare_models(Reading *reading)
 
 		if (input->column.attno != 0 ||
 			input->param < point->config->n_features ||
-			!agentpay_replay_member(reading->recorded->inputs, input->name,
-									&value))
+			!agentpay_recorded_member(reading->recorded->inputs, input->name,
+									  &value))
 			continue;
 		param = &point->params->params[input->param];
 		if (param->isnull || value.type == jbvNull)

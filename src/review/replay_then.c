@@ -15,7 +15,6 @@
 #include "executor/tuptable.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -133,7 +132,7 @@ models_of(const AgentpayRecorded *recorded)
 {
 	JsonbValue models;
 
-	if (!agentpay_replay_member(recorded->detail, "models", &models) ||
+	if (!agentpay_recorded_member(recorded->detail, "models", &models) ||
 		models.type != jbvBinary)
 		return NULL;
 	return JsonbValueToJsonb(&models);
@@ -203,17 +202,9 @@ prepare_reads(AgentpayThen *then)
 
 	then->slot = MakeSingleTupleTableSlot(RelationGetDescr(then->relation),
 										  &TTSOpsVirtual);
-	then->reads = palloc0(sizeof(AgentpayRead) * Max(point->n_inputs, 1));
+	then->reads = agentpay_recorded_reads(point);
 	then->features = palloc0(sizeof(NullableDatum) *
 							 Max(point->config->n_features, 1));
-	for (int i = 0; i < point->n_inputs; i++)
-	{
-		Oid input;
-
-		getTypeInputInfo(point->inputs[i].column.type, &input,
-						 &then->reads[i].ioparam);
-		fmgr_info(input, &then->reads[i].input);
-	}
 }
 
 static void

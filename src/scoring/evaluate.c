@@ -47,6 +47,7 @@ static TupleTableSlot *unpacked(AgentpayTable *table, TupleTableSlot *row);
 static void whole_body(void *arg);
 static void received_body(void *arg);
 static void read_features(AgentpayEvaluation *evaluation);
+static void read_feature(AgentpayEvaluation *evaluation, int index);
 static void take_features(AgentpayEvaluation *evaluation);
 static void feature_body(void *arg);
 static void note_lost(AgentpayEvaluation *evaluation, int param);
@@ -250,22 +251,25 @@ read_features(AgentpayEvaluation *evaluation)
 	AgentpayPoint *point = evaluation->point;
 
 	for (int i = 0; i < point->config->n_features; i++)
-	{
-		AgentpayFeatureSlot *slot = &point->features[i];
-		const char *name = point->config->features[i].name;
-		Step step = {.evaluation = evaluation, .index = i};
-		bool read = false;
+		if (point->features[i].needed)
+			read_feature(evaluation, i);
+}
 
-		if (!slot->needed)
-			continue;
-		if (slot->reader == NULL && slot->lookup == NULL)
-			agentpay_evaluate_fault(evaluation, name, slot->broken);
-		else
-			read = agentpay_evaluate_step(evaluation, name, feature_body,
-										  &step);
-		if (!read)
-			note_lost(evaluation, i);
-	}
+static void
+read_feature(AgentpayEvaluation *evaluation, int index)
+{
+	AgentpayPoint *point = evaluation->point;
+	AgentpayFeatureSlot *slot = &point->features[index];
+	const char *name = point->config->features[index].name;
+	Step step = {.evaluation = evaluation, .index = index};
+	bool read = false;
+
+	if (slot->reader == NULL && slot->lookup == NULL)
+		agentpay_evaluate_fault(evaluation, name, slot->broken);
+	else
+		read = agentpay_evaluate_step(evaluation, name, feature_body, &step);
+	if (!read)
+		note_lost(evaluation, index);
 }
 
 /* As recorded; of one that failed then, the fault stands among the given. */
@@ -279,7 +283,11 @@ take_features(AgentpayEvaluation *evaluation)
 	{
 		const NullableDatum *value = &evaluation->given->features[i];
 
-		if (point->features[i].needed)
+		if (!point->features[i].needed)
+			continue;
+		if (bms_is_member(i, evaluation->given->unknown))
+			read_feature(evaluation, i);
+		else
 			agentpay_evaluate_set(point, i, value->value, value->isnull);
 	}
 	foreach(lc, evaluation->faults)

@@ -35,7 +35,7 @@ typedef struct AgentpayRuling
 	bool failed; /* one that decides: on_error holds */
 } AgentpayRuling;
 
-/* What is taken as recorded, and not read again: by replay(). */
+/* What is taken as recorded, and not read again: by replay(), backtest(). */
 typedef struct AgentpayGiven
 {
 	TimestampTz occurred_at;
@@ -43,6 +43,7 @@ typedef struct AgentpayGiven
 	Datum currency;
 	Datum base_amount;
 	const NullableDatum *features; /* by number */
+	const Bitmapset *unknown;	   /* those that are read all the same */
 	List *faults; /* of features (param), and of what is not read again */
 	bool failed;  /* one of these decides */
 } AgentpayGiven;
