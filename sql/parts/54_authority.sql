@@ -71,6 +71,24 @@ REVOKE ALL ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,
 COMMENT ON FUNCTION agentpay._judge(agentpay._tasks, agentpay.agents,
 	agentpay.decisions, text, real) IS 'low_confidence, over_authority, or NULL: the answer counts';
 
+-- What a task is judged by; for those of a batch that need it.
+CREATE FUNCTION agentpay._asked(task_id bigint, created_at timestamptz)
+	RETURNS TABLE (t agentpay._tasks, a agentpay.agents, r agentpay.decisions)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT t, a, r
+	  FROM agentpay._tasks t
+	  JOIN agentpay.decisions r
+		ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
+	  LEFT JOIN agentpay.agents a ON a.name = t.agent
+	 WHERE t.task_id = $1 AND t.created_at = $2;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._asked(bigint, timestamptz) FROM PUBLIC;
+
 -- ── rollout ─────────────────────────────────────────────────────────────────
 -- The task of the tier below; of a payment's own question, nothing.
 CREATE FUNCTION agentpay._task_below(t agentpay._tasks)

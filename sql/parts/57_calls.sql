@@ -47,21 +47,25 @@ BEGIN
 	asked AS MATERIALIZED (
 		SELECT o.task_id, o.created_at, o.agent, o.attempt, o.spent, t.point,
 			   t.row_id, t.decision_id, t.agent_version, t.idempotency_key,
-			   t.decide_by, t AS task
+			   t.decide_by
 		  FROM ours o
 		  JOIN agentpay._tasks t
 			ON t.task_id = o.task_id AND t.created_at = o.created_at),
 	one AS MATERIALIZED (
 		SELECT DISTINCT ON (o.agent, o.agent_version, o.point) o.agent,
-			   o.agent_version, o.point, o.task
+			   o.agent_version, o.point, o.task_id, o.created_at
 		  FROM asked o
 		 ORDER BY o.agent, o.agent_version, o.point,
 			   o.decide_by DESC NULLS FIRST),
 	talks AS MATERIALIZED (
-		SELECT o.agent, o.agent_version, o.point, a AS row, p.role,
-			   p.table_name,
+		SELECT o.agent, o.agent_version, o.point, a.protocol, a.prompt,
+			   a.model, a.max_output_tokens, a.cost_center, a.timeout_ms,
+			   p.role, p.table_name,
 			   CASE WHEN o.agent = ANY (killed) THEN 'a switch is engaged'
-					ELSE agentpay._why_skipped(o.task) END AS why,
+					ELSE (SELECT agentpay._why_skipped(t)
+							FROM agentpay._tasks t
+						   WHERE t.task_id = o.task_id
+							 AND t.created_at = o.created_at) END AS why,
 			   agentpay._sendable_fields(a, p) AS fields, v.verdicts, v.notes,
 			   agentpay._protocol_options(a.options)::text AS options,
 			   -- as _cost_bound() has it, for one byte and for none
@@ -75,7 +79,7 @@ BEGIN
 		  LEFT JOIN LATERAL agentpay._offered_verdicts(p) AS v ON true)
 	SELECT array_agg(ROW(o.task_id, o.created_at, o.agent, o.attempt, o.spent,
 			o.point, o.row_id, o.idempotency_key, k.role, k.table_name,
-			(k.row).cost_center, (k.row).timeout_ms, w.why, b.body,
+			k.cost_center, k.timeout_ms, w.why, b.body,
 			trim_scale(ceil(1000 * (octet_length(b.body) * k.byte + k.call))
 					   / 1000000000))::agentpay._ready)
 	  FROM asked o
@@ -88,12 +92,10 @@ BEGIN
 	   AND d.decision_id = o.decision_id AND d.decided_at = o.created_at
 	 CROSS JOIN LATERAL (
 		SELECT CASE WHEN w.why IS NULL THEN agentpay._request_body(
-				(k.row).protocol, k.role, (k.row).prompt, k.verdicts,
-				k.notes,
+				k.protocol, k.role, k.prompt, k.verdicts, k.notes,
 				(SELECT coalesce(jsonb_object_agg(f, d.inputs -> f), '{}')
 				   FROM unnest(k.fields) AS f WHERE d.inputs ? f)::text,
-				(k.row).model, (k.row).max_output_tokens,
-				k.options) END AS body
+				k.model, k.max_output_tokens, k.options) END AS body
 		-- once, though it is asked for twice
 		OFFSET 0) AS b);
 END$$;
@@ -260,168 +262,167 @@ CREATE TYPE agentpay._attempt_end AS (
 	-- to be sealed; NULL without a master key
 	request_body text, answer_body text);
 
--- An attempt that ended, with all that its records need.
-CREATE TYPE agentpay._attempt_done AS (
-	task_id bigint, attempt int, decision_id uuid, final boolean,
-	created_at timestamptz, agent text, spent numeric, bound_cost numeric,
-	charged numeric, cost_center text, protocol text, model text,
-	task agentpay._tasks, attempt_end agentpay._attempt_end,
-	call_id uuid, key_id bigint);
+-- One that is to be made again.
+CREATE TYPE agentpay._attempt_again AS (
+	task_id bigint, spent numeric, delay_ms int);
 
 -- What was asked and answered, sealed under the key of the payment's subject;
 -- NULL: there is no key, or it is destroyed.
-CREATE FUNCTION agentpay._seal_call(d agentpay._attempt_done) RETURNS bytea
+CREATE FUNCTION agentpay._seal_call(call_id uuid, key_id bigint, request text,
+	answer text) RETURNS bytea
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF d.key_id IS NULL THEN
-		RETURN NULL;
-	END IF;
-	RETURN agentpay._seal_text('c', d.call_id, d.key_id,
-		jsonb_build_object('request', (d.attempt_end).request_body,
-						   'answer', (d.attempt_end).answer_body)::text);
+	RETURN agentpay._seal_text('c', call_id, key_id,
+		jsonb_build_object('request', request, 'answer', answer)::text);
 END$$;
-REVOKE ALL ON FUNCTION agentpay._seal_call(agentpay._attempt_done) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._seal_call(uuid, bigint, text, text)
+	FROM PUBLIC;
 
 -- Writes calls, decisions and settlements of the attempts that are still the
 -- lease's, and ends their work or puts it back: the rows are the tasks that are
 -- to be tried again.  The caller holds the kill lock
 -- shared, from an earlier statement: an answer that comes after a kill is
 -- stored, and not applied.
-CREATE FUNCTION agentpay._record(lease bigint, results jsonb)
-	RETURNS TABLE (task_id bigint)
+--
+-- One statement finds all that is to be written.  Whole rows are not carried
+-- through it: each would be put together again at every step.
+CREATE FUNCTION agentpay._record(lease bigint,
+	results agentpay._attempt_end[]) RETURNS TABLE (task_id bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
 	killed text[] := agentpay._killed_agents();
-	done agentpay._attempt_done[];
+	settled agentpay._settlement[];
 	ends agentpay._task_end[];
+	calls agentpay.agent_calls[];
+	ended bigint[];
+	again agentpay._attempt_again[];
+	waits boolean;
 BEGIN
 	-- usage beyond the bound cannot be: it counts each byte of the request,
 	-- and all of max_output_tokens
-	WITH given AS MATERIALIZED (
-		SELECT r AS attempt_end, r.task_id, r.attempt, r.final
-		  FROM jsonb_populate_recordset(NULL::agentpay._attempt_end,
-										results) AS r),
-	work AS MATERIALIZED (
-		SELECT g.*, w.created_at, w.agent, w.spent, w.bound_cost
-		  FROM given g
+	WITH work AS MATERIALIZED (
+		SELECT g.*, w.created_at, w.agent, w.spent, w.bound_cost,
+			   g.final OR w.agent = ANY (killed) AS ended
+		  FROM unnest(results) AS g
 		  JOIN agentpay._task_work w
 			ON w.task_id = g.task_id AND w.attempt = g.attempt
 		 WHERE w.lease = _record.lease AND w.state = 'sent'
 		   FOR UPDATE OF w),
 	asked AS MATERIALIZED (
-		SELECT w.*, t AS task, t.agent_version
+		SELECT w.*, t.point, t.row_id, t.agent_version, t.decide_by,
+			   t.decision_id AS rules_id, agentpay._uuid_v7() AS decision_id,
+			   agentpay._uuid_v7() AS call_id
 		  FROM work w
 		  JOIN agentpay._tasks t
 			ON t.task_id = w.task_id AND t.created_at = w.created_at),
 	prices AS MATERIALIZED (
-		SELECT o.agent, o.agent_version, v.definition,
+		SELECT o.agent, o.agent_version, a.cost_center, a.protocol, a.model,
 			   coalesce(a.price_input_per_million, 0) AS input,
 			   coalesce(a.price_cached_input_per_million,
 						a.price_input_per_million, 0) AS cached,
 			   coalesce(a.price_output_per_million, 0) AS output,
-			   1000000 * coalesce(a.price_per_call, 0) AS call
+			   1000000 * coalesce(a.price_per_call, 0) AS call,
+			   n.min_confidence::real AS min_confidence
 		  FROM (SELECT DISTINCT x.agent, x.agent_version FROM asked x) AS o
 		  JOIN agentpay.agent_versions v
 			ON v.agent = o.agent AND v.version = o.agent_version
+		  LEFT JOIN agentpay.agents n ON n.name = o.agent
 		 CROSS JOIN jsonb_to_record(v.definition)
-			AS a (price_input_per_million numeric,
+			AS a (cost_center text, protocol text, model text,
+				  price_input_per_million numeric,
 				  price_cached_input_per_million numeric,
-				  price_output_per_million numeric, price_per_call numeric))
-	SELECT array_agg(ROW(o.task_id, o.attempt, agentpay._uuid_v7(),
-			o.final OR o.agent = ANY (killed), o.created_at, o.agent, o.spent,
-			o.bound_cost,
-			CASE (o.attempt_end).charge
+				  price_output_per_million numeric, price_per_call numeric)),
+	done AS MATERIALIZED (
+		SELECT o.*, p.cost_center, p.protocol, p.model,
+			   r.decision_id IS NOT NULL AS known, r.key_id,
+			   CASE o.charge
 				WHEN 'usage' THEN least(o.bound_cost, trim_scale(ceil(1000 * (
-					((o.attempt_end).input_tokens
-					 - (o.attempt_end).cached_tokens) * p.input
-					+ (o.attempt_end).cached_tokens * p.cached
-					+ (o.attempt_end).output_tokens * p.output
+					(o.input_tokens - o.cached_tokens) * p.input
+					+ o.cached_tokens * p.cached
+					+ o.output_tokens * p.output
 					+ p.call)) / 1000000000))
 				WHEN 'bound' THEN o.bound_cost
-				WHEN 'uncertain' THEN o.bound_cost ELSE 0 END,
-			p.definition ->> 'cost_center', p.definition ->> 'protocol',
-			p.definition ->> 'model', o.task, o.attempt_end,
-			agentpay._uuid_v7(),
-			CASE WHEN (o.attempt_end).request_body IS NOT NULL THEN (
-				SELECT r.key_id FROM agentpay.decisions r
-				 WHERE r.decision_id = (o.task).decision_id
-				   AND r.decided_at = o.created_at) END
-			)::agentpay._attempt_done ORDER BY o.task_id)
-	  INTO done
-	  FROM asked o
-	  JOIN prices p
-		ON p.agent = o.agent AND p.agent_version = o.agent_version;
-	IF done IS NULL THEN
+				WHEN 'uncertain' THEN o.bound_cost ELSE 0 END AS charged,
+			   -- agreeing with the rules is what _judge() looks at first
+			   CASE WHEN o.agent = ANY (killed) THEN 'killed'
+					WHEN o.failure IS NOT NULL THEN o.failure
+					WHEN coalesce(o.confidence, 0)
+						 >= coalesce(p.min_confidence, 0)
+						 AND o.verdict = CASE r.assignment WHEN 'explore'
+							 THEN r.answer ELSE r.verdict END THEN NULL
+					WHEN o.ended THEN (
+						SELECT agentpay._judge(k.t, k.a, k.r, o.verdict,
+											   o.confidence)
+						  FROM agentpay._asked(o.task_id, o.created_at) AS k)
+					END AS why
+		  FROM asked o
+		  JOIN prices p
+			ON p.agent = o.agent AND p.agent_version = o.agent_version
+		  LEFT JOIN agentpay.decisions r
+			ON r.decision_id = o.rules_id AND r.decided_at = o.created_at
+		 ORDER BY o.task_id)
+	SELECT array_agg(ROW(d.task_id, d.attempt,
+			CASE WHEN d.charge IN ('released', 'uncertain') THEN d.charge
+				 ELSE 'settled' END, d.charged)::agentpay._settlement),
+		   array_agg(ROW(d.task_id, d.created_at, d.decision_id, d.why,
+			d.verdict, d.verdict, d.confidence, d.score, d.reasons,
+			d.spent + d.charged, d.latency_ms,
+			CASE WHEN d.why IS NOT NULL OR d.explanation IS NOT NULL
+				 THEN jsonb_strip_nulls(jsonb_build_object(
+					'error', CASE WHEN d.why IS NOT NULL
+							 THEN nullif(d.error, '') END,
+					'explanation', d.explanation)) END
+			)::agentpay._task_end) FILTER (WHERE d.ended AND d.known),
+		   array_agg(ROW(d.call_id, d.called_at, d.task_id, d.attempt,
+			CASE WHEN d.ended THEN d.decision_id END, d.point, d.row_id,
+			d.agent, d.agent_version, d.cost_center, d.protocol, d.model,
+			d.response_model, d.request_id, d.input_tokens, d.cached_tokens,
+			d.output_tokens, d.finish_reason, d.http_status, d.status,
+			nullif(d.error, ''), d.bound_cost, d.charged, d.queued_ms,
+			d.in_flight_at_start, d.latency_ms,
+			decode(d.request_sha256, 'hex'), s.sealed,
+			CASE WHEN s.sealed IS NOT NULL THEN d.key_id END,
+			NULL)::agentpay.agent_calls) FILTER (WHERE d.status IS NOT NULL),
+		   array_agg(d.task_id) FILTER (WHERE d.ended),
+		   array_agg(ROW(d.task_id, d.spent + d.charged, d.delay_ms
+			)::agentpay._attempt_again) FILTER (WHERE NOT d.ended),
+		   bool_or(d.decide_by IS NOT NULL)
+	  INTO settled, ends, calls, ended, again, waits
+	  FROM done d
+	 CROSS JOIN LATERAL (
+		SELECT CASE WHEN d.status IS NOT NULL AND d.key_id IS NOT NULL
+					 AND d.request_body IS NOT NULL
+			   THEN agentpay._seal_call(d.call_id, d.key_id, d.request_body,
+										d.answer_body) END AS sealed
+		-- once, though it is asked for twice
+		OFFSET 0) AS s;
+	IF settled IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM agentpay._settle(array_agg(ROW(d.task_id, d.attempt,
-			CASE WHEN (d.attempt_end).charge IN ('released', 'uncertain')
-				 THEN (d.attempt_end).charge ELSE 'settled' END,
-			d.charged)::agentpay._settlement))
-	   FROM unnest(done) AS d;
-
-	SELECT array_agg(ROW(d.task_id, d.created_at, d.decision_id, f.failure,
-			(d.attempt_end).verdict, (d.attempt_end).verdict,
-			(d.attempt_end).confidence, (d.attempt_end).score,
-			(d.attempt_end).reasons, d.spent + d.charged,
-			(d.attempt_end).latency_ms,
-			CASE WHEN f.failure IS NOT NULL
-				   OR (d.attempt_end).explanation IS NOT NULL
-				 THEN jsonb_strip_nulls(jsonb_build_object(
-					'error', CASE WHEN f.failure IS NOT NULL
-							 THEN nullif((d.attempt_end).error, '') END,
-					'explanation', (d.attempt_end).explanation)) END
-			)::agentpay._task_end ORDER BY d.task_id)
-	  INTO ends
-	  FROM unnest(done) AS d
-	  JOIN agentpay.decisions r
-		ON r.decision_id = (d.task).decision_id
-	   AND r.decided_at = d.created_at
-	  LEFT JOIN agentpay.agents a ON a.name = d.agent
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN d.agent = ANY (killed) THEN 'killed'
-					WHEN (d.attempt_end).failure IS NOT NULL
-						THEN (d.attempt_end).failure
-					ELSE agentpay._judge(d.task, a, r, (d.attempt_end).verdict,
-						(d.attempt_end).confidence) END AS failure
-		-- once, though it is asked for thrice
-		OFFSET 0) AS f
-	 WHERE d.final;
-
-	PERFORM agentpay._append_all(array_agg(ROW(d.call_id,
-			(d.attempt_end).called_at, d.task_id, d.attempt,
-			CASE WHEN d.final THEN d.decision_id END, (d.task).point,
-			(d.task).row_id, (d.task).agent, (d.task).agent_version,
-			d.cost_center, d.protocol, d.model,
-			(d.attempt_end).response_model, (d.attempt_end).request_id,
-			(d.attempt_end).input_tokens, (d.attempt_end).cached_tokens,
-			(d.attempt_end).output_tokens, (d.attempt_end).finish_reason,
-			(d.attempt_end).http_status, (d.attempt_end).status,
-			nullif((d.attempt_end).error, ''), d.bound_cost, d.charged,
-			(d.attempt_end).queued_ms, (d.attempt_end).in_flight_at_start,
-			(d.attempt_end).latency_ms,
-			decode((d.attempt_end).request_sha256, 'hex'), s.sealed,
-			CASE WHEN s.sealed IS NOT NULL THEN d.key_id END,
-			NULL)::agentpay.agent_calls ORDER BY d.task_id))
-	   FROM unnest(done) AS d
-	  CROSS JOIN LATERAL (SELECT agentpay._seal_call(d) AS sealed OFFSET 0) AS s
-	  WHERE (d.attempt_end).status IS NOT NULL;
-	PERFORM agentpay._end_tasks(ends) WHERE ends IS NOT NULL;
-	DELETE FROM agentpay._task_work w USING unnest(done) AS d
-	 WHERE w.task_id = d.task_id AND d.final;
-	RETURN QUERY
-	UPDATE agentpay._task_work w
-	   SET state = 'leased', lease = NULL, lease_until = NULL,
-		   bound_cost = NULL, sent_at = NULL, spent = d.spent + d.charged,
-		   run_after = agentpay._now() + make_interval(
-				secs => (d.attempt_end).delay_ms / 1000.0)
-	  FROM unnest(done) AS d
-	 WHERE w.task_id = d.task_id AND NOT d.final
-	RETURNING w.task_id;
+	PERFORM agentpay._settle(settled);
+	IF calls IS NOT NULL THEN
+		PERFORM agentpay._append_all(calls);
+	END IF;
+	IF ends IS NOT NULL THEN
+		PERFORM agentpay._end_tasks(ends, waits);
+	END IF;
+	DELETE FROM agentpay._task_work w WHERE w.task_id = ANY (ended);
+	IF again IS NOT NULL THEN
+		RETURN QUERY
+		UPDATE agentpay._task_work w
+		   SET state = 'leased', lease = NULL, lease_until = NULL,
+			   bound_cost = NULL, sent_at = NULL, spent = d.spent,
+			   run_after = agentpay._now() + make_interval(
+					secs => d.delay_ms / 1000.0)
+		  FROM unnest(again) AS d
+		 WHERE w.task_id = d.task_id
+		RETURNING w.task_id;
+	END IF;
 END$$;
-REVOKE ALL ON FUNCTION agentpay._record(bigint, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._record(bigint,
+	agentpay._attempt_end[]) FROM PUBLIC;

@@ -22,6 +22,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -72,6 +73,9 @@ agentpay_dispatcher_main(Datum arg)
 	bool ready = false;
 
 	agentpay_worker_start("agentpay dispatcher", arg);
+	/* what it runs costs less than to plan it again */
+	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_SUSET,
+					PGC_S_SESSION);
 	create_dispatcher(&d);
 	agentpay_worker_lock_lease(d.lease);
 	agentpay_worker_after_each(heed_kill, &d);

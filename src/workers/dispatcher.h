@@ -13,7 +13,7 @@
 
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
-#include "lib/stringinfo.h"
+#include "utils/array.h"
 
 #include "agents/answer.h"
 #include "agents/http_client.h"
@@ -64,6 +64,9 @@ typedef struct DispatcherAgent
 	int plainer_version; /* of the agent that plainer is about */
 } DispatcherAgent;
 
+/* What became of a call; dispatcher_result.c. */
+typedef struct DispatcherResult DispatcherResult;
+
 typedef struct DispatcherTask
 {
 	dlist_node node; /* in one of the lists below, or an agent's */
@@ -79,12 +82,25 @@ typedef struct DispatcherTask
 	TimestampTz called_at; /* by agentpay's clock; 0: not handed over */
 	int in_flight_at_start;
 	AgentpayHttpTransfer *transfer;
-	StringInfoData result; /* JSON of its end, when in done */
+	DispatcherResult *result; /* its end, when in done */
 	bool retry;
 	int delay_ms;
 	bool permitted; /* agent_limits.c counts it */
 	bool probe;
 } DispatcherTask;
+
+/* What a result means; strings are constants or live as long as the result. */
+typedef struct DispatcherReading
+{
+	const char *status;	 /* of the call */
+	const char *failure; /* of the answer, NULL: none */
+	const char *charge;
+	const char *error;
+	bool retryable;
+	AgentpayBreakerOutcome outcome;
+	int retry_after_ms; /* -1: none */
+	char buffer[128];
+} DispatcherReading;
 
 /* A breaker that has opened or closed, to be recorded. */
 typedef struct DispatcherNews
@@ -170,6 +186,14 @@ extern void dispatcher_collect(Dispatcher *d);
 extern void dispatcher_end_unsent(Dispatcher *d, DispatcherTask *task,
 								  const char *failure, const char *error);
 extern bool dispatcher_record(Dispatcher *d); /* false: not now */
+
+/* dispatcher_result.c: what became of a call, until it is recorded. */
+extern void dispatcher_set_result(Dispatcher *d, DispatcherTask *task,
+								  const DispatcherReading *reading,
+								  const AgentpayHttpResult *result,
+								  const AgentpayAnswer *answer);
+extern void dispatcher_free_result(DispatcherTask *task);
+extern ArrayType *dispatcher_results(DispatcherTask **tasks, int n, Oid *type);
 
 /* dispatcher_apply.c: verdicts that wait for their row; false: some still do. */
 extern bool dispatcher_apply(Dispatcher *d);

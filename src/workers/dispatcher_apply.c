@@ -41,14 +41,13 @@ dispatcher_apply(Dispatcher *d)
 static void
 apply_again(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT agentpay._apply_again(" CppAsString2(APPLY_BATCH) ")"};
 	bool isnull;
 
 	if (!agentpay_kill_switch_try_share())
 		return;
-	if (SPI_execute("SELECT agentpay._apply_again(" CppAsString2(
-						APPLY_BATCH) ")",
-					false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not apply verdicts");
+	agentpay_worker_execute(&statement, 0, NULL, NULL);
 	*(bool *) arg = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 												SPI_tuptable->tupdesc, 1,
 												&isnull)) > 0;

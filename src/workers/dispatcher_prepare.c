@@ -66,14 +66,14 @@ dispatcher_prepare(Dispatcher *d)
 static void
 prepare(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT * FROM agentpay._prepare($1, $2)"};
 	Batch *batch = arg;
 	Oid types[2] = {INT8OID, INT8ARRAYOID};
 	Datum args[2] = {Int64GetDatum(batch->d->lease),
 					 PointerGetDatum(task_ids(batch))};
 
-	if (SPI_execute_with_args("SELECT * FROM agentpay._prepare($1, $2)", 2,
-							  types, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not prepare tasks");
+	agentpay_worker_execute(&statement, 2, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		read_prepared(batch, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 }

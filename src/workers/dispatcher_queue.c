@@ -98,6 +98,9 @@ dispatcher_claim(Dispatcher *d)
 static void
 claim(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT (c).seen, (c).agents"
+		"  FROM (SELECT agentpay._claim($1) AS c OFFSET 0) AS x"};
 	Claim *c = arg;
 	Oid types[1] = {INT4OID};
 	Datum args[1] = {Int32GetDatum(DISPATCHER_CLAIM_BATCH)};
@@ -110,11 +113,7 @@ claim(void *arg)
 		c->seen = DISPATCHER_LOCKED;
 		return;
 	}
-	if (SPI_execute_with_args("SELECT (c).seen, (c).agents"
-							  "  FROM (SELECT agentpay._claim($1) AS c"
-							  " OFFSET 0) AS x",
-							  1, types, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not claim tasks");
+	agentpay_worker_execute(&statement, 1, types, args);
 	c->seen = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
 										  SPI_tuptable->tupdesc, 1, &isnull));
 	agents = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
@@ -133,6 +132,8 @@ dispatcher_learn(Dispatcher *d)
 static void
 learn(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT * FROM agentpay._work_agents($1, $2)"};
 	Dispatcher *d = arg;
 	Oid types[2] = {TEXTARRAYOID, INT8ARRAYOID};
 	Datum args[2];
@@ -159,9 +160,7 @@ learn(void *arg)
 	args[1] = PointerGetDatum(construct_array(beyond, n, INT8OID, sizeof(int64),
 											  FLOAT8PASSBYVAL,
 											  TYPALIGN_DOUBLE));
-	if (SPI_execute_with_args("SELECT * FROM agentpay._work_agents($1, $2)", 2,
-							  types, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for tasks");
+	agentpay_worker_execute(&statement, 2, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple row = SPI_tuptable->vals[i];
@@ -207,6 +206,8 @@ dispatcher_refill(Dispatcher *d)
 static void
 refill(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT * FROM agentpay._waiting($1, $2, $3, $4, $5)"};
 	Refill *r = arg;
 	Dispatcher *d = r->d;
 	Oid types[5] = {TEXTOID, INT8OID, INT4OID, INT4OID, INT4OID};
@@ -215,10 +216,7 @@ refill(void *arg)
 					 Int32GetDatum(r->agent->parts),
 					 Int32GetDatum(r->agent->part)};
 
-	if (SPI_execute_with_args(
-			"SELECT * FROM agentpay._waiting($1, $2, $3, $4, $5)", 5, types,
-			args, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not load tasks");
+	agentpay_worker_execute(&statement, 5, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple row = SPI_tuptable->vals[i];
@@ -291,8 +289,7 @@ dispatcher_free_task(DispatcherTask *task)
 {
 	if (task->body)
 		pfree(task->body);
-	if (task->result.data)
-		pfree(task->result.data);
+	dispatcher_free_result(task);
 	pfree(task);
 }
 

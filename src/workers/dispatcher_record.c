@@ -2,8 +2,8 @@
  * dispatcher_record.c
  *		From in flight to the tables: what became of each call.
  *
- * A result is turned into JSON at once and freed; the JSON waits until a
- * transaction has recorded it.  The transaction holds the kill lock shared to
+ * A result is copied at once and freed; the copy (dispatcher_result.c) waits
+ * until a transaction has recorded it.  The transaction holds the kill lock shared to
  * its commit: an answer recorded after a kill is stored, not applied.
  *-------------------------------------------------------------------------
  */
@@ -33,21 +33,6 @@
 #define OVERLOADED 529
 /* After an error of ours. */
 #define RETRY_MS 500
-/* Of an answer that is kept, before redaction. */
-#define ANSWER_KEPT 65536
-
-/* What a result means; strings are constants or live as long as the result. */
-typedef struct Reading
-{
-	const char *status;	 /* of the call */
-	const char *failure; /* of the answer, NULL: none */
-	const char *charge;
-	const char *error;
-	bool retryable;
-	AgentpayBreakerOutcome outcome;
-	int retry_after_ms; /* -1: none */
-	char buffer[128];
-} Reading;
 
 typedef struct Record
 {
@@ -58,23 +43,14 @@ typedef struct Record
 } Record;
 
 static void read_result(const AgentpayHttpResult *result, DispatcherTask *task,
-						AgentpayAnswer *answer, Reading *reading);
+						AgentpayAnswer *answer, DispatcherReading *reading);
 static void read_body(const AgentpayHttpResult *result, DispatcherTask *task,
-					  AgentpayAnswer *answer, Reading *reading);
+					  AgentpayAnswer *answer, DispatcherReading *reading);
 static bool ask_plainer(const AgentpayHttpResult *result, DispatcherTask *task);
-static const char *
-request_id(const DispatcherTask *task, const AgentpayHttpResult *result,
-		   const AgentpayAnswer *answer);
 static int backoff_ms(int attempt, int retry_after_ms);
-static void
-write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
-			 const AgentpayHttpResult *result, const AgentpayAnswer *answer);
-static void write_answer(StringInfo json, const AgentpayAnswer *answer);
-static void write_bodies(StringInfo json, const AgentpayHttpResult *result);
-static void put_text(StringInfo json, const char *name, const char *value);
 static void finish(Dispatcher *d, DispatcherTask *task);
-static void
-call_ends(Dispatcher *d, DispatcherTask *task, const Reading *reading);
+static void call_ends(Dispatcher *d, DispatcherTask *task,
+					  const DispatcherReading *reading);
 static void note_breaker(void *arg);
 static void forget_news(Dispatcher *d);
 static bool
@@ -92,7 +68,7 @@ dispatcher_collect(Dispatcher *d)
 	{
 		DispatcherTask *task = result.user;
 		AgentpayAnswer answer = {0};
-		Reading reading = {0};
+		DispatcherReading reading = {0};
 
 		dlist_delete(&task->node);
 		task->agent->in_flight--;
@@ -102,7 +78,7 @@ dispatcher_collect(Dispatcher *d)
 					  task->attempt < task->agent->max_attempts;
 		if (task->retry)
 			task->delay_ms = backoff_ms(task->attempt, result.retry_after_ms);
-		write_result(d, task, &reading, &result, &answer);
+		dispatcher_set_result(d, task, &reading, &result, &answer);
 		agentpay_answer_free(&answer);
 		agentpay_http_transfer_free(transfer);
 		task->transfer = NULL;
@@ -114,7 +90,7 @@ dispatcher_collect(Dispatcher *d)
 /* What happened, as agent_calls and decisions say it. */
 static void
 read_result(const AgentpayHttpResult *result, DispatcherTask *task,
-			AgentpayAnswer *answer, Reading *reading)
+			AgentpayAnswer *answer, DispatcherReading *reading)
 {
 	reading->error = result->problem;
 	reading->outcome = AGENTPAY_BREAKER_FAILED;
@@ -156,7 +132,7 @@ read_result(const AgentpayHttpResult *result, DispatcherTask *task,
 /* A whole answer came. */
 static void
 read_body(const AgentpayHttpResult *result, DispatcherTask *task,
-		  AgentpayAnswer *answer, Reading *reading)
+		  AgentpayAnswer *answer, DispatcherReading *reading)
 {
 	const AgentpayProtocol *protocol = task->agent->protocol;
 	int status = result->http_status;
@@ -225,141 +201,13 @@ void
 dispatcher_end_unsent(Dispatcher *d, DispatcherTask *task, const char *failure,
 					  const char *error)
 {
-	Reading reading = {.failure = failure,
-					   .charge = "released",
-					   .error = error};
+	DispatcherReading reading = {.failure = failure,
+								 .charge = "released",
+								 .error = error};
 
 	task->retry = false;
-	write_result(d, task, &reading, NULL, NULL);
+	dispatcher_set_result(d, task, &reading, NULL, NULL);
 	finish(d, task);
-}
-
-/* One agentpay._attempt_end; result and answer may be NULL. */
-static void
-write_result(Dispatcher *d, DispatcherTask *task, const Reading *reading,
-			 const AgentpayHttpResult *result, const AgentpayAnswer *answer)
-{
-	MemoryContext old = MemoryContextSwitchTo(d->context);
-	StringInfo json = &task->result;
-
-	initStringInfo(json);
-	appendStringInfo(json,
-					 "{\"task_id\":" INT64_FORMAT
-					 ",\"attempt\":%d,\"final\":%s,\"delay_ms\":%d",
-					 task->task_id, task->attempt,
-					 task->retry ? "false" : "true", task->delay_ms);
-	put_text(json, "status", reading->status);
-	put_text(json, "failure", reading->failure);
-	put_text(json, "charge", reading->charge);
-	put_text(json, "error", reading->error);
-	if (result != NULL)
-	{
-		put_text(json, "called_at", timestamptz_to_str(task->called_at));
-		put_text(json, "request_sha256", task->sha256);
-		appendStringInfo(json,
-						 ",\"in_flight_at_start\":%d,\"latency_ms\":%.3f"
-						 ",\"queued_ms\":%.3f",
-						 task->in_flight_at_start, result->latency_ms,
-						 (task->called_at - task->created_at) / 1000.0);
-		if (result->http_status != 0)
-			appendStringInfo(json, ",\"http_status\":%d", result->http_status);
-		put_text(json, "request_id", request_id(task, result, answer));
-		write_answer(json, answer);
-		write_bodies(json, result);
-	}
-	appendStringInfoChar(json, '}');
-	MemoryContextSwitchTo(old);
-}
-
-/* The provider's id of the request: of the body or the head; NULL: none. */
-static const char *
-request_id(const DispatcherTask *task, const AgentpayHttpResult *result,
-		   const AgentpayAnswer *answer)
-{
-	const char *head = result->request_id[0] ? result->request_id : NULL;
-	const char *body = answer != NULL ? answer->request_id : NULL;
-
-	if (body == NULL ||
-		(head != NULL && task->agent->protocol->request_id_from_header))
-		return head;
-	return body;
-}
-
-static void
-write_answer(StringInfo json, const AgentpayAnswer *answer)
-{
-	put_text(json, "response_model", answer->response_model);
-	put_text(json, "finish_reason", answer->finish_reason);
-	if (answer->usage_valid)
-		appendStringInfo(json,
-						 ",\"input_tokens\":" INT64_FORMAT
-						 ",\"cached_tokens\":" INT64_FORMAT
-						 ",\"output_tokens\":" INT64_FORMAT,
-						 answer->input_tokens, answer->cached_tokens,
-						 answer->output_tokens);
-	if (answer->verdict == NULL)
-		return;
-	put_text(json, "verdict", answer->verdict);
-	appendStringInfo(json, ",\"confidence\":%.9g", answer->confidence);
-	if (answer->has_score)
-		appendStringInfo(json, ",\"score\":%.9g", answer->score);
-	appendStringInfoString(json, ",\"reasons\":[");
-	for (int i = 0; i < answer->n_reasons; i++)
-	{
-		if (i > 0)
-			appendStringInfoChar(json, ',');
-		escape_json(json, answer->reasons[i]);
-	}
-	appendStringInfoChar(json, ']');
-	put_text(json, "explanation", answer->explanation);
-}
-
-/*
- * What was asked and answered, to be sealed; nothing where there is no key.
- * Of an answer the beginning, up to the first byte that is no text.
- */
-static void
-write_bodies(StringInfo json, const AgentpayHttpResult *result)
-{
-	size_t len = Min(result->body_len, ANSWER_KEPT);
-	char *request;
-	char *redacted;
-
-	if (result->request_len == 0 || !agentpay_keys_wanted())
-		return;
-	/* not terminated */
-	request = pnstrdup(result->request, result->request_len);
-	put_text(json, "request_body", request);
-	pfree(request);
-	if (len == 0)
-		return;
-	redacted = palloc(AGENTPAY_DETECT_OUT_SIZE(len) + 1);
-	len = agentpay_detect_redact(result->body, len, redacted, NULL);
-	len = pg_encoding_verifymbstr(PG_UTF8, redacted, (int) len);
-	redacted[len] = '\0';
-	put_text(json, "answer_body", redacted);
-	pfree(redacted);
-}
-
-/*
- * A member, unless value is NULL.  Values are UTF-8; where the database is
- * not, what is beyond ASCII becomes a question mark.
- */
-static void
-put_text(StringInfo json, const char *name, const char *value)
-{
-	char *copy;
-
-	if (value == NULL)
-		return;
-	copy = pstrdup(value);
-	if (GetDatabaseEncoding() != PG_UTF8)
-		for (char *c = copy; *c != '\0'; c++)
-			if (IS_HIGHBIT_SET(*c))
-				*c = '?';
-	appendStringInfo(json, ",\"%s\":", name);
-	escape_json(json, copy);
-	pfree(copy);
 }
 
 /* The task, in no list, has its result. */
@@ -373,7 +221,7 @@ finish(Dispatcher *d, DispatcherTask *task)
 
 /* What the call says about the agent's provider. */
 static void
-call_ends(Dispatcher *d, DispatcherTask *task, const Reading *reading)
+call_ends(Dispatcher *d, DispatcherTask *task, const DispatcherReading *reading)
 {
 	AgentpayBreakerNews breaker;
 	DispatcherNews *news;
@@ -512,8 +360,7 @@ record_batch(Dispatcher *d, DispatcherTask **tasks, int n, bool *locked)
 			dispatcher_free_task(task);
 			continue;
 		}
-		pfree(task->result.data);
-		task->result.data = NULL;
+		dispatcher_free_result(task);
 		task->called_at = 0;
 		dispatcher_wait(d, task,
 						TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
@@ -526,27 +373,18 @@ record_batch(Dispatcher *d, DispatcherTask **tasks, int n, bool *locked)
 static void
 record(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT * FROM agentpay._record($1, $2)"};
 	Record *r = arg;
-	Oid types[2] = {INT8OID, JSONBOID};
+	Oid types[2] = {INT8OID, InvalidOid};
 	Datum args[2];
-	StringInfoData json;
 
 	r->locked = agentpay_kill_switch_try_share();
 	if (!r->locked)
 		return;
-	initStringInfo(&json);
-	for (int i = 0; i < r->n; i++)
-	{
-		appendStringInfoChar(&json, i == 0 ? '[' : ',');
-		appendBinaryStringInfo(&json, r->tasks[i]->result.data,
-							   r->tasks[i]->result.len);
-	}
-	appendStringInfoChar(&json, ']');
 	args[0] = Int64GetDatum(r->d->lease);
-	args[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-	if (SPI_execute_with_args("SELECT * FROM agentpay._record($1, $2)", 2,
-							  types, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not record answers");
+	args[1] = PointerGetDatum(dispatcher_results(r->tasks, r->n, &types[1]));
+	agentpay_worker_execute(&statement, 2, types, args);
 	/* which of them go on: a kill ends a task that was to be tried again */
 	for (int i = 0; i < r->n; i++)
 	{

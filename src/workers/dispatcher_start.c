@@ -71,6 +71,8 @@ dispatcher_hand_over(Dispatcher *d)
 static void
 hand_over(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT * FROM agentpay._connections($1)"};
 	HandOver *h = arg;
 	Dispatcher *d = h->d;
 	Oid types[1] = {TEXTARRAYOID};
@@ -84,9 +86,7 @@ hand_over(void *arg)
 	dlist_foreach(agents, &d->agents)
 		dlist_container(DispatcherAgent, node, agents.cur)->known = false;
 	args[0] = PointerGetDatum(busy_agents(d));
-	if (SPI_execute_with_args("SELECT * FROM agentpay._connections($1)", 1,
-							  types, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read agents");
+	agentpay_worker_execute(&statement, 1, types, args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		read_connection(d, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	dispatcher_read_proxy_secret(d);
@@ -388,14 +388,14 @@ dispatcher_abort_killed(Dispatcher *d)
 static void
 find_killed(void *arg)
 {
+	static AgentpayWorkerStatement statement = {
+		"SELECT a FROM unnest(agentpay._killed_agents()) AS a"};
 	Dispatcher *d = arg;
 	dlist_iter iter;
 
 	dlist_foreach(iter, &d->agents)
 		dlist_container(DispatcherAgent, node, iter.cur)->killed = false;
-	if (SPI_execute("SELECT a FROM unnest(agentpay._killed_agents()) AS a",
-					false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read kill switches");
+	agentpay_worker_execute(&statement, 0, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		dispatcher_agent(d, SPI_getvalue(SPI_tuptable->vals[i],
 										 SPI_tuptable->tupdesc, 1))

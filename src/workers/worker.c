@@ -270,6 +270,27 @@ agentpay_worker_after_each(void (*heed)(void *arg), void *arg)
 	after_each_arg = arg;
 }
 
+void
+agentpay_worker_execute(AgentpayWorkerStatement *statement, int n, Oid *types,
+						Datum *args)
+{
+	int result;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr made = SPI_prepare(statement->sql, n, types);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare a statement: %s",
+				 SPI_result_code_string(SPI_result));
+		statement->plan = made;
+	}
+	result = SPI_execute_plan(statement->plan, args, NULL, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute a statement: %s",
+			 SPI_result_code_string(result));
+}
+
 int
 agentpay_worker_sqlstate(void)
 {

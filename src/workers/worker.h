@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "executor/spi.h"
+
 #include "base/shmem.h"
 
 /* What a worker finds out about its database before it works. */
@@ -49,6 +51,17 @@ extern bool agentpay_worker_run(void (*step)(void *arg), void *arg);
  * of its own, after which it is not called.
  */
 extern void agentpay_worker_after_each(void (*heed)(void *arg), void *arg);
+
+/* A statement whose plan is kept to the end of the process; static. */
+typedef struct AgentpayWorkerStatement
+{
+	const char *sql;
+	SPIPlanPtr plan;
+} AgentpayWorkerStatement;
+
+/* In a step; its rows are in SPI_tuptable.  An error unless it was executed. */
+extern void agentpay_worker_execute(AgentpayWorkerStatement *statement, int n,
+									Oid *types, Datum *args);
 
 /* The SQLSTATE of the last step that failed, and its message. */
 extern int agentpay_worker_sqlstate(void);

@@ -62,8 +62,9 @@ no_excess($node, 'limits');
 # ── 15: the lease of another ────────────────────────────────────────────────
 ask($node, 'hangs', 801, 804);
 await('they are sent', sub { query("SELECT count(*) FROM agentpay.tasks WHERE agent = 'hangs' AND state = 'sent'") eq '4' });
-is(query("SELECT count(*) FROM agentpay._record(1, (SELECT jsonb_agg(jsonb_build_object('task_id', task_id, 'attempt', attempt, 'final', true,
-	'charge', 'none', 'status', 'ok', 'verdict', 'decline', 'confidence', 1, 'called_at', now())) FROM agentpay._task_work))"), '0', 'a stale lease records nothing');
+is(query("SELECT count(*) FROM agentpay._record(1, (SELECT array_agg(jsonb_populate_record(NULL::agentpay._attempt_end,
+	jsonb_build_object('task_id', task_id, 'attempt', attempt, 'final', true, 'charge', 'none', 'status', 'ok', 'verdict', 'decline',
+	'confidence', 1, 'called_at', now()))) FROM agentpay._task_work))"), '0', 'a stale lease records nothing');
 is(query("SELECT count(*) FROM agentpay._prepare(1, ARRAY(SELECT task_id FROM agentpay._task_work))"), '0', 'and sends nothing that is sent');
 is(query("SELECT count(*) FROM agentpay.budget_holds WHERE state = 'held' AND budget = 'hour'"), '4', 'and settles nothing');
 
