@@ -10,42 +10,92 @@
 #include "privacy/cipher.h"
 
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #define VERSION 1
 #define NONCE_SIZE 12
 #define TAG_SIZE 16
+#define NONCES 64
+#define HMAC_BLOCK 64
+
+/*
+ * Contexts are made once: to look an algorithm up costs more than to run it.
+ * What a key leaves in one is overwritten after each use.
+ */
+static EVP_CIPHER_CTX *seal_context = NULL;
+static EVP_MD_CTX *mac_context = NULL;
+
+static bool draw_nonce(uint8_t *nonce);
+static bool prepare_seal(void);
+static bool prepare_mac(void);
+static bool digest(const uint8_t *key, uint8_t pad, const void *a, size_t a_len,
+				   const void *b, size_t b_len, uint8_t *out);
 
 bool
 agentpay_cipher_seal(const uint8_t *key, const void *aad, size_t aad_len,
 					 const void *in, size_t len, uint8_t *out)
 {
-	EVP_CIPHER_CTX *context;
+	static const uint8_t no_key[AGENTPAY_KEY_SIZE] = {0};
 	uint8_t *nonce = out + 1;
 	uint8_t *sealed = nonce + NONCE_SIZE;
 	int n;
 	bool done;
 
-	if (len > INT_MAX || aad_len > INT_MAX ||
-		RAND_bytes(nonce, NONCE_SIZE) != 1)
+	if (len > INT_MAX || aad_len > INT_MAX || !prepare_seal() ||
+		!draw_nonce(nonce))
 		return false;
 	out[0] = VERSION;
-	context = EVP_CIPHER_CTX_new();
-	done = context != NULL &&
-		   EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, key, nonce) ==
-			   1 &&
-		   EVP_EncryptUpdate(context, NULL, &n, aad, (int) aad_len) == 1 &&
-		   EVP_EncryptUpdate(context, sealed, &n, in, (int) len) == 1 &&
-		   EVP_EncryptFinal_ex(context, sealed + len, &n) == 1 &&
-		   EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG_SIZE,
+	done = EVP_EncryptInit_ex(seal_context, NULL, NULL, key, nonce) == 1 &&
+		   EVP_EncryptUpdate(seal_context, NULL, &n, aad, (int) aad_len) == 1 &&
+		   EVP_EncryptUpdate(seal_context, sealed, &n, in, (int) len) == 1 &&
+		   EVP_EncryptFinal_ex(seal_context, sealed + len, &n) == 1 &&
+		   EVP_CIPHER_CTX_ctrl(seal_context, EVP_CTRL_GCM_GET_TAG, TAG_SIZE,
 							   sealed + len) == 1;
-	EVP_CIPHER_CTX_free(context);
+	if (EVP_EncryptInit_ex(seal_context, NULL, NULL, no_key, NULL) != 1)
+	{
+		EVP_CIPHER_CTX_free(seal_context);
+		seal_context = NULL;
+	}
 	return done;
+}
+
+/* Nonces are no secret: many are drawn at once, by each process its own. */
+static bool
+draw_nonce(uint8_t *nonce)
+{
+	static uint8_t drawn[NONCES][NONCE_SIZE];
+	static int left = 0;
+	static pid_t drawn_by = 0;
+
+	if (left == 0 || drawn_by != getpid())
+	{
+		if (RAND_bytes(drawn[0], sizeof(drawn)) != 1)
+			return false;
+		left = NONCES;
+		drawn_by = getpid();
+	}
+	memcpy(nonce, drawn[--left], NONCE_SIZE);
+	return true;
+}
+
+static bool
+prepare_seal(void)
+{
+	if (seal_context != NULL)
+		return true;
+	seal_context = EVP_CIPHER_CTX_new();
+	if (seal_context != NULL &&
+		EVP_EncryptInit_ex(seal_context, EVP_aes_256_gcm(), NULL, NULL, NULL) ==
+			1)
+		return true;
+	EVP_CIPHER_CTX_free(seal_context);
+	seal_context = NULL;
+	return false;
 }
 
 bool
@@ -84,21 +134,53 @@ bool
 agentpay_cipher_mac(const uint8_t *key, const char *label, const void *data,
 					size_t len, uint8_t *mac)
 {
-	size_t label_size = strlen(label) + 1;
-	uint8_t *text = malloc(label_size + len);
+	uint8_t inner[AGENTPAY_MAC_SIZE];
+	bool done = prepare_mac() &&
+				digest(key, 0x36, label, strlen(label) + 1, data, len, inner) &&
+				digest(key, 0x5c, inner, sizeof(inner), NULL, 0, mac);
+
+	OPENSSL_cleanse(inner, sizeof(inner));
+	if (mac_context != NULL && EVP_DigestInit_ex(mac_context, NULL, NULL) != 1)
+	{
+		EVP_MD_CTX_free(mac_context);
+		mac_context = NULL;
+	}
+	return done;
+}
+
+static bool
+prepare_mac(void)
+{
+	if (mac_context != NULL)
+		return true;
+	mac_context = EVP_MD_CTX_new();
+	if (mac_context != NULL &&
+		EVP_DigestInit_ex(mac_context, EVP_sha256(), NULL) == 1)
+		return true;
+	EVP_MD_CTX_free(mac_context);
+	mac_context = NULL;
+	return false;
+}
+
+/* One of HMAC's two hashes (RFC 2104): the padded key, a and b. */
+static bool
+digest(const uint8_t *key, uint8_t pad, const void *a, size_t a_len,
+	   const void *b, size_t b_len, uint8_t *out)
+{
+	uint8_t block[HMAC_BLOCK];
 	unsigned int size = 0;
 	bool done;
 
-	if (text == NULL)
-		return false;
-	memcpy(text, label, label_size);
-	if (len > 0)
-		memcpy(text + label_size, data, len);
-	done = HMAC(EVP_sha256(), key, AGENTPAY_KEY_SIZE, text, label_size + len,
-				mac, &size) != NULL &&
+	memset(block, pad, sizeof(block));
+	for (int i = 0; i < AGENTPAY_KEY_SIZE; i++)
+		block[i] ^= key[i];
+	done = EVP_DigestInit_ex(mac_context, NULL, NULL) == 1 &&
+		   EVP_DigestUpdate(mac_context, block, sizeof(block)) == 1 &&
+		   EVP_DigestUpdate(mac_context, a, a_len) == 1 &&
+		   (b_len == 0 || EVP_DigestUpdate(mac_context, b, b_len) == 1) &&
+		   EVP_DigestFinal_ex(mac_context, out, &size) == 1 &&
 		   size == AGENTPAY_MAC_SIZE;
-	explicit_bzero(text, label_size + len);
-	free(text);
+	OPENSSL_cleanse(block, sizeof(block));
 	return done;
 }
 

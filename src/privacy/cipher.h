@@ -2,7 +2,7 @@
  * cipher.h
  *		AES-256-GCM and HMAC-SHA-256, as keys and sealed values use them.
  *
- * Pure: libc and libcrypto.
+ * Pure: libc and libcrypto; of one thread.
  *-------------------------------------------------------------------------
  */
 #ifndef AGENTPAY_CIPHER_H
