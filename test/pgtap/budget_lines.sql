@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(57);
+SELECT plan(63);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
@@ -127,6 +127,37 @@ SELECT is(pg_temp.ask(3, 0.5, payment => 'x:2'), 'held', 'another payment has it
 SELECT pg_temp.settle(1, 'settled', 0.05);
 SELECT is(pg_temp.ask(1, 0.2, payment => 'x:1', attempt => 2), 'held', 'settled at 0.05: 0.45');
 SELECT is_empty('SELECT FROM agentpay.budget_invariant', 'nothing is beyond a cap');
+
+-- ── on_exhausted = kill: the switch of its scope, and no other ──────────────
+SELECT pg_temp.clean();
+CREATE SCHEMA t_bl;
+CREATE TABLE t_bl.payments (id text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), amount numeric);
+\o /dev/null
+SELECT agentpay.attach('t_bl.payments', point => 't_bl', role => 'fraud', id => 'id', occurred_at => 'at');
+INSERT INTO agentpay.models (name, kind, features, definition)
+VALUES ('t_bl', 'logistic', '{amount}', '{"intercept": 0, "coefficients": [1], "mean": [0], "scale": [1]}');
+INSERT INTO agentpay.agents (name, point, protocol, model, invoke_when, cost_center)
+SELECT 't_bl_' || n, 't_bl', 'builtin', 't_bl', 'true', CASE n WHEN 3 THEN 'other' ELSE 't_bl_cc' END FROM generate_series(1, 3) n;
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_calls, on_exhausted) VALUES
+	('b_all', 'all', '*', 'hour', 1, 'kill'), ('b_role', 'role', 'fraud', 'hour', 1, 'kill'), ('b_point', 'point', 't_bl', 'hour', 1, 'kill'),
+	('b_agent', 'agent', 't_bl_1', 'hour', 1, 'kill'), ('b_center', 'cost_center', 't_bl_cc', 'hour', 1, 'kill');
+\o
+CREATE FUNCTION pg_temp.engaged_for(budget text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE said text;
+BEGIN
+	UPDATE agentpay.kill_switches SET engaged = false WHERE engaged;
+	PERFORM agentpay._engage_for(budget);
+	SELECT string_agg(scope || ' ' || target, ', ' ORDER BY scope, target) || ': ' || min(reason) INTO said
+	  FROM agentpay.kill_switches WHERE engaged;
+	UPDATE agentpay.kill_switches SET engaged = false WHERE engaged;
+	RETURN said;
+END$$;
+SELECT is(pg_temp.engaged_for('b_' || s), e || ': budget b_' || s || ' is exhausted', 'kill: ' || s)
+  FROM (VALUES ('all', 'all *'), ('role', 'role fraud'), ('point', 'point t_bl'), ('agent', 'agent t_bl_1'),
+			   ('center', 'agent t_bl_1, agent t_bl_2')) AS v (s, e);
+UPDATE agentpay.kill_switches SET engaged = true, reason = 'by hand' WHERE scope = 'point' AND target = 't_bl';
+SELECT agentpay._engage_for('b_point');
+SELECT is((SELECT reason FROM agentpay.kill_switches WHERE engaged), 'by hand', 'one that is engaged keeps its reason');
 
 SELECT * FROM finish();
 ROLLBACK;
