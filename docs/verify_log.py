@@ -256,24 +256,59 @@ def canonical(log, row):
                       ensure_ascii=False).encode()
 
 
+def dropped_by(row):
+    """What a row of governance_log says that retention dropped, or None."""
+    if row['object_kind'] != 'partition' or row['action'] != 'drop':
+        return None
+    after = json.loads(row['after'])
+    if not after.get('leaves'):
+        return None
+    return (after['log'], after['leaves'], int(after['tree_size']),
+            bytes.fromhex(after['root_hash']))
+
+
 def leaves_of_csv(leaves, files):
-    """Leaf hashes in the order of the tree, and complaints about rows."""
-    rows = {}
+    """Leaf hashes in the order of the tree, complaints about rows, rows that
+    have no leaf, how many were dropped, and the roots that those who dropped
+    them have seen."""
+    rows, drops, roots = {}, [], {}
     for log, path in files:
         if log not in KEYS:
             raise Wrong('no log is called %s' % log)
         for row in read_csv(path):
             rows[log, row[KEYS[log]]] = leaf_hash(canonical(log, row))
-    hashes, problems = [], []
+            drop = dropped_by(row) if log == 'governance_log' else None
+            if drop:
+                drops.append(drop)
+    excused = {log: sorted(run + [drop[2], drop[3]] for drop in drops
+                           if drop[0] == log for run in drop[1])
+               for log in KEYS}
+    at = dict.fromkeys(KEYS, 0)
+    hashes, problems, dropped = [], [], 0
     for number, leaf in enumerate(read_csv(leaves)):
         key = LOGS.get(leaf['log']), leaf['row_key']
         if leaf['leaf_index'] != str(number):
             raise Wrong('leaf %d is missing in %s' % (number, leaves))
-        if key not in rows:
-            problems.append('leaf %d: row %s of %s is missing' %
-                            (number, key[1], key[0]))
-        hashes.append((rows.pop(key, b''), key))
-    return hashes, problems, rows
+        if key in rows:
+            hashes.append((rows.pop(key), key))
+            continue
+        runs = excused.get(key[0], [])
+        while runs and at[key[0]] < len(runs) and runs[at[key[0]]][1] < number:
+            at[key[0]] += 1
+        if runs and at[key[0]] < len(runs) and runs[at[key[0]]][0] <= number:
+            if not leaf.get('hash'):
+                raise Wrong('leaf %d was dropped by retention: export the column'
+                            ' hash of _leaves, too' % number)
+            hashes.append((bytes.fromhex(leaf['hash'].replace('\\x', '')), key))
+            dropped += 1
+            size, root = runs[at[key[0]]][2:]
+            if roots.setdefault(size, root) != root:
+                raise Wrong('two roots for %d leaves' % size)
+            continue
+        problems.append('leaf %d: row %s of %s is missing' %
+                        (number, key[1], key[0]))
+        hashes.append((b'', key))
+    return hashes, problems, rows, dropped, roots
 
 
 def check_log(args):
@@ -290,10 +325,13 @@ def check_log(args):
     if args.canonical:
         with open(args.canonical, 'rb') as handle:
             hashes = [(leaf_hash(line.rstrip(b'\n')), None) for line in handle]
-        problems, others = [], {}
+        problems, others, dropped = [], {}, 0
     else:
-        hashes, problems, others = leaves_of_csv(
+        hashes, problems, others, dropped, roots = leaves_of_csv(
             args.leaves, [f.split('=', 1) for f in args.files])
+        for old_size, old_root in roots.items():
+            if wanted.setdefault(old_size, old_root) != old_root:
+                raise Wrong('two roots for %d leaves' % old_size)
     if problems:
         raise Wrong('\n'.join(problems))
     if len(hashes) < size:
@@ -310,6 +348,8 @@ def check_log(args):
     print('%d leaves are those of the checkpoint' % size)
     if len(hashes) > size:
         print('%d leaves are newer than the checkpoint' % (len(hashes) - size))
+    if dropped:
+        print('%d rows were dropped by retention, as governance_log says' % dropped)
     if others:
         print('%d rows are not in the log (yet)' % len(others))
 

@@ -53,7 +53,8 @@ BEGIN
 		PERFORM agentpay._refuse('42704',
 			format('point "%s" has no decision about row %s', point,
 				   coalesce(quote_literal(row_id), 'NULL')),
-			format('A row is named by column "%s" of %s; rows from before attach() have no decision.', p.id_column, p.table_name),
+			format('A row is named by column "%s" of %s; rows from before attach() have no decision.', p.id_column, p.table_name)
+				|| agentpay._kept_since(),
 			format('SELECT %I FROM %s WHERE %I = %L;', p.id_column,
 				   p.table_name, p.id_column, row_id));
 	END IF;

@@ -519,6 +519,9 @@ BEGIN
 		RAISE EXCEPTION 'there is no decision %', coalesce(
 				explain.decision_id::text, 'NULL')
 			USING ERRCODE = 'undefined_object',
+			DETAIL = coalesce(CASE WHEN d.decision_id IS NULL
+				THEN agentpay._absence(explain.decision_id) END,
+				'It was never made, or you may not see its row.'),
 			HINT = 'SELECT decision_id FROM agentpay.decisions WHERE point = ''…'' AND row_id = ''…'';';
 	END IF;
 	RETURN QUERY SELECT x.* FROM agentpay._explain(d) AS x;

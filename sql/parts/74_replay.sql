@@ -321,7 +321,8 @@ BEGIN
 	IF NOT FOUND THEN
 		PERFORM agentpay._refuse('42704',
 			format('there is no decision %s', replay.decision_id),
-			'It was never made, or its partition was dropped by apply_retention().',
+			coalesce(agentpay._absence(replay.decision_id),
+					 'It was never made.'),
 			'SELECT decision_id FROM agentpay.decisions WHERE point = … AND row_id = …;');
 	END IF;
 	IF d.kind IN ('rules', 'shadow_rules') THEN

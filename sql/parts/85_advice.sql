@@ -100,18 +100,11 @@ SELECT 'warning', 'setting', 'max_worker_processes',
 			  s.slots + 8)
   FROM s WHERE s.used >= s.slots
 UNION ALL
-SELECT 'warning', 'partition', 'agentpay.' || m.leaf,
+SELECT 'warning', 'partition', 'agentpay.' || m.name,
 	   'a partition ahead of time is missing; it is made when the first row needs it, by the payment that waits',
 	   'SELECT agentpay._make_partitions();'
-  FROM s,
-	   LATERAL (SELECT l.log || to_char((SELECT agentpay._now())
-					AT TIME ZONE 'UTC' + make_interval(months => ahead),
-					'_YYYY_MM') AS leaf
-				  FROM unnest(ARRAY['decisions', 'agent_calls', 'outcomes',
-									'governance_log', '_tasks']) AS l (log),
-					   generate_series(0, 1) AS ahead) AS m
- WHERE s.has_leaves AND NOT s.held
-   AND to_regclass(format('agentpay.%I', m.leaf)) IS NULL;
+  FROM s CROSS JOIN LATERAL agentpay._missing_partitions() AS m
+ WHERE s.has_leaves AND NOT s.held;
 REVOKE ALL ON agentpay._advice_database FROM PUBLIC;
 
 -- ── points, rules, features ─────────────────────────────────────────────────

@@ -112,17 +112,24 @@ coalesce(max(k.tree_size), 0) FROM agentpay.checkpoints k)) AS waits_since)
 AS c$q$),
 		('PCI DSS 4.0.1', '10.5.1',
 		 'twelve months of audit logs are kept, three of them at hand',
-$q$SELECT CASE WHEN p.since IS NULL THEN 'not_applicable' WHEN l.since IS NULL
-THEN 'not_checkable' WHEN l.since > greatest(p.since, now() - interval
-'12 months') THEN 'fail' ELSE 'pass' END AS state,
-format('partitions since %s, decisions since %s',
-coalesce(l.since::date::text, 'never'), coalesce(p.since::date::text,
-'never')) AS figure FROM (SELECT min(attached_at) AS since FROM
-agentpay.decision_points) AS p, (SELECT
-min(substring(pg_get_expr(c.relpartbound, c.oid) FROM
-'FROM \(''([^'']+)''\)')::timestamptz) AS since FROM pg_inherits i JOIN
-pg_class c ON c.oid = i.inhrelid WHERE i.inhparent =
-'agentpay.decisions'::regclass) AS l$q$),
+$q$SELECT CASE WHEN p.since IS NULL THEN 'not_applicable' WHEN
+bool_or(l.since IS NULL) THEN 'not_checkable' WHEN bool_and(l.kept @>
+tstzrange(greatest(p.since, now() - interval '12 months'), now())) THEN
+'pass' ELSE 'fail' END AS state,
+format('logs since %s, decisions since %s; %s partitions dropped by apply_retention()',
+coalesce(max(l.since)::date::text, 'never'), coalesce(p.since::date::text,
+'never'), (SELECT count(*) FROM agentpay.governance_log g WHERE
+g.object_kind = 'partition' AND g.action = 'drop')) AS figure FROM (SELECT
+min(attached_at) AS since FROM agentpay.decision_points) AS p CROSS JOIN
+(SELECT x.log, min(lower(b.during)) AS since, range_agg(b.during) AS kept
+FROM
+unnest('{agentpay.decisions,agentpay.agent_calls,agentpay.outcomes,agentpay.governance_log}'::regclass[])
+AS x (log) LEFT JOIN pg_inherits i ON i.inhparent = x.log LEFT JOIN pg_class
+c ON c.oid = i.inhrelid LEFT JOIN LATERAL (SELECT
+tstzrange((regexp_match(x.bound, 'FROM \(''([^'']+)''\)'))[1]::timestamptz,
+(regexp_match(x.bound, 'TO \(''([^'']+)''\)'))[1]::timestamptz) AS during FROM
+pg_get_expr(c.relpartbound, c.oid) AS x (bound)) AS b ON true GROUP BY x.log)
+AS l GROUP BY p.since$q$),
 		('PCI DSS 4.0.1', '12.10.7',
 		 'somebody acts when a card number turns up where none should be',
 $q$SELECT 'not_checkable' AS state,

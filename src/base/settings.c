@@ -31,6 +31,7 @@ int agentpay_changed_after_scoring = AGENTPAY_CHANGED_RECORD;
 int agentpay_velocity_memory_kb = 65536;
 char *agentpay_expression_schemas = NULL;
 int agentpay_seal_interval_ms = 1000;
+int agentpay_partition_period = AGENTPAY_PARTITION_MONTH;
 char *agentpay_egress_proxy = NULL;
 char *agentpay_egress_proxy_secret = NULL;
 char *agentpay_hash_key = NULL;
@@ -48,6 +49,13 @@ static double review_cost = 5;
 static const struct config_enum_entry changed_actions[] = {
 	{"record", AGENTPAY_CHANGED_RECORD, false},
 	{"error", AGENTPAY_CHANGED_ERROR, false},
+	{NULL, 0, false}};
+
+/* Named as date_trunc() does. */
+static const struct config_enum_entry partition_periods[] = {
+	{"month", AGENTPAY_PARTITION_MONTH, false},
+	{"week", AGENTPAY_PARTITION_WEEK, false},
+	{"day", AGENTPAY_PARTITION_DAY, false},
 	{NULL, 0, false}};
 
 static void define_worker_settings(void);
@@ -232,6 +240,12 @@ define_evidence_settings(void)
 		"How often committed rows of the logs get their place in the Merkle log.",
 		NULL, &agentpay_seal_interval_ms, 1000, 10, 600000, PGC_SIGHUP,
 		GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomEnumVariable("agentpay.partition_period",
+							 "How long a partition of a log is.",
+							 "Partitions that are there stay as they are.",
+							 &agentpay_partition_period,
+							 AGENTPAY_PARTITION_MONTH, partition_periods,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"agentpay.log_origin",
 		"The name that the Merkle log's checkpoints are signed under.",

@@ -17,6 +17,14 @@ typedef enum AgentpayChangedAction
 	AGENTPAY_CHANGED_ERROR
 } AgentpayChangedAction;
 
+/* How long a partition of a log is. */
+typedef enum AgentpayPartitionPeriod
+{
+	AGENTPAY_PARTITION_MONTH,
+	AGENTPAY_PARTITION_WEEK,
+	AGENTPAY_PARTITION_DAY
+} AgentpayPartitionPeriod;
+
 extern bool agentpay_workers_enabled;	/* agentpay.workers_enabled, sighup */
 extern int agentpay_recheck_interval_s; /* launcher's slow timer */
 extern int agentpay_idle_interval_ms;	/* dispatcher's slow timer */
@@ -33,6 +41,7 @@ extern int agentpay_changed_after_scoring; /* AgentpayChangedAction */
 extern int agentpay_velocity_memory_kb;	   /* postmaster; 0: none */
 extern char *agentpay_expression_schemas;  /* functions rules may call */
 extern int agentpay_seal_interval_ms;	   /* between two seals */
+extern int agentpay_partition_period;	   /* AgentpayPartitionPeriod */
 extern char *agentpay_log_origin;		   /* checkpoints are signed as */
 extern char *agentpay_checkpoint_key_file; /* PEM; empty: no checkpoints */
 extern char *agentpay_checkpoint_directory;

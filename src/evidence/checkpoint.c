@@ -309,6 +309,36 @@ agentpay_checkpoint_export(void)
 	write_file(path, note);
 }
 
+const char *
+agentpay_checkpoint_kept(Snapshot snapshot, AgentpayCheckpoint *checkpoint)
+{
+	char *path = exported_path();
+	int64 size;
+	size_t len;
+	char *note = agentpay_checkpoint_last(snapshot, &size);
+	AgentpayTree *tree;
+	AgentpayHash root;
+	bool same;
+
+	if (note == NULL)
+		return "no checkpoint has been signed";
+	if (path != NULL)
+	{
+		note = read_file(path, &len);
+		if (note == NULL)
+			return psprintf("no checkpoint is in file \"%s\"", path);
+	}
+	if (agentpay_note_read(note, strlen(note), checkpoint) != NULL ||
+		!agentpay_checkpoint_known(note, strlen(note)))
+		return "the last checkpoint is not signed with a key of this log";
+	tree = agentpay_tree_open(snapshot);
+	same = agentpay_merkle_root(agentpay_tree_source(tree), checkpoint->size,
+								&root) &&
+		   agentpay_merkle_equal(&root, &checkpoint->root);
+	agentpay_tree_close(tree);
+	return same ? NULL : "the log is not that of its last checkpoint";
+}
+
 char *
 agentpay_checkpoint_last(Snapshot snapshot, int64 *tree_size)
 {

@@ -28,6 +28,14 @@ extern void agentpay_checkpoint_export(void);
 /* Whether a key that this log has signed with signed that note; needs SPI. */
 extern bool agentpay_checkpoint_known(const char *note, size_t len);
 
+/*
+ * The newest checkpoint that retention may rely on: the exported one where
+ * checkpoints are exported, else the last one on record.  NULL, and it is in
+ * *checkpoint; or why there is none.  Needs SPI.
+ */
+extern const char *
+agentpay_checkpoint_kept(Snapshot snapshot, AgentpayCheckpoint *checkpoint);
+
 /* The last signed checkpoint's note, in the current context; NULL: none. */
 extern char *agentpay_checkpoint_last(Snapshot snapshot, int64 *tree_size);
 

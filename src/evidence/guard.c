@@ -237,7 +237,7 @@ check_function(Oid function_id)
 }
 
 /*
- * agentpay._make_partition(log text, at timestamptz): makes the monthly leaf
+ * agentpay._make_partition(log text, at timestamptz): makes the leaf
  * of a log for that moment, if it is missing.  Runs as the extension's owner,
  * with the guards lifted.  The caller has no reference to the parent's
  * relation open.

@@ -56,6 +56,14 @@ agentpay_log_scan(AgentpayLog log, const AgentpayLogWindow *window,
 	list_free(leaves);
 }
 
+void
+agentpay_log_scan_leaf(AgentpayLog log, Oid leaf,
+					   const AgentpayLogWindow *window, AgentpayLogVisit visit,
+					   void *arg)
+{
+	(void) scan_leaf(log, leaf, window, visit, arg);
+}
+
 static bool
 scan_leaf(AgentpayLog log, Oid leaf_oid, const AgentpayLogWindow *window,
 		  AgentpayLogVisit visit, void *arg)

@@ -28,6 +28,14 @@ typedef bool (*AgentpayLogVisit)(void *arg, AgentpayLogForm *form,
 extern void agentpay_log_scan(AgentpayLog log, const AgentpayLogWindow *window,
 							  AgentpayLogVisit visit, void *arg);
 
+/*
+ * Visits the rows of one leaf that the window's snapshot sees; the caller has
+ * locked it.
+ */
+extern void agentpay_log_scan_leaf(AgentpayLog log, Oid leaf,
+								   const AgentpayLogWindow *window,
+								   AgentpayLogVisit visit, void *arg);
+
 /* A pg_snapshot's text, taken apart. */
 typedef struct AgentpayHorizon
 {

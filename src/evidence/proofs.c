@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -16,11 +17,13 @@
 #include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 #include "utils/wait_event.h"
 
+#include "base/owner.h"
 #include "evidence/checkpoint.h"
 #include "evidence/log_row.h"
 #include "evidence/note.h"
@@ -40,6 +43,7 @@ typedef enum Readiness
 } Readiness;
 
 static bool find_row(const pg_uuid_t *key, AgentpayJsonWriter *json);
+static char *absence(Datum key);
 static void refuse_unknown(Datum key) pg_attribute_noreturn();
 static void refuse_unready(Readiness readiness) pg_attribute_noreturn();
 static Readiness try_proof(const pg_uuid_t *key, text **proof);
@@ -76,6 +80,24 @@ find_row(const pg_uuid_t *key, AgentpayJsonWriter *json)
 	return false;
 }
 
+/* Whether it never was, or retention dropped it. */
+static char *
+absence(Datum key)
+{
+	Oid types[1] = {UUIDOID};
+	AgentpayOwnerReading reading;
+	char *text;
+
+	agentpay_owner_read_begin(&reading);
+	agentpay_owner_select(&reading, "SELECT agentpay._absence($1)", 1, types,
+						  &key, 1);
+	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	text = MemoryContextStrdup(TopTransactionContext,
+							   text == NULL ? "It never was there." : text);
+	agentpay_owner_read_end(&reading);
+	return text;
+}
+
 static void
 refuse_unknown(Datum key)
 {
@@ -83,6 +105,7 @@ refuse_unknown(Datum key)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("no row of a log has the id %s",
 					DatumGetCString(DirectFunctionCall1(uuid_out, key))),
+			 errdetail_internal("%s", absence(key)),
 			 errhint("SELECT decision_id FROM agentpay.decisions WHERE point "
 					 "= … AND row_id = …;")));
 }

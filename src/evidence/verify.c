@@ -6,7 +6,8 @@
  * First the tree by itself: leaves in their order, the nodes above them, the
  * root of every seal and of every checkpoint.  Then each row of the logs: its
  * leaf, and whether the row still has that hash.  A bit for each leaf says
- * whether its row was there.
+ * whether its row was there; where it was not, governance_log must say that
+ * retention dropped it.
  *
  * Everything is read under the statement's snapshot, without SQL.
  *
@@ -16,6 +17,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -51,7 +54,12 @@ static void check_rows(AgentpayVerification *check);
 static bool check_row(void *arg, AgentpayLogForm *form, TupleTableSlot *slot);
 static void check_unsealed(AgentpayVerification *check, AgentpayLogForm *form,
 						   TupleTableSlot *slot, const pg_uuid_t *key);
+static void check_dropped(AgentpayVerification *check, AgentpayLogForm *form,
+						  TupleTableSlot *slot, int64 index);
 static void check_missing(AgentpayVerification *check);
+static bool is_seen(const AgentpayVerification *check, int64 place);
+static void check_leaf(AgentpayVerification *check, const AgentpayLeaf *leaf);
+static char *dropped_text(const AgentpayVerification *check);
 static bool same_database(const AgentpaySeal *seal);
 static void put_summary(AgentpayVerification *check);
 
@@ -77,6 +85,7 @@ agentpay_sql_verify_log(PG_FUNCTION_ARGS)
 										   ALLOCSET_DEFAULT_SIZES);
 	check->tree = agentpay_tree_open(check->snapshot);
 	check->sealed = agentpay_tree_last_seal(check->snapshot, &check->seal);
+	check->retained = agentpay_retained_read(check->tree);
 	if (!PG_ARGISNULL(0))
 		check_since(check, PG_GETARG_TEXT_PP(0));
 	agentpay_verify_tree(check);
@@ -127,14 +136,50 @@ put_summary(AgentpayVerification *check)
 	values[0] = BoolGetDatum(check->problems == 0);
 	values[1] = Int64GetDatum(check->rows);
 	values[2] = Int64GetDatum(check->seal.tree_size);
-	if (check->problems > 0)
+	if (check->problems > 0 || check->dropped > 0)
 	{
 		nulls[6] = false;
 		values[6] = CStringGetTextDatum(
-			psprintf(INT64_FORMAT " problems", check->problems));
+			check->problems > 0
+				? psprintf(INT64_FORMAT " problems", check->problems)
+				: dropped_text(check));
 	}
 	tuplestore_putvalues(check->result->setResult, check->result->setDesc,
 						 values, nulls);
+}
+
+/* No problem, but to be known: what is not there, and who says so. */
+static char *
+dropped_text(const AgentpayVerification *check)
+{
+	AgentpayDrop *drop;
+	int64 first = -1;
+	int64 last = -1;
+	int records = 0;
+
+	for (int i = 0; (drop = agentpay_retained_drop(check->retained, i)) != NULL;
+		 i++)
+	{
+		if (!drop->counted)
+			continue;
+		records++;
+		first = first < 0 ? drop->leaf : Min(first, drop->leaf);
+		last = Max(last, drop->leaf);
+	}
+	if (first < 0)
+		return psprintf(INT64_FORMAT " rows were removed by retention, on "
+									 "record in governance_log, not sealed yet",
+						check->dropped);
+	if (records == 1)
+		return psprintf(INT64_FORMAT
+						" rows were removed by retention, on "
+						"record in governance_log leaf " INT64_FORMAT,
+						check->dropped, last);
+	return psprintf(INT64_FORMAT
+					" rows were removed by retention, on record in "
+					"%d rows of governance_log, leaves " INT64_FORMAT
+					" to " INT64_FORMAT,
+					check->dropped, records, first, last);
 }
 
 /*
@@ -232,8 +277,9 @@ check_row(void *arg, AgentpayLogForm *form, TupleTableSlot *slot)
 	if (leaf.index < check->start || leaf.index >= check->seal.tree_size)
 		return true;
 	check->rows++;
+	check_dropped(check, form, slot, leaf.index);
 	place = leaf.index - check->start;
-	if (check->seen[place / 8] & (1 << (place % 8)))
+	if (is_seen(check, place))
 		agentpay_verify_problem(check, log, leaf.index, key,
 								"the row is there twice");
 	check->seen[place / 8] |= 1 << (place % 8);
@@ -270,23 +316,86 @@ check_unsealed(AgentpayVerification *check, AgentpayLogForm *form,
 								"never sealed");
 }
 
+/* A row that is there, though its partition is on record as dropped. */
+static void
+check_dropped(AgentpayVerification *check, AgentpayLogForm *form,
+			  TupleTableSlot *slot, int64 index)
+{
+	bool isnull;
+	AgentpayDrop *drop;
+
+	if (agentpay_retained_drop(check->retained, 0) == NULL)
+		return;
+	drop = agentpay_retained_row(check->retained, form->log, index,
+								 DatumGetTimestampTz(
+									 slot_getattr(slot, form->time, &isnull)));
+	if (drop == NULL || drop->contradicted)
+		return;
+	drop->contradicted = true;
+	agentpay_verify_problem(
+		check, agentpay_log_row_log_name(AGENTPAY_LOG_GOVERNANCE), drop->leaf,
+		&drop->event,
+		psprintf("it says that retention dropped a partition of %s, but a row "
+				 "of it is there, leaf " INT64_FORMAT,
+				 agentpay_log_row_log_name(form->log), index));
+}
+
 /* Leaves whose row was not there. */
 static void
 check_missing(AgentpayVerification *check)
 {
-	for (int64 place = 0; place < check->seal.tree_size - check->start; place++)
+	int64 first = 0;
+	int64 end = check->seal.tree_size - check->start;
+	AgentpayTreeReader reader;
+	ScanKeyData keys[2];
+
+	while (first < end && is_seen(check, first))
+		first++;
+	while (end > first && is_seen(check, end - 1))
+		end--;
+	if (first == end)
+		return;
+	agentpay_tree_reader_open(&reader, "_leaves", AGENTPAY_LEAF_INDEX, 2,
+							  check->snapshot);
+	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(check->start + first));
+	ScanKeyInit(&keys[1], 1, BTLessStrategyNumber, F_INT8LT,
+				Int64GetDatum(check->start + end));
+	index_rescan(reader.scan, keys, 2, NULL, 0);
+	while (index_getnext_slot(reader.scan, ForwardScanDirection, reader.slot))
 	{
 		AgentpayLeaf leaf;
 
-		if (check->seen[place / 8] & (1 << (place % 8)))
-			continue;
-		if (check->problems >= MAX_PROBLEMS)
-			check->problems++;
-		else if (agentpay_verify_leaf(check, check->start + place, &leaf))
-			agentpay_verify_problem(check, agentpay_log_row_log_name(leaf.log),
-									leaf.index, &leaf.key,
-									"the row is missing");
+		CHECK_FOR_INTERRUPTS();
+		/* one that cannot be read is a problem of the tree */
+		if (agentpay_tree_take_leaf(reader.slot, &leaf) &&
+			!is_seen(check, leaf.index - check->start))
+			check_leaf(check, &leaf);
 	}
+	agentpay_tree_reader_close(&reader);
+}
+
+static bool
+is_seen(const AgentpayVerification *check, int64 place)
+{
+	return check->seen[place / 8] & (1 << (place % 8));
+}
+
+/* A leaf without its row. */
+static void
+check_leaf(AgentpayVerification *check, const AgentpayLeaf *leaf)
+{
+	AgentpayDrop *drop = agentpay_retained_leaf(check->retained, leaf->log,
+												leaf->index);
+
+	if (drop != NULL)
+	{
+		drop->counted = true;
+		check->dropped++;
+		return;
+	}
+	agentpay_verify_problem(check, agentpay_log_row_log_name(leaf->log),
+							leaf->index, &leaf->key, "the row is missing");
 }
 
 /* Whether xids mean now what they meant at the seal. */

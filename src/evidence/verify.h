@@ -13,6 +13,7 @@
 
 #include "base/json_writer.h"
 #include "evidence/log_scan.h"
+#include "evidence/retained.h"
 #include "evidence/tree.h"
 
 typedef struct AgentpayVerification
@@ -29,8 +30,10 @@ typedef struct AgentpayVerification
 	AgentpayHorizon horizon; /* of the last seal */
 	AgentpayHorizon now;
 	uint8 *seen; /* a bit for each leaf from start on */
+	AgentpayRetained *retained;
 	AgentpayJsonWriter json;
 	int64 rows;
+	int64 dropped; /* leaves whose rows retention dropped */
 	int64 problems;
 } AgentpayVerification;
 
@@ -45,9 +48,5 @@ extern void agentpay_verify_tree(AgentpayVerification *check);
 /* The snapshot of the seal that ended with that size; NULL: none did. */
 extern char *
 agentpay_verify_snapshot_of(AgentpayVerification *check, int64 tree_size);
-
-/* The leaf at a place; false: it is not there, which is a problem already. */
-extern bool agentpay_verify_leaf(AgentpayVerification *check, int64 index,
-								 AgentpayLeaf *leaf);
 
 #endif /* AGENTPAY_VERIFY_H */

@@ -279,22 +279,3 @@ agentpay_verify_snapshot_of(AgentpayVerification *check, int64 tree_size)
 	agentpay_tree_reader_close(&reader);
 	return snapshot;
 }
-
-bool
-agentpay_verify_leaf(AgentpayVerification *check, int64 index,
-					 AgentpayLeaf *leaf)
-{
-	AgentpayTreeReader reader;
-	ScanKeyData key;
-	bool found;
-
-	agentpay_tree_reader_open(&reader, "_leaves", AGENTPAY_LEAF_INDEX, 1,
-							  check->snapshot);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(index));
-	index_rescan(reader.scan, &key, 1, NULL, 0);
-	found = index_getnext_slot(reader.scan, ForwardScanDirection,
-							   reader.slot) &&
-			agentpay_tree_take_leaf(reader.slot, leaf);
-	agentpay_tree_reader_close(&reader);
-	return found;
-}

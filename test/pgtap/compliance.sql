@@ -2,7 +2,7 @@
 -- seen to fail.  States are by hand, from what the test sets up.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(44);
+SELECT plan(46);
 CREATE SCHEMA t_comp;
 CREATE TABLE t_comp.payments (id bigint PRIMARY KEY, at timestamptz NOT NULL
 	DEFAULT now(), customer text, pan text, amount numeric, outcome text);
@@ -68,6 +68,8 @@ SELECT pg_temp.fails('PCI DSS 4.0.1 3.4.1', 'ALTER TABLE t_comp.payments ADD car
 SELECT pg_temp.fails('PCI DSS 4.0.1 3.5.1', $$ DELETE FROM agentpay.data_policies WHERE column_name = 'pan' $$);
 SELECT pg_temp.fails('PCI DSS 4.0.1 10.3.1', 'GRANT SELECT ON agentpay.decisions TO PUBLIC');
 SELECT pg_temp.fails('PCI DSS 4.0.1 10.3.2', 'GRANT DELETE ON agentpay.governance_log TO t_comp_role');
+-- as if half a year of logs were all that is left of more than one
+SELECT pg_temp.fails('PCI DSS 4.0.1 10.5.1', $$ UPDATE agentpay.decision_points SET attached_at = attached_at - interval '400 days' $$);
 SELECT pg_temp.fails('SOC 2 CC6.1', 'GRANT EXECUTE ON FUNCTION agentpay.adopt() TO PUBLIC');
 SELECT pg_temp.fails('SOC 2 CC7.2', $$ INSERT INTO agentpay.agents SELECT n.* FROM agentpay.agents a,
 	jsonb_populate_record(a, '{"name": "t_comp_3"}') n WHERE a.name = 't_comp' $$);
