@@ -18,6 +18,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -25,10 +26,12 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
@@ -55,7 +58,6 @@ typedef struct Judgement
 	AgentpayTree *tree;
 	AgentpayLog log;
 	Snapshot snapshot;
-	MemoryContext context;
 	int64 covered; /* leaves before it are under a checkpoint that was kept */
 	uint8 *found;  /* a bit for each of them */
 	int64 first;   /* of those found; -1: none */
@@ -71,6 +73,7 @@ typedef struct Judgement
 
 static void refuse_isolation(void);
 static AgentpayLog log_named(text *name);
+static void check_partition(AgentpayLog log, Oid leaf);
 static bool judge_row(void *arg, AgentpayLogForm *form, TupleTableSlot *slot);
 static void
 note_wrong(Judgement *judgement, int64 *count, const pg_uuid_t *key);
@@ -151,9 +154,9 @@ Datum
 agentpay_sql_judge_partition(PG_FUNCTION_ARGS)
 {
 	Judgement judgement = {.log = log_named(PG_GETARG_TEXT_PP(0)),
-						   .covered = PG_GETARG_INT64(2),
 						   .first = -1,
 						   .last = -1};
+	AgentpaySeal seal = {0};
 	Oid leaf = PG_GETARG_OID(1);
 	AgentpayLogWindow window = {0};
 	Datum values[JUDGEMENT_COLUMNS];
@@ -164,13 +167,14 @@ agentpay_sql_judge_partition(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	/* what committed before the caller had its lock is seen */
 	judgement.snapshot = RegisterSnapshot(GetLatestSnapshot());
-	judgement.context = CurrentMemoryContext;
+	check_partition(judgement.log, leaf);
+	(void) agentpay_tree_last_seal(judgement.snapshot, &seal);
+	judgement.covered = Max(0, Min(PG_GETARG_INT64(2), seal.tree_size));
 	judgement.tree = agentpay_tree_open(judgement.snapshot);
 	judgement.found = MemoryContextAllocExtended(CurrentMemoryContext,
 												 judgement.covered / 8 + 1,
 												 MCXT_ALLOC_HUGE |
 													 MCXT_ALLOC_ZERO);
-	table_close(table_open(leaf, AccessShareLock), NoLock);
 	window.snapshot = judgement.snapshot;
 	agentpay_log_scan_leaf(judgement.log, leaf, &window, judge_row, &judgement);
 	free(judgement.json.data);
@@ -197,8 +201,21 @@ log_named(text *name)
 	for (int log = 0; log < AGENTPAY_SEALED_LOGS; log++)
 		if (strcmp(agentpay_log_row_log_name(log), wanted) == 0)
 			return log;
-	elog(ERROR, "\"%s\" is not in the Merkle log", wanted);
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("\"%s\" is not in the Merkle log", wanted)));
 	pg_unreachable();
+}
+
+/* Locks the partition, if it is one of the log. */
+static void
+check_partition(AgentpayLog log, Oid leaf)
+{
+	LockRelationOid(leaf, AccessShareLock);
+	if (!get_rel_relispartition(leaf) ||
+		get_partition_parent(leaf, true) != agentpay_log_relation(log))
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("that is no partition of agentpay.%s",
+							   agentpay_log_row_log_name(log))));
 }
 
 /* The callback: a row against its leaf. */
