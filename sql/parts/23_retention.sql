@@ -352,7 +352,7 @@ CREATE FUNCTION agentpay._drop_partitions(old agentpay._old_partition[],
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	tries constant int := 20;
+	tries constant int := 12;
 	relations regclass[] := ARRAY(
 		SELECT r.relation
 		  FROM (SELECT DISTINCT ('agentpay.' || o.log)::regclass AS relation,
@@ -370,7 +370,7 @@ DECLARE
 BEGIN
 	FOR try IN 1 .. tries LOOP
 		EXIT WHEN locked;
-		PERFORM pg_sleep(0.4) WHERE try > 1;
+		PERFORM pg_sleep(0.3) WHERE try > 1;
 		locked := agentpay._lock_to_drop(relations);
 	END LOOP;
 	FOR i IN 1 .. cardinality(old) LOOP
