@@ -2,7 +2,7 @@
 -- seen to fail.  States are by hand, from what the test sets up.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(46);
+SELECT plan(61);
 CREATE SCHEMA t_comp;
 CREATE TABLE t_comp.payments (id bigint PRIMARY KEY, at timestamptz NOT NULL
 	DEFAULT now(), customer text, pan text, amount numeric, outcome text);
@@ -15,7 +15,6 @@ SELECT agentpay.attach('t_comp.payments', point => 't_comp', role => 'fraud',
 INSERT INTO agentpay.data_policies VALUES
 	('t_comp.payments', 'customer', 'pii', 'mask'), ('t_comp.payments', 'pan', 'pci', 'mask'),
 	('t_comp.payments', 'amount', 'financial', 'pass');
-UPDATE agentpay.decision_points SET four_eyes = true WHERE point = 't_comp';
 INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost)
 VALUES ('t_comp_h', 'point', 't_comp', 'hour', 1), ('t_comp_t', 'point', 't_comp', 'transaction', 1);
 INSERT INTO agentpay.allowed_endpoints VALUES ('https://llm.example');
@@ -24,6 +23,13 @@ INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields, inv
 VALUES ('t_comp', 't_comp', 'openai', 'https://llm.example/v1', 'm', '{amount,customer}', 'true', 'shadow', 1, 1,
 	'{"name": "A", "region": "EU", "dpa_ref": "1", "retention": "none"}');
 INSERT INTO agentpay.guardrails (agent, metric, bound, action) VALUES ('t_comp', 'error_rate', 0.5, 'roll_back');
+-- an agent that decides, and a case that waits for a person
+UPDATE agentpay.gates SET enabled = false;
+INSERT INTO agentpay.authorities (agent, verdict) VALUES ('t_comp', 'decline');
+INSERT INTO t_comp.payments (id, customer, amount) VALUES (1, 'c', 1);
+SELECT agentpay.promote('t_comp');
+SELECT agentpay.open_case('t_comp', 1, 'a test');
+UPDATE agentpay.decision_points SET four_eyes = true WHERE point = 't_comp';
 \o
 -- "framework control" of the state, of a point's controls
 CREATE FUNCTION pg_temp.state(c text) RETURNS text LANGUAGE sql AS $$
@@ -72,7 +78,7 @@ SELECT pg_temp.fails('PCI DSS 4.0.1 10.3.2', 'GRANT DELETE ON agentpay.governanc
 SELECT pg_temp.fails('PCI DSS 4.0.1 10.5.1', $$ UPDATE agentpay.decision_points SET attached_at = attached_at - interval '400 days' $$);
 SELECT pg_temp.fails('SOC 2 CC6.1', 'GRANT EXECUTE ON FUNCTION agentpay.adopt() TO PUBLIC');
 SELECT pg_temp.fails('SOC 2 CC7.2', $$ INSERT INTO agentpay.agents SELECT n.* FROM agentpay.agents a,
-	jsonb_populate_record(a, '{"name": "t_comp_3"}') n WHERE a.name = 't_comp' $$);
+	jsonb_populate_record(a, '{"name": "t_comp_3", "stage": "shadow"}') n WHERE a.name = 't_comp' $$);
 SELECT pg_temp.fails('SOC 2 CC8.1', $$ SELECT agentpay.attach('t_comp.payments', point => 't_comp_2', role => 'dispute', id => 'id', occurred_at => 'at') $$);
 SELECT pg_temp.fails('GDPR Article 5', $$ DELETE FROM agentpay.data_policies WHERE column_name = 'amount' $$);
 SELECT pg_temp.fails('GDPR Article 25', $$ UPDATE agentpay.data_policies SET treatment = 'pass' WHERE column_name = 'customer' $$);
@@ -83,6 +89,26 @@ SELECT pg_temp.fails('DORA Article 17', $$ UPDATE agentpay.kill_switches SET eng
 SELECT pg_temp.fails('DORA Article 28', $$ UPDATE agentpay.agents SET processor = processor - 'dpa_ref' WHERE name = 't_comp' $$);
 SELECT pg_temp.fails('OWASP LLM 2025 LLM01', $$ INSERT INTO agentpay.authorities (agent, verdict, may_relax) VALUES ('t_comp', 'approve', true) $$);
 SELECT pg_temp.fails('OWASP LLM 2025 LLM02', $$ UPDATE agentpay.data_policies SET treatment = 'pass' WHERE column_name = 'customer' $$);
+
+-- ── where an agent decides ──────────────────────────────────────────────────
+-- A change that agentpay itself refuses: as somebody who edits the catalog.
+CREATE FUNCTION pg_temp.unguarded(relation regclass, change text) RETURNS void
+	LANGUAGE plpgsql SET allow_system_table_mods = on AS $$
+BEGIN
+	UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = relation;
+	UPDATE pg_class SET relname = relname WHERE oid = relation; -- who caches it looks again
+	EXECUTE change;
+END$$;
+SELECT pg_temp.fails('PCI DSS 4.0.1 10.2', $$ SELECT pg_temp.unguarded('agentpay.rules', 'SELECT') $$);
+SELECT pg_temp.fails('GDPR Article 22', $$ UPDATE agentpay.cases SET due_at = now() - interval '1 minute' WHERE point = 't_comp' $$);
+SELECT pg_temp.fails('EU AI Act (voluntary) Article 14', $$ SELECT pg_temp.unguarded('agentpay.kill_switches', 'DELETE FROM agentpay.kill_switches WHERE scope = ''agent'' AND target = ''t_comp''') $$);
+SELECT pg_temp.fails('DORA Article 10', $$ SELECT pg_temp.unguarded('agentpay.guardrails', 'UPDATE agentpay.guardrails SET action = ''alert'' WHERE agent = ''t_comp''') $$);
+SELECT pg_temp.fails('OWASP LLM 2025 LLM05', $$ SELECT agentpay._append(jsonb_populate_record(d, '{"decision_id": "00000000-0000-7000-8000-000000000001",
+	"kind": "agent", "agent": "t_comp", "agent_version": 1, "verdict": "refund_all"}')) FROM agentpay.decisions d WHERE d.point = 't_comp' AND d.kind = 'rules' $$);
+SELECT pg_temp.fails('OWASP LLM 2025 LLM06', $$ SELECT pg_temp.unguarded('agentpay.authorities', 'DELETE FROM agentpay.authorities WHERE agent = ''t_comp''') $$);
+SELECT pg_temp.fails('OWASP LLM 2025 LLM10', $$ SELECT pg_temp.unguarded('agentpay.budgets', 'DELETE FROM agentpay.budgets WHERE name = ''t_comp_t''') $$);
+SELECT is(pg_temp.state('PCI DSS 4.0.1 12.10.7'), 'not_checkable', 'no procedure on paper is seen from here');
+-- what needs an archive, a signing key and a master key: test/tap/t/compliance.pl
 
 -- ── validate_compliance() and the gate ──────────────────────────────────────
 INSERT INTO agentpay.gates (agent, metric, bound) VALUES ('t_comp', 'compliance', 1);

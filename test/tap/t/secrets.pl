@@ -3,6 +3,7 @@
 # dispatcher's memory.
 use strict;
 use warnings;
+use File::Find;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use AgentpayTest;
@@ -99,6 +100,14 @@ sub nowhere
 	return;
 }
 
+# while a call that has the key is under way
+add_agent($node, 'under_way', behaviour => 'delay-3000', secret => "file:$certificates/key", timeout_ms => 20000);
+ask($node, 'under_way', ++$id, $id);
+await('a call is under way', sub { in_flight($node) eq '1' });
+nowhere('a server in mid-call', $node->safe_psql('postgres', 'SELECT * FROM pg_stat_activity; SELECT * FROM agentpay.stat_workers;'
+	  . ' SELECT * FROM agentpay._task_work; SELECT pg_log_backend_memory_contexts(pid) FROM agentpay.stat_workers WHERE pid IS NOT NULL'));
+await_tasks($node);
+
 my %queries = (
 	'pg_stat_activity' => 'SELECT * FROM pg_stat_activity',
 	'pg_settings' => 'SELECT * FROM pg_settings',
@@ -139,6 +148,14 @@ like($log, qr/DEBUG:.*CommitTransaction/, 'the log is as talkative as can be');
 # psql sent the statement above, and DEBUG5 has it nowhere but where it was sent
 $log =~ s/^.*UPDATE agentpay\.agents SET secret.*$//mg;
 nowhere('the log', $log);
+# tables, WAL, statistics, temporary files: all that the server wrote
+my @written;
+find({ no_chdir => 1, wanted => sub {
+	return unless -f $_;
+	my $bytes = slurp_file($_);
+	push @written, $_ if grep { index($bytes, $_) >= 0 } $key, $login, $basic;
+} }, $node->data_dir);
+is("@written", '', 'no file of the server has one of them');
 my $files = join '', map { slurp_file($_) } grep { -f && -s } glob($node->data_dir . '/pg_stat/* ' . $node->data_dir . '/postgresql*.conf');
 nowhere('statistics on disk', $files);
 
