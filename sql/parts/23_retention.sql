@@ -352,7 +352,9 @@ CREATE FUNCTION agentpay._drop_partitions(old agentpay._old_partition[],
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	tries constant int := 12;
+	-- the session's lock_timeout, or a minute
+	deadline timestamptz := clock_timestamp() + coalesce(nullif(
+		current_setting('lock_timeout')::interval, '0'), '1 minute');
 	relations regclass[] := ARRAY(
 		SELECT r.relation
 		  FROM (SELECT DISTINCT ('agentpay.' || o.log)::regclass AS relation,
@@ -368,10 +370,10 @@ DECLARE
 	kept_from timestamptz;
 	p agentpay._old_partition;
 BEGIN
-	FOR try IN 1 .. tries LOOP
-		EXIT WHEN locked;
-		PERFORM pg_sleep(0.3) WHERE try > 1;
+	WHILE NOT locked LOOP
 		locked := agentpay._lock_to_drop(relations);
+		EXIT WHEN locked OR clock_timestamp() > deadline;
+		PERFORM pg_sleep(0.4);
 	END LOOP;
 	FOR i IN 1 .. cardinality(old) LOOP
 		p := old[i];
