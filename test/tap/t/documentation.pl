@@ -336,5 +336,13 @@ SQL
 is($node->safe_psql('agents', "SELECT string_agg(DISTINCT protocol, ' ' ORDER BY protocol) FROM agentpay.agents"),
 	'anthropic bedrock builtin http openai', 'of every protocol');
 
+# ── the outbox, by whom it is granted to ────────────────────────────────────
+my $positions = slurp_file("$tree/docs/positions.md");
+my ($consumer) = $positions =~ /^```sql\n(LISTEN agentpay_actions;.*?)^```/ms;
+my ($grants) = $positions =~ /^```sql\n(GRANT [^`]*? ON agentpay\.actions .*?)^```/ms;
+$node->safe_psql('agents', "CREATE ROLE payment_system; $grants");
+my ($status, $out, $err) = $node->psql('agents', "SET ROLE payment_system;\n$consumer SELECT agentpay.await_decision('fraud', 4711)", on_error_stop => 1);
+is("$status|$out|$err", '0|approve|', 'what the consumer of actions is granted is what it needs');
+
 $node->stop;
 done_testing();
