@@ -306,8 +306,8 @@ BEGIN
 		n.rank = (SELECT max(m.rank) FROM agentpay.verdicts m
 				   WHERE m.point = d.point),
 		a.options -> 'actions' ->> d.verdict, d.occurred_at,
-		d.occurred_at + coalesce(a.options ->> 'capture_within',
-								 '24 hours')::interval,
+		least(d.occurred_at, '9999-12-31 00:00:00+00')
+			+ coalesce(a.options ->> 'capture_within', '24 hours')::interval,
 		d.decided_at) AS x
 	 WHERE s.point = d.point AND s.row_id = d.row_id
 	   AND s.decision_id = d.supersedes AND s.verdict <> d.verdict

@@ -177,8 +177,8 @@ BEGIN
 		SELECT h.point, h.row_id, h.decision_id, x.action, h.decided_at,
 			   x.actionable_until
 		  FROM agentpay._action_of(p.role, w.verdict <> h.verdict, is_tightest,
-			NULL, h.occurred_at, h.occurred_at + interval '24 hours',
-			h.decided_at) AS x
+			NULL, h.occurred_at, least(h.occurred_at, '9999-12-31 00:00:00+00')
+				+ interval '24 hours', h.decided_at) AS x
 		RETURNING action_id INTO id;
 		h.detail := h.detail || jsonb_build_object('action', id);
 		PERFORM pg_notify('agentpay_actions', id::text);

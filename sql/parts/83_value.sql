@@ -84,13 +84,16 @@ SELECT t.point, t.row_id, t.agent, p.base_currency AS currency, o.week,
  CROSS JOIN LATERAL (
 	SELECT z.at::date AS day, date_trunc('week', z.at)::date AS week,
 		   coalesce(r.answer, r.verdict) AS rules_verdict,
-		   p.labels_complete OR r.occurred_at + p.label_maturity
-			   <= (SELECT agentpay._now()) AS mature,
+		   p.labels_complete OR r.occurred_at
+			   <= (SELECT agentpay._now()) - p.label_maturity AS mature,
 		   p.labels_complete
 		   OR ((date_trunc('week', z.at) + interval '7 days')
 			   AT TIME ZONE p.time_zone) + p.label_maturity
 			  <= (SELECT agentpay._now()) AS over
-	  FROM (SELECT r.occurred_at AT TIME ZONE p.time_zone AS at) AS z) AS o
+	  -- a payment may say any time; there is no week of infinity
+	  FROM (SELECT least(greatest(r.occurred_at, '0001-01-02 00:00:00+00'),
+						 '9999-12-30 00:00:00+00') AT TIME ZONE p.time_zone
+				   AS at) AS z) AS o
  CROSS JOIN LATERAL (
 	SELECT es.effect <> 'pass' AND NOT p.labels_complete
 			   AND r.assignment <> 'explore' AS stopped,
