@@ -65,6 +65,9 @@ WITH s AS (
 			 WHERE b.datname = current_database()
 			   AND b.backend_type LIKE 'agentpay%') AS workers,
 		   (SELECT count(*) FROM pg_stat_activity b
+			 WHERE b.datname = current_database()
+			   AND b.backend_type = 'agentpay dispatcher') AS dispatchers,
+		   (SELECT count(*) FROM pg_stat_activity b
 			 WHERE b.backend_type NOT IN ('client backend', 'checkpointer',
 				'background writer', 'walwriter', 'walsender', 'walreceiver',
 				'autovacuum launcher', 'autovacuum worker', 'archiver',
@@ -92,6 +95,15 @@ SELECT 'error', 'database', current_database(),
 			ELSE 'SELECT * FROM agentpay.stat_workers; -- and the server''s log'
 			END
   FROM s WHERE s.wanted AND s.enabled AND s.workers = 0 AND NOT s.held
+UNION ALL
+SELECT 'warning', 'setting', 'agentpay.dispatchers',
+	   format('%s of %s dispatchers run', s.dispatchers,
+			  current_setting('agentpay.dispatchers')),
+	   'SELECT * FROM agentpay.stat_workers; -- and the server''s log; max_worker_processes must have room for them'
+  FROM s
+ WHERE s.wanted AND s.enabled AND s.workers > 0 AND NOT s.held
+   AND s.dispatchers < coalesce(
+		current_setting('agentpay.dispatchers', true)::int, 0)
 UNION ALL
 SELECT 'warning', 'setting', 'max_worker_processes',
 	   format('all %s background workers are in use: a worker that ends may find no slot to come back to',
@@ -419,9 +431,10 @@ REVOKE ALL ON agentpay._advice_control FROM PUBLIC;
 -- ── what the logs tell ──────────────────────────────────────────────────────
 CREATE VIEW agentpay._advice_logs AS
 WITH d AS (
-	SELECT d.point, d.detail
+	SELECT d.point, d.detail, d.currency,
+		   d.amount IS NOT NULL AND d.base_amount IS NULL AS unconverted
 	  FROM agentpay.decisions d
-	 WHERE d.kind = 'rules' AND d.detail IS NOT NULL
+	 WHERE d.kind = 'rules' AND (d.detail IS NOT NULL OR d.base_amount IS NULL)
 	   AND d.decided_at > (SELECT agentpay._now()) - interval '1 day')
 SELECT 'warning' AS level, 'rule' AS object_kind,
 	   format('%s.%s', d.point, e.key) AS object,
@@ -444,6 +457,19 @@ SELECT 'warning', 'point', d.point,
 							   WHERE p.point = d.point), 'NULL') AS point_table
 		  FROM d WHERE d.detail ? 'changed_after_scoring') AS d
  GROUP BY d.point, d.point_table
+UNION ALL
+SELECT 'warning', 'point', d.point,
+	   format('%s rows of the last day are in %s, which has no exchange rate to %s: what they are worth is not known',
+			  count(*), d.currency, p.base_currency),
+	   format('INSERT INTO agentpay.exchange_rates (base, currency, valid_from, rate) VALUES (%L, %L, current_date, …);',
+			  p.base_currency, d.currency)
+  FROM d JOIN agentpay.decision_points p ON p.point = d.point
+ WHERE d.unconverted AND d.currency ~ '^[A-Z]{3}$'
+   AND d.currency <> p.base_currency
+   AND NOT EXISTS (SELECT FROM agentpay.exchange_rates e
+					WHERE e.base = p.base_currency AND e.currency = d.currency
+					  AND e.valid_from <= current_date)
+ GROUP BY d.point, d.currency, p.base_currency
 UNION ALL
 SELECT 'warning', 'point', l.point,
 	   format('of %s payments that are old enough, %s have a label', l.mature,
@@ -571,6 +597,7 @@ SELECT a.level, a.object_kind, a.object, a.problem, a.fix
 		UNION ALL SELECT * FROM agentpay._advice_points
 		UNION ALL SELECT * FROM agentpay._advice_labels
 		UNION ALL SELECT * FROM agentpay._advice_agents
+		UNION ALL SELECT * FROM agentpay._advice_rollout
 		UNION ALL SELECT * FROM agentpay._advice_control
 		UNION ALL SELECT * FROM agentpay._advice_logs
 		UNION ALL SELECT * FROM agentpay._advice_evidence

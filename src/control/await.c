@@ -10,8 +10,8 @@
  * who applies an answer holds that from {it is not too late} to its commit.
  *
  * It writes nothing, in a read-only transaction as elsewhere.  On a standby
- * there are no locks of the primary: what it says at decide_by is what had
- * arrived by then.
+ * nobody wakes it, so it looks again and again; and there are no locks of the
+ * primary: what it says at decide_by is what had arrived by then.
  *
  * Locking: tasks' locks, shared, given back at once.  No snapshot of its own
  * while it waits, but the caller's statement has one: its xmin is held back.
@@ -38,6 +38,9 @@
 
 /* Beyond this a timeout is not distinguished. */
 #define LONGEST_MS (24.0 * 60 * 60 * 1000 * 20)
+
+/* On a standby: until it looks again. */
+#define STANDBY_MS 50
 
 /* What is known of a row. */
 typedef struct State
@@ -134,6 +137,8 @@ wait_for(const char *point, const char *row_id, double limit_ms)
 		wait_ms = Min(wait_ms,
 					  TimestampDifferenceMilliseconds(agentpay_clock_now(),
 													  state.next_by));
+		if (RecoveryInProgress())
+			wait_ms = Min(wait_ms, STANDBY_MS);
 		/* a wait for a lock may have eaten the latch */
 		if (wakes != agentpay_waiters_wakes())
 			continue;

@@ -31,7 +31,7 @@ BEGIN
 	UPDATE pg_class SET relname = relname WHERE oid = which; -- invalidates it
 	SET LOCAL allow_system_table_mods = off;
 END $$;
-SELECT plan(46);
+SELECT plan(74);
 
 -- ── points ──────────────────────────────────────────────────────────────────
 SELECT isnt(pg_temp.advised('point', 't_views_w', 'no ruleset is active%'),
@@ -104,6 +104,61 @@ DELETE FROM agentpay.budgets WHERE name = 't_hour';
 SELECT pg_temp.set_triggers('agentpay.budgets', 'A');
 SELECT pg_temp.mends('agent', 't_llm', 'no budget in its scope caps its cost per hour');
 
+-- ── agents on their way ─────────────────────────────────────────────────────
+UPDATE agentpay.agents SET position = 'pre_auth', timeout_ms = 5000
+ WHERE name = 't_llm';
+SELECT pg_temp.mends('agent', 't_llm', 'an attempt may take 5000 ms%within 3000 ms%');
+INSERT INTO agentpay.allowed_endpoints VALUES ('https://t-advice.example');
+UPDATE agentpay.agents SET price_input_per_million = 0,
+	price_output_per_million = 0 WHERE name = 't_llm';
+SELECT is(pg_temp.advised('agent', 't_llm', 'all its prices%'), NULL,
+	'a model on this machine may cost nothing');
+UPDATE agentpay.agents SET endpoint = 'https://t-advice.example'
+ WHERE name = 't_llm';
+SELECT matches(pg_temp.advised('agent', 't_llm', 'all its prices are 0%'),
+	'SET price_input_per_million = …, price_output_per_million = …',
+	'elsewhere none does');
+UPDATE agentpay.agents SET price_output_per_million = 2 WHERE name = 't_llm';
+SELECT is(pg_temp.advised('agent', 't_llm', 'all its prices%'), NULL, 'a price');
+UPDATE agentpay.agents SET stage = 'off' WHERE name = 't_b';
+UPDATE agentpay.agents SET escalate_to = 't_b' WHERE name = 't_llm';
+SELECT pg_temp.mends('agent', 't_llm', 'it escalates to t_b, which is off%');
+UPDATE agentpay.agents SET enabled = false WHERE name = 't_b';
+SELECT pg_temp.mends('agent', 't_llm', 'it escalates to t_b, which is disabled%');
+\o /dev/null
+SELECT agentpay.attach('t_views.payments', point => 't_advice_r',
+	role => 'routing', id => 'id', occurred_at => 'at', amount => 'amount',
+	currency => 'currency', verdicts => '{one,two}');
+\o
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost)
+VALUES ('t_r_hour', 'point', 't_advice_r', 'hour', 5);
+INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields,
+	invoke_when, stage, price_input_per_million, price_output_per_million)
+VALUES ('t_route', 't_advice_r', 'openai', 'http://127.0.0.1:8080', 'm',
+	'{currency}', 'true', 'shadow', 1, 2);
+SELECT isnt(pg_temp.advised('agent', 't_route', 'it may decide nothing%'), NULL,
+	'verdicts without an order need authorities');
+INSERT INTO agentpay.authorities (agent, verdict) VALUES ('t_route', 'two');
+SELECT is(pg_temp.advised('agent', 't_route', 'it may decide nothing%'), NULL,
+	'with one');
+UPDATE agentpay.gates SET enabled = false;
+SELECT pg_temp.mends('agent', 't_route', 'no gate is between%');
+SELECT is(agentpay.promote('t_a'), '5', 'without a gate anybody is promoted');
+SELECT pg_temp.mends('agent', 't_a', 'it decides at stage 5, and no guardrail%');
+SELECT is(pg_temp.advised('agent', 't_a', 'it decides about every payment%'),
+	NULL, 'at 5 the others are a control group');
+SELECT ok(agentpay.promote('t_a') = '25' AND agentpay.promote('t_a') = '100',
+	'to the last stage');
+SELECT is(pg_temp.advised('agent', 't_a', 'no gate%'), NULL,
+	'which has no gate above it');
+SELECT pg_temp.mends('agent', 't_a', 'it decides about every payment%');
+INSERT INTO t_views.payments VALUES ('CHF 1', now(), 5, 'CHF', 'CH');
+SELECT isnt(pg_temp.advised('point', 't_views', '1 rows of the last day are in CHF%to USD%'),
+	NULL, 'an amount that cannot be converted');
+INSERT INTO agentpay.exchange_rates (base, currency, valid_from, rate)
+VALUES ('USD', 'CHF', current_date, 1.1);
+SELECT is(pg_temp.advised('point', 't_views', '%in CHF%'), NULL, 'a rate');
+
 -- ── control ─────────────────────────────────────────────────────────────────
 -- 0.008 is spent and 0.004 held: 80 % of 0.015
 SELECT is(pg_temp.advised('budget', 't_half', '%'), NULL, 'no such budget');
@@ -136,6 +191,20 @@ SELECT isnt(pg_temp.advised('agent', 't_a', 'its oldest open task has waited%'),
 SET LOCAL agentpay.clock_offset = '150d';
 SELECT pg_temp.mends('partition', 'agentpay.outcomes_'
 	|| to_char(agentpay._now() AT TIME ZONE 'UTC', 'YYYY_MM'), 'a partition%');
+SELECT is(pg_temp.advised('agent', 't_a', 'in shadow for%'), NULL,
+	'an agent that decides');
+SELECT matches((SELECT problem FROM agentpay.advice
+				 WHERE object = 't_route' AND problem LIKE 'in shadow%'),
+	'in shadow for 150 days', 'one that stays in shadow');
+SELECT isnt(pg_temp.advised('agent', 't_route', 'it has been asked for longer%'),
+	NULL, 'without a label after 90 days');
+\o /dev/null
+SELECT agentpay.record_outcome('t_advice_r', 'CHF 1', 'one');
+\o
+SELECT is(pg_temp.advised('agent', 't_route', 'it has been asked for longer%'),
+	NULL, 'with one');
+UPDATE agentpay.agents SET stage = 'off' WHERE name = 't_route';
+SELECT is(pg_temp.advised('agent', 't_route', 'in shadow%'), NULL, 'off');
 SET LOCAL agentpay.clock_offset = 0;
 
 -- ── the database ────────────────────────────────────────────────────────────

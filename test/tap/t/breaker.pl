@@ -44,6 +44,8 @@ is(query("SELECT DISTINCT detail ->> 'error', cost, verdict FROM agentpay.decisi
 is(query("SELECT count(*) FROM agentpay.budget_holds h JOIN agentpay.tasks t USING (task_id) JOIN agentpay.decisions d USING (decision_id)
 	WHERE d.failure = 'skipped'"), '0', 'nothing was held for them');
 is(query($open), '{dead}', 'stat_workers names the agent');
+my $advice = "SELECT level, object FROM agentpay.advice WHERE problem LIKE 'its circuit breaker is open%'";
+is(query($advice), 'warning|dead', 'advice too');
 is(query("SELECT last_error LIKE 'agent dead: http_error: %' FROM agentpay.stat_workers WHERE worker = 'dispatcher'"), 't', 'and the error');
 is(query("SELECT actor, object_kind, object, (after ->> 'failures_in_a_row')::int, (after ->> 'openings')::int,
 	(after ->> 'wait_ms')::int BETWEEN 150 AND 400, reason LIKE 'http_error: %'
@@ -64,6 +66,7 @@ await('a probe closes it', sub {
 	ask($node, 'dead', ++$id);
 	sleep 0.1;
 	query($open) eq '{}' });
+is(query($advice), '', 'advice is content again');
 is(query("SELECT count(*) > 0 FROM agentpay.governance_log WHERE action = 'breaker_close' AND object = 'dead'"), 't', 'which is recorded');
 await_tasks($node);
 my $before = query("SELECT count(*) FROM agentpay.decisions WHERE agent = 'dead' AND kind = 'agent'");

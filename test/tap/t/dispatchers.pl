@@ -124,5 +124,17 @@ await('one is left', sub { query($living) eq '1' });
 ask($node, 'late', 90001, 90040);
 await_tasks($node);
 is(query("SELECT count(*) FROM agentpay.decisions WHERE row_id::int > 90000 AND kind = 'agent'"), '40', 'which answers all');
+
+# ── no room for all of them ─────────────────────────────────────────────────
+my $advice = "SELECT problem FROM agentpay.advice WHERE object = 'agentpay.dispatchers'";
+is(query($advice), '', 'nothing to advise');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET agentpay.dispatchers = 4');
+$node->append_conf('postgresql.conf', "max_worker_processes = 4\nmax_parallel_workers = 0\nmax_logical_replication_workers = 0");
+$node->restart;
+await('advice says that they lack room', sub { query($advice) =~ /^[123] of 4 dispatchers run$/ });
+$node->append_conf('postgresql.conf', 'max_worker_processes = 16');
+$node->restart;
+await('with room it is content', sub { query($advice) eq '' and query($living) eq '4' });
+pass('and all run');
 $node->stop;
 done_testing();
