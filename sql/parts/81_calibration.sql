@@ -68,13 +68,14 @@ SELECT c.agent, c.agent_version, c.measure, c.bucket,
 REVOKE ALL ON agentpay._calibration_cells FROM PUBLIC;
 
 CREATE VIEW agentpay.calibration AS
-WITH placed AS (
+WITH cells AS MATERIALIZED (SELECT * FROM agentpay._calibration_cells),
+placed AS (
 	SELECT c.*, 1 + least(9, floor(10 * (c.below + c.n / 2) / c.total))::int
 			   AS tenth
 	  FROM (SELECT k.*, sum(k.n) OVER w - k.n AS below,
 				   sum(k.n) OVER (PARTITION BY k.agent, k.agent_version,
 								  k.measure) AS total
-			  FROM agentpay._calibration_cells k WHERE k.n > 0
+			  FROM cells k WHERE k.n > 0
 			WINDOW w AS (PARTITION BY k.agent, k.agent_version, k.measure
 						 ORDER BY k.bucket)) AS c),
 tenths AS (
@@ -105,7 +106,7 @@ whole AS (
 	SELECT m.agent, m.agent_version, m.measure, sum(m.w) AS w,
 		   sum(m.wy) AS wy, sum(m.wp) AS wp, sum(m.wd2) AS wd2,
 		   sum(abs(m.wp - m.wy)) AS gap,
-		   NOT EXISTS (SELECT FROM agentpay._calibration_cells u
+		   NOT EXISTS (SELECT FROM cells u
 						WHERE u.agent = m.agent
 						  AND u.agent_version = m.agent_version
 						  AND u.measure = m.measure AND u.unobservable > 0)

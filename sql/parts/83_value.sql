@@ -225,59 +225,55 @@ REVOKE ALL ON FUNCTION agentpay._welch(numeric, numeric, numeric, numeric)
 COMMENT ON FUNCTION agentpay._welch(numeric, numeric, numeric, numeric) IS 'half of the 95 % interval of the difference of two means of n1 and n2 values whose squared standard errors are v1 and v2 (B. L. Welch, Biometrika 34 (1947) 28-35); NULL with fewer than four';
 
 -- ── cost_to_value_weekly ────────────────────────────────────────────────────
-CREATE VIEW agentpay._value_lines AS
-SELECT p.week, p.point, p.agent, p.basis, p.currency,
-	   CASE WHEN NOT bool_or(p.cost > 0 AND p.usd_rate IS NULL)
-			THEN coalesce(sum(p.cost * p.usd_rate) FILTER (WHERE p.cost > 0), 0)
-			END AS cost,
-	   coalesce(bool_or(p.unpriced), false) AS unpriced,
-	   coalesce(bool_and(p.gain_low = p.gain_high
-						 AND p.friction_low = p.friction_high)
-				FILTER (WHERE p.weight > 0), true) AS known,
-	   coalesce(bool_and(p.weight = 1) FILTER (WHERE p.weight > 0), true)
-		   AS unweighted,
-	   count(*) FILTER (WHERE p.compared IS NOT NULL) AS compared,
-	   count(*) FILTER (WHERE p.compared IS NOT NULL AND p.labelled)
-		   AS labelled,
-	   NOT bool_and(p.final) AS provisional,
-	   coalesce(sum(p.weight * greatest(p.gain_low, 0)), 0) AS prevented,
-	   coalesce(sum(p.weight * greatest(- p.gain_low, 0)), 0) AS lost,
-	   coalesce(sum(p.weight * p.friction_low), 0) AS friction,
-	   coalesce(sum(p.weight * p.net_low), 0) AS net_low,
-	   coalesce(sum(p.weight * p.net_high), 0) AS net_high
-  FROM agentpay._value_parts p
- GROUP BY 1, 2, 3, 4, 5;
-REVOKE ALL ON agentpay._value_lines FROM PUBLIC;
-
+-- Payments are looked at once, for the lines and for the arms.
+CREATE VIEW agentpay.cost_to_value_weekly AS
+WITH parts AS MATERIALIZED (SELECT * FROM agentpay._value_parts),
+lines AS MATERIALIZED (
+	SELECT p.week, p.point, p.agent, p.basis, p.currency,
+		   CASE WHEN NOT bool_or(p.cost > 0 AND p.usd_rate IS NULL)
+				THEN coalesce(sum(p.cost * p.usd_rate) FILTER (WHERE p.cost > 0), 0)
+				END AS cost,
+		   coalesce(bool_or(p.unpriced), false) AS unpriced,
+		   coalesce(bool_and(p.gain_low = p.gain_high
+							 AND p.friction_low = p.friction_high)
+					FILTER (WHERE p.weight > 0), true) AS known,
+		   coalesce(bool_and(p.weight = 1) FILTER (WHERE p.weight > 0), true)
+			   AS unweighted,
+		   count(*) FILTER (WHERE p.compared IS NOT NULL) AS compared,
+		   count(*) FILTER (WHERE p.compared IS NOT NULL AND p.labelled)
+			   AS labelled,
+		   NOT bool_and(p.final) AS provisional,
+		   coalesce(sum(p.weight * greatest(p.gain_low, 0)), 0) AS prevented,
+		   coalesce(sum(p.weight * greatest(- p.gain_low, 0)), 0) AS lost,
+		   coalesce(sum(p.weight * p.friction_low), 0) AS friction,
+		   coalesce(sum(p.weight * p.net_low), 0) AS net_low,
+		   coalesce(sum(p.weight * p.net_high), 0) AS net_high
+	  FROM parts p
+	 GROUP BY 1, 2, 3, 4, 5),
 -- Means of the two arms, and the squared standard errors of net: of a weighted
 -- mean m of n values, n / (n − 1) × Σ w² (y − m)² / (Σ w)².
-CREATE VIEW agentpay._value_arms AS
-SELECT a.week, a.point, a.agent, a.arm, a.rows, a.n, a.gain, a.friction,
-	   a.low, a.high,
-	   (a.ww_low_2 - 2 * a.low * a.ww_low + a.low ^ 2 * a.ww)
-		   / a.w ^ 2 * a.n / nullif(a.n - 1, 0) AS low_var,
-	   (a.ww_high_2 - 2 * a.high * a.ww_high + a.high ^ 2 * a.ww)
-		   / a.w ^ 2 * a.n / nullif(a.n - 1, 0) AS high_var
-  FROM (SELECT p.week, p.point, p.agent, p.compared AS arm,
-			   count(*)::numeric AS rows,
-			   (count(*) FILTER (WHERE p.weight > 0))::numeric AS n,
-			   sum(p.weight) AS w, sum(p.weight * p.weight) AS ww,
-			   sum(p.weight * p.gain_low) / sum(p.weight) AS gain,
-			   sum(p.weight * p.friction_low) / sum(p.weight) AS friction,
-			   sum(p.weight * p.net_low) / sum(p.weight) AS low,
-			   sum(p.weight * p.net_high) / sum(p.weight) AS high,
-			   sum(p.weight ^ 2 * p.net_low) AS ww_low,
-			   sum(p.weight ^ 2 * p.net_high) AS ww_high,
-			   sum(p.weight ^ 2 * p.net_low ^ 2) AS ww_low_2,
-			   sum(p.weight ^ 2 * p.net_high ^ 2) AS ww_high_2
-		  FROM agentpay._value_parts p
-		 WHERE p.basis = 'holdout' AND p.compared IS NOT NULL
-		 GROUP BY 1, 2, 3, 4) AS a;
-REVOKE ALL ON agentpay._value_arms FROM PUBLIC;
-
-CREATE VIEW agentpay.cost_to_value_weekly AS
-WITH lines AS MATERIALIZED (SELECT * FROM agentpay._value_lines),
-arms AS MATERIALIZED (SELECT * FROM agentpay._value_arms),
+arms AS MATERIALIZED (
+	SELECT a.week, a.point, a.agent, a.arm, a.rows, a.n, a.gain, a.friction,
+		   a.low, a.high,
+		   (a.ww_low_2 - 2 * a.low * a.ww_low + a.low ^ 2 * a.ww)
+			   / a.w ^ 2 * a.n / nullif(a.n - 1, 0) AS low_var,
+		   (a.ww_high_2 - 2 * a.high * a.ww_high + a.high ^ 2 * a.ww)
+			   / a.w ^ 2 * a.n / nullif(a.n - 1, 0) AS high_var
+	  FROM (SELECT p.week, p.point, p.agent, p.compared AS arm,
+				   count(*)::numeric AS rows,
+				   (count(*) FILTER (WHERE p.weight > 0))::numeric AS n,
+				   sum(p.weight) AS w, sum(p.weight * p.weight) AS ww,
+				   sum(p.weight * p.gain_low) / sum(p.weight) AS gain,
+				   sum(p.weight * p.friction_low) / sum(p.weight) AS friction,
+				   sum(p.weight * p.net_low) / sum(p.weight) AS low,
+				   sum(p.weight * p.net_high) / sum(p.weight) AS high,
+				   sum(p.weight ^ 2 * p.net_low) AS ww_low,
+				   sum(p.weight ^ 2 * p.net_high) AS ww_high,
+				   sum(p.weight ^ 2 * p.net_low ^ 2) AS ww_low_2,
+				   sum(p.weight ^ 2 * p.net_high ^ 2) AS ww_high_2
+			  FROM parts p
+			 WHERE p.basis = 'holdout' AND p.compared IS NOT NULL
+			 GROUP BY 1, 2, 3, 4) AS a),
 figures AS (
 	SELECT l.week, l.point, l.agent, l.basis, l.currency, l.cost, l.prevented,
 		   l.lost, l.friction, l.net_low - l.cost AS low,
