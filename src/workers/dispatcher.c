@@ -251,6 +251,7 @@ static bool
 work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	long hand_over_ms;
 	bool claimed = true;
 
 	if (d->kill_seen != agentpay_kill_switch_generation() || claim_due)
@@ -287,8 +288,9 @@ work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms)
 			*retry_ms = 0;
 		dispatcher_skip_broken(d);
 	}
-	if (!dispatcher_hand_over(d))
-		*retry_ms = Min(*retry_ms, KILL_RETRY_MS);
+	hand_over_ms = dispatcher_hand_over(d);
+	if (hand_over_ms > 0)
+		*retry_ms = Min(*retry_ms, hand_over_ms);
 	/* a kill that committed just now: before the first byte goes out */
 	heed_kill(d);
 	agentpay_http_client_perform(d->client);

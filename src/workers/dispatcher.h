@@ -133,6 +133,8 @@ typedef struct Dispatcher
 	int n_busy;		 /* ready and in_flight */
 	int n_done;
 	TimestampTz record_after; /* recording failed: not before */
+	int start_failures;		  /* in a row */
+	TimestampTz start_after;  /* starting failed: not before */
 	uint64 kill_seen;
 	bool claim_behind; /* the next claim goes on with an older snapshot */
 	uint32 wakes_seen;
@@ -178,7 +180,7 @@ extern bool dispatcher_prepare(Dispatcher *d); /* something was picked */
 extern void dispatcher_skip_broken(Dispatcher *d);
 
 /* dispatcher_start.c: from ready to in flight, and off again. */
-extern bool dispatcher_hand_over(Dispatcher *d); /* false: not now */
+extern long dispatcher_hand_over(Dispatcher *d); /* again in so many ms */
 extern void dispatcher_abort_killed(Dispatcher *d);
 
 /* dispatcher_record.c: from in flight to the tables. */

@@ -28,13 +28,21 @@
 /* A body of a byte a second is as dead as none. */
 #define LOW_SPEED_BYTES 8
 #define LOW_SPEED_SECONDS 30
+/* So often in a row starting may fail; then what is ready ends unasked. */
+#define MAX_FAILURES 3
+/* While the kill lock is taken, and after an error. */
+#define KILL_RETRY_MS 10
+#define FAILED_RETRY_MS 250
+
 typedef struct HandOver
 {
 	Dispatcher *d;
-	bool locked; /* the kill lock was free */
+	bool locked;		  /* the kill lock was free */
+	DispatcherTask *task; /* the one that is being started, in no list */
 } HandOver;
 
 static void hand_over(void *arg);
+static void mend(HandOver *h);
 static ArrayType *busy_agents(Dispatcher *d);
 static void read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc);
 static void
@@ -48,8 +56,11 @@ static void make_plainer(Dispatcher *d, DispatcherTask *task);
 static void hash_body(DispatcherTask *task, size_t len);
 static void find_killed(void *arg);
 
-/* Starts what is ready; false when the kill lock is not free. */
-bool
+/*
+ * Starts what is ready: 0, or in how many milliseconds to try again, because
+ * the kill lock is not free or something failed.
+ */
+long
 dispatcher_hand_over(Dispatcher *d)
 {
 	HandOver h = {.d = d};
@@ -57,14 +68,49 @@ dispatcher_hand_over(Dispatcher *d)
 	bool ran;
 
 	if (dlist_is_empty(&d->ready))
-		return true;
+		return 0;
+	if (GetCurrentTimestamp() < d->start_after)
+		return FAILED_RETRY_MS;
 	agentpay_worker_report("working", "starting calls");
 	ran = agentpay_worker_run(hand_over, &h);
 	/* whether or not it came to its end */
 	dlist_foreach(agents, &d->agents)
 		wipe_secret(dlist_container(DispatcherAgent, node, agents.cur));
 	dispatcher_wipe_proxy_secret(d);
-	return ran && h.locked;
+	if (!ran)
+	{
+		mend(&h);
+		d->start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 FAILED_RETRY_MS);
+		return FAILED_RETRY_MS;
+	}
+	d->start_failures = 0;
+	return h.locked ? 0 : KILL_RETRY_MS;
+}
+
+/*
+ * Starting failed.  The task that was at fault ends unasked, and its hold with
+ * it; so do all that are ready when it fails again and again, since what is
+ * marked as sent blocks a budget and its agent.
+ */
+static void
+mend(HandOver *h)
+{
+	Dispatcher *d = h->d;
+	const char *problem = agentpay_worker_message();
+
+	if (h->task != NULL && h->task->transfer != NULL)
+		dlist_push_tail(&d->in_flight, &h->task->node);
+	else if (h->task != NULL)
+		dispatcher_end_unsent(d, h->task, "skipped", problem);
+	if (++d->start_failures < MAX_FAILURES)
+		return;
+	d->start_failures = 0;
+	while (!dlist_is_empty(&d->ready))
+		dispatcher_end_unsent(d,
+							  dlist_container(DispatcherTask, node,
+											  dlist_pop_head_node(&d->ready)),
+							  "skipped", problem);
 }
 
 /* Reads the agents and their switches, then starts; under the kill lock. */
@@ -96,7 +142,9 @@ hand_over(void *arg)
 		DispatcherTask *task = dlist_container(DispatcherTask, node, iter.cur);
 
 		dlist_delete(&task->node);
+		h->task = task;
 		start(d, task);
+		h->task = NULL;
 	}
 }
 
