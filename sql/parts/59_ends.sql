@@ -170,7 +170,7 @@ BEGIN
 		PERFORM agentpay._append(d);
 		PERFORM agentpay._open_action(d);
 		rows := rows || d;
-		IF d.detail ? 'escalated_from' AND NOT d.detail ? 'late' THEN
+		IF NOT d.detail ? 'late' THEN
 			leads := leads || d;
 		END IF;
 	END LOOP;
