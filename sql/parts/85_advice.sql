@@ -463,7 +463,7 @@ SELECT 'warning', 'point', d.point,
 			  count(*), d.currency, p.base_currency),
 	   format('INSERT INTO agentpay.exchange_rates (base, currency, valid_from, rate) VALUES (%L, %L, current_date, …);',
 			  p.base_currency, d.currency)
-  FROM d JOIN agentpay.decision_points p ON p.point = d.point
+  FROM d JOIN agentpay.decision_points p ON p.point = d.point AND p.enabled
  WHERE d.unconverted AND d.currency ~ '^[A-Z]{3}$'
    AND d.currency <> p.base_currency
    AND NOT EXISTS (SELECT FROM agentpay.exchange_rates e
