@@ -181,6 +181,10 @@ BEGIN
 	PERFORM agentpay._decide_builtin(builtin) WHERE builtin IS NOT NULL;
 	INSERT INTO agentpay._task_work (task_id, created_at, agent, state)
 	SELECT t.task_id, t.created_at, t.agent, 'leased' FROM unnest(called) AS t;
+	-- nothing was decided or spent: a crash that forgets it has it claimed anew
+	IF skipped IS NULL AND builtin IS NULL THEN
+		PERFORM set_config('synchronous_commit', 'off', true);
+	END IF;
 	RETURN ROW(cardinality(batch),
 			   ARRAY(SELECT DISTINCT t.agent FROM unnest(called) AS t)
 			)::agentpay._claimed;
