@@ -118,8 +118,25 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._agent_then(text, timestamptz, timestamptz)
 	FROM PUBLIC;
 
+-- How often the agent's stage had been lowered by then.
+CREATE FUNCTION agentpay._times_lowered_then(agent text, at timestamptz)
+	RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT agentpay._times_lowered($1) - count(*)
+	  FROM agentpay.governance_log g
+	 WHERE g.object_kind = 'agent' AND g.object = $1 AND g.action = 'update'
+	   AND g.logged_at > $2 AND agentpay._stage_rank(g.before ->> 'stage') > 0
+	   AND agentpay._stage_rank(g.after ->> 'stage')
+		   < agentpay._stage_rank(g.before ->> 'stage')
+$$;
+REVOKE ALL ON FUNCTION agentpay._times_lowered_then(text, timestamptz)
+	FROM PUBLIC;
+
 -- Whether the row was inside the stages, and whether it was held out, of the
--- agent and of those that had asked it.
+-- agent and of those that had asked it.  As in agentpay._is_live(), the stage
+-- counts as it was when the question was asked, too.
 CREATE FUNCTION agentpay._rollout_then(t agentpay._tasks,
 	r agentpay.decisions, at timestamptz, last_change timestamptz,
 	OUT live boolean, OUT held_out boolean)
@@ -135,8 +152,11 @@ BEGIN
 		a := agentpay._agent_then(t.agent, at, last_change);
 		live := live AND t.repeat_no = 0 AND r.assignment <> 'explore'
 			AND coalesce(a.position <> 'review', false)
-			AND coalesce(t.bucket < agentpay._stage_rank(a.stage), false)
-			AND NOT coalesce(t.holdout_bucket < 100 * a.holdout_percent, false);
+			AND coalesce(t.bucket < least(t.stage,
+									agentpay._stage_rank(a.stage)), false)
+			AND NOT coalesce(t.holdout_bucket < 100 * a.holdout_percent, false)
+			AND NOT coalesce(t.lowered < agentpay._times_lowered(t.agent)
+				AND t.lowered < agentpay._times_lowered_then(t.agent, at), false);
 		held_out := held_out
 			OR coalesce(t.holdout_bucket < 100 * a.holdout_percent, false);
 		EXIT WHEN t.escalated_from IS NULL;
@@ -224,10 +244,12 @@ BEGIN
 	live := rollout.live AND NOT d.detail ? 'late'
 		AND NOT d.detail ? 'not_applied';
 	assignment := CASE WHEN r.assignment <> 'explore' AND rollout.held_out
-				  AND NOT (d.failure = 'skipped' AND d.assignment = r.assignment)
+				  AND NOT (coalesce(d.failure, '') = 'skipped'
+						   AND d.assignment = r.assignment)
 				  THEN 'holdout' ELSE r.assignment END;
 	-- adopt() closes what another database asked, in the shadow
-	live := live AND NOT (d.failure = 'skipped' AND d.authority = 'shadow');
+	live := live AND NOT (coalesce(d.failure, '') = 'skipped'
+						  AND d.authority = 'shadow');
 	difference := agentpay._differs('verdict', d.verdict, replayed_verdict)
 		|| agentpay._differs('failure', d.failure, failure)
 		|| agentpay._differs('kind', d.kind,

@@ -4,7 +4,7 @@
 BEGIN;
 SET client_min_messages = error;
 SET LOCAL agentpay.clock_offset = '-460000000s';
-SELECT plan(8);
+SELECT plan(11);
 CREATE SCHEMA t_ra;
 CREATE TABLE t_ra.payments (id text PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	amount numeric, outcome text);
@@ -65,5 +65,20 @@ END$$;
 SELECT matches(pg_temp.forged('unsure', '{"confidence": 0.9}'), '^different .*"failure": \{"recorded": "low_confidence"', 'more sure than it was');
 SELECT matches(pg_temp.forged('ok', '{"verdict": "decline"}'), '^different \{"verdict"', 'another verdict than its answer');
 SELECT matches(pg_temp.forged('ok', '{"authority": "live"}'), '^different \{"authority"', 'live, of an agent in shadow');
+-- asked in shadow and answered at the last stage, asked and answered there
+\o /dev/null
+INSERT INTO t_ra.payments (id, amount) VALUES ('before', 100);
+UPDATE agentpay.agents SET min_confidence = 0.5 WHERE name = 't_ra';
+INSERT INTO agentpay.gates (agent, metric, bound, enabled) SELECT 't_ra', metric, bound, false FROM agentpay.gates WHERE agent = '*';
+SELECT agentpay.promote('t_ra') FROM agentpay.agents, unnest(rollout_steps) WHERE name = 't_ra';
+INSERT INTO t_ra.payments (id, amount) VALUES ('after', 100);
+SELECT pg_temp.ended('before', 'review', 0.9), pg_temp.ended('after', 'review', 0.9);
+SELECT agentpay.roll_back('t_ra', 'test');
+\o
+SELECT results_eq($$SELECT s.row_id, d.authority, s.state, s.difference::text FROM said s JOIN agentpay.decisions d
+	ON d.point = 't_ra' AND d.row_id = s.row_id AND d.kind = 'agent' WHERE s.row_id IN ('after', 'before') ORDER BY 1$$,
+	$$VALUES ('after', 'live', 'identical', NULL), ('before', 'shadow', 'identical', NULL)$$, 'the stage of the question counts, and of its answer');
+SELECT matches(pg_temp.forged('after', '{"authority": "shadow"}'), '^different \{"authority"', 'in shadow, of one that was live');
+SELECT matches(pg_temp.forged('before', '{"authority": "live"}'), '^different \{"authority"', 'live, of one that was asked in shadow');
 SELECT * FROM finish();
 ROLLBACK;
