@@ -112,7 +112,8 @@ REVOKE ALL ON FUNCTION agentpay._ask_next_tier(agentpay.decisions[])
 	FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._ask_next_tier(agentpay.decisions[]) IS 'of decisions of tasks that were just written: where the agent was unsure, asks the one that it escalates to';
 
--- Whether an answer that can take effect is still to come from above.
+-- Whether an answer that takes effect has come from above, or may still come:
+-- the governor looks at the tiers below again, however far the chain has got.
 CREATE FUNCTION agentpay._waits_for_tier(t agentpay._tasks,
 	r agentpay.decisions) RETURNS boolean
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -125,10 +126,15 @@ BEGIN
 		SELECT FROM agentpay._asked_later l
 		  JOIN agentpay._tasks n
 			ON n.task_id = l.task_id AND n.created_at = t.created_at
-		  JOIN agentpay.agents b ON b.name = n.agent
+		  LEFT JOIN agentpay.agents b ON b.name = n.agent
+		  LEFT JOIN LATERAL agentpay._ending(n) AS x ON true
+		  LEFT JOIN agentpay.decisions e ON e.decision_id = x.decision_id
+		   AND e.decided_at = x.decided_at
 		 WHERE l.decision_id = t.decision_id AND l.escalated_from = t.task_id
-		   AND agentpay._is_live(n, b, r)
-		   AND NOT EXISTS (SELECT FROM agentpay._ending(n))));
+		   AND CASE WHEN e.decision_id IS NULL
+					THEN b.name IS NOT NULL AND agentpay._is_live(n, b, r)
+					WHEN e.kind = 'agent' THEN e.authority = 'live'
+					ELSE agentpay._waits_for_tier(n, r) END));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._waits_for_tier(agentpay._tasks,
 	agentpay.decisions) FROM PUBLIC;
@@ -239,8 +245,10 @@ BEGIN
 	 WHERE CASE WHEN d.kind = 'agent' AND d.authority = 'live' THEN c.step = 1
 				ELSE (c.ended).authority = 'live'
 					 AND agentpay._is_unsure(c.ended) END
-	   AND NOT EXISTS (SELECT FROM chain w
-						WHERE agentpay._waits_for_tier(w.t, r))
+	   AND NOT EXISTS (
+		SELECT FROM chain w
+		 WHERE (w.step = 1 OR d.kind <> 'agent' OR d.authority <> 'live')
+		   AND agentpay._waits_for_tier(w.t, r))
 	 ORDER BY c.step LIMIT 1;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._case_of(agentpay.decisions) FROM PUBLIC;
