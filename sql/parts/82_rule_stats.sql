@@ -83,6 +83,66 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._seen(text, pg_snapshot) FROM PUBLIC;
 
+-- What the first did not see and the second one did, with both bounds for the
+-- index on xid: of a backlog, a slice is read, not the rest.
+CREATE FUNCTION agentpay._new(alias text, since pg_snapshot, until pg_snapshot)
+	RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN until IS NULL THEN agentpay._unseen(alias, since)
+		   ELSE format('((%1$I.xid >= %2$L AND %1$I.xid < %3$L%4$s) AND %5$s)',
+			alias, coalesce(pg_snapshot_xmax(since), '0'),
+			pg_snapshot_xmax(until),
+			(SELECT format(' OR %I.xid = ANY (%L::xid8[])', alias,
+						   array_agg(x.xid))
+			   FROM pg_snapshot_xip(since) AS x (xid) HAVING count(*) > 0),
+			agentpay._seen(alias, until)) END
+$$;
+REVOKE ALL ON FUNCTION agentpay._new(text, pg_snapshot, pg_snapshot)
+	FROM PUBLIC;
+
+-- Up to where the governor counts at a time: this moment; of a log with more
+-- new rows than that, to the end of the transaction that wrote the last one.
+CREATE FUNCTION agentpay._slice_end(since pg_snapshot, VARIADIC logs text[])
+	RETURNS pg_snapshot
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp SET enable_sort = off
+AS $$
+DECLARE
+	most constant int := 50000;
+	now_seen constant pg_snapshot := pg_current_snapshot();
+	behind xid8 := pg_snapshot_xmax(now_seen);
+	log text;
+	last xid8;
+BEGIN
+	FOREACH log IN ARRAY logs LOOP
+		EXECUTE format('SELECT l.xid FROM agentpay.%I l WHERE l.xid >= %L'
+			' ORDER BY l.xid OFFSET %s LIMIT 1', log,
+			coalesce(pg_snapshot_xmax(since), '0'), most - 1) INTO last;
+		IF last < behind THEN
+			behind := (last::text::numeric + 1)::text::xid8;
+		END IF;
+	END LOOP;
+	IF behind = pg_snapshot_xmax(now_seen) THEN
+		RETURN now_seen;
+	END IF;
+	RETURN format('%s:%s:%s', least(pg_snapshot_xmin(now_seen), behind), behind,
+		(SELECT string_agg(x.xid::text, ',' ORDER BY x.xid)
+		   FROM pg_snapshot_xip(now_seen) AS x (xid) WHERE x.xid < behind));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._slice_end(pg_snapshot, text[]) FROM PUBLIC;
+
+-- Whether that snapshot is the end of a slice, with more behind it; to be asked
+-- in the statement that makes it.
+CREATE FUNCTION agentpay._is_slice(until pg_snapshot) RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_snapshot_xmax(until) < pg_snapshot_xmax(pg_current_snapshot())
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_slice(pg_snapshot) FROM PUBLIC;
+
 -- ── what changed between two snapshots ──────────────────────────────────────
 -- The latest label of a row, as a subquery with index scans, for a few rows.
 CREATE FUNCTION agentpay._label_of(alias text, until pg_snapshot) RETURNS text
@@ -137,8 +197,8 @@ CREATE FUNCTION agentpay._few_cells(since pg_snapshot, until pg_snapshot)
 AS $$
 BEGIN
 	RETURN QUERY EXECUTE agentpay._cells_of(format(
-		'agentpay.decisions d WHERE %s AND %s', agentpay._unseen('d', since),
-		agentpay._seen('d', until)), agentpay._label_of('d', until), '1');
+		'agentpay.decisions d WHERE %s', agentpay._new('d', since, until)),
+		agentpay._label_of('d', until), '1');
 END$$;
 REVOKE ALL ON FUNCTION agentpay._few_cells(pg_snapshot, pg_snapshot)
 	FROM PUBLIC;
@@ -149,18 +209,19 @@ CREATE FUNCTION agentpay._many_cells(since pg_snapshot, until pg_snapshot)
 	RETURNS SETOF agentpay._rule_rollup
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp SET enable_sort = off SET jit = off
+	SET enable_nestloop = off
 AS $$
 BEGIN
 	RETURN QUERY EXECUTE agentpay._cells_of(format(
 		'agentpay.decisions d LEFT JOIN (SELECT o.point, o.row_id, o.label'
-		' FROM agentpay.outcomes o WHERE %3$s AND NOT EXISTS (SELECT'
+		' FROM agentpay.outcomes o WHERE %2$s AND NOT EXISTS (SELECT'
 		' FROM agentpay.outcomes l WHERE l.row_id = o.row_id'
-		' AND l.point IS NOT DISTINCT FROM o.point AND %4$s'
+		' AND l.point IS NOT DISTINCT FROM o.point AND %3$s'
 		' AND (l.observed_at, l.outcome_id)'
 		' > (o.observed_at, o.outcome_id))) AS l ON l.row_id = d.row_id'
-		' AND l.point IS NOT DISTINCT FROM d.point WHERE %1$s AND %2$s',
-		agentpay._unseen('d', since), agentpay._seen('d', until),
-		agentpay._seen('o', until), agentpay._seen('l', until)),
+		' AND l.point IS NOT DISTINCT FROM d.point WHERE %1$s',
+		agentpay._new('d', since, until), agentpay._seen('o', until),
+		agentpay._seen('l', until)),
 		'l.label', '1');
 END$$;
 REVOKE ALL ON FUNCTION agentpay._many_cells(pg_snapshot, pg_snapshot)
@@ -182,8 +243,7 @@ BEGIN
 		' AND d.row_id = x.row_id'
 		' CROSS JOIN LATERAL (VALUES (x.was, -1), (x.is, 1)) AS m (label, n)'
 		' WHERE x.was IS DISTINCT FROM x.is AND %4$s',
-		format('%s AND %s', agentpay._unseen('o', since),
-			   agentpay._seen('o', until)),
+		agentpay._new('o', since, until),
 		agentpay._label_of('c', since), agentpay._label_of('c', until),
 		agentpay._seen('d', since)), 'm.label', 'm.n');
 END$$;
@@ -201,7 +261,7 @@ DECLARE
 BEGIN
 	IF since IS NOT NULL THEN
 		EXECUTE format('SELECT count(*) FROM (SELECT FROM agentpay.decisions d'
-			' WHERE %s LIMIT %s) AS x', agentpay._unseen('d', since), few)
+			' WHERE %s LIMIT %s) AS x', agentpay._new('d', since, until), few)
 		   INTO found_rows;
 		RETURN QUERY SELECT m.* FROM agentpay._moved_cells(since, until) AS m;
 	END IF;
@@ -229,7 +289,7 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._is_subscribed() FROM PUBLIC;
 
 -- ── the governor's part ─────────────────────────────────────────────────────
--- One statement reads what is new, adds it, and notes its own snapshot.  A
+-- One statement reads a slice of what is new, adds it, and notes its end.  A
 -- transaction that has written already would be seen in part, so it does not
 -- roll.  Rows that come by logical replication delete the state
 -- (_refuse_change()).
@@ -239,6 +299,8 @@ CREATE FUNCTION agentpay._roll_rules() RETURNS boolean
 AS $$
 DECLARE
 	state agentpay._rule_rollup_state;
+	until pg_snapshot;
+	is_slice boolean;
 BEGIN
 	IF pg_current_xact_id_if_assigned() IS NOT NULL
 	   OR agentpay._is_subscribed() THEN
@@ -250,15 +312,16 @@ BEGIN
 		DELETE FROM agentpay._rule_rollup;
 		INSERT INTO agentpay._rule_rollup_state DEFAULT VALUES;
 	END IF;
+	SELECT u, agentpay._is_slice(u) INTO until, is_slice
+	  FROM agentpay._slice_end(state.horizon, 'decisions', 'outcomes') AS u;
 	WITH put AS (
 		INSERT INTO agentpay._rule_rollup
-		SELECT * FROM agentpay._rule_delta(state.horizon,
-										   pg_current_snapshot())
+		SELECT * FROM agentpay._rule_delta(state.horizon, until)
 		RETURNING 1)
 	UPDATE agentpay._rule_rollup_state s
-	   SET horizon = pg_current_snapshot(), added = s.added + new.cells
+	   SET horizon = until, added = s.added + new.cells
 	  FROM (SELECT count(*) AS cells FROM put) AS new
-	 WHERE new.cells > 0
+	 WHERE new.cells > 0 OR is_slice
 	RETURNING s.* INTO state;
 	IF NOT FOUND THEN
 		RETURN false;
@@ -269,7 +332,7 @@ BEGIN
 	RETURN true;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._roll_rules() FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._roll_rules() IS 'brings the rollup up to now; false: nothing was new';
+COMMENT ON FUNCTION agentpay._roll_rules() IS 'brings the rollup up to now, or by a slice nearer to it; false: nothing was new';
 
 CREATE FUNCTION agentpay._merge_rollup() RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE

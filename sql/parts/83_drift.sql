@@ -131,26 +131,31 @@ REVOKE ALL ON agentpay._drift_versions FROM PUBLIC;
 COMMENT ON VIEW agentpay._drift_versions IS 'versions in force';
 
 -- Which decisions d are of a version v: those of rules, and valid answers.
+-- Fit for the index on references.
 CREATE FUNCTION agentpay._drift_join() RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT 'd.repeat_no = 0 AND v.point = d.point AND CASE d.kind'
-		' WHEN ''rules'' THEN v.agent = '''' AND v.version = d.ruleset_version'
-		' WHEN ''agent'' THEN v.agent = d.agent AND v.version = d.agent_version'
-		' WHEN ''fallback'' THEN v.agent = d.agent'
-		'	AND v.version = d.agent_version'
-		'	AND d.failure IN (''low_confidence'', ''over_authority'') END'
+	SELECT 'd.repeat_no = 0 AND v.point = d.point'
+		' AND v.agent = CASE d.kind WHEN ''rules'' THEN '''' ELSE d.agent END'
+		' AND v.version = CASE d.kind WHEN ''rules'' THEN d.ruleset_version'
+		'	ELSE d.agent_version END'
+		' AND CASE d.kind WHEN ''rules'' THEN true WHEN ''agent'' THEN true'
+		'	WHEN ''fallback'''
+		'	THEN d.failure IN (''low_confidence'', ''over_authority'') END'
 $$;
 REVOKE ALL ON FUNCTION agentpay._drift_join() FROM PUBLIC;
 
 -- Counts of decisions d of that source by version, name and hour; numbers go
 -- where width_bucket() puts them, and what should be one and is none to NULL.
+--
+-- OFFSET 0: each decision looks up its references.  Before a first ANALYZE the
+-- planner takes decisions for few, and would read them once for each reference.
 CREATE FUNCTION agentpay._drift_cells(source text, condition text)
 	RETURNS SETOF agentpay._drift_counts
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
-	SET enable_sort = off SET jit = off
+	SET enable_sort = off SET enable_incremental_sort = off SET jit = off
 AS $$
 BEGIN
 	RETURN QUERY EXECUTE format(
@@ -173,16 +178,17 @@ BEGIN
 		'		) AS n'
 		'	  FROM (SELECT v.point, v.agent, v.version, v.name, v.edges,'
 		'			v.categories, date_trunc(''hour'', d.decided_at,'
-		'				p.time_zone) AS hour,'
+		'				v.time_zone) AS hour,'
 		'			CASE WHEN v.agent = '''' THEN d.inputs -> v.name'
 		'				 WHEN v.name = ''confidence'''
 		'				 THEN to_jsonb(d.confidence)'
 		'				 WHEN d.kind = ''agent'' THEN to_jsonb(d.score) END'
 		'				AS value'
 		'		  FROM %s'
-		'		  JOIN agentpay.decision_points p ON p.point = d.point'
-		'		  JOIN agentpay._drift_references v ON %s'
-		'		 WHERE %s) AS x'
+		'		 CROSS JOIN LATERAL (SELECT v.*, p.time_zone'
+		'			  FROM agentpay._drift_references v'
+		'			  JOIN agentpay.decision_points p ON p.point = v.point'
+		'			 WHERE %s AND %s OFFSET 0) AS v) AS x'
 		'	 GROUP BY 1, 2, 3, 4, 5) AS c'
 		' JOIN agentpay.decision_points p ON p.point = c.point', source,
 		agentpay._drift_join(), condition);
@@ -213,10 +219,10 @@ BEGIN
 		' SELECT v.point, v.agent, v.version, d.decision_id, d.decided_at, h.h'
 		'  FROM agentpay.decisions d'
 		'  CROSS JOIN LATERAL (SELECT hashtextextended(d.row_id, 0)) AS h (h)'
-		'  JOIN v ON %s'
-		' WHERE %s AND %s AND h.h & v.mask = 0',
-		agentpay._drift_join(), agentpay._unseen('d', since),
-		agentpay._seen('d', until));
+		'  CROSS JOIN LATERAL (SELECT v.* FROM v'
+		'	 WHERE %s AND h.h & v.mask = 0 OFFSET 0) AS v'
+		' WHERE %s',
+		agentpay._drift_join(), agentpay._new('d', since, until));
 	INSERT INTO agentpay._drift_streams (point, agent, version, first_at)
 	SELECT x.point, x.agent, x.version, min(x.decided_at)
 	  FROM agentpay._drift_samples x
@@ -247,19 +253,36 @@ REVOKE ALL ON FUNCTION agentpay._draw_drift(pg_snapshot, pg_snapshot)
 	FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._draw_drift(pg_snapshot, pg_snapshot) IS 'draws decisions for the references of versions that have none';
 
+-- The decisions drawn until then, each by its id alone: with a condition on
+-- the point beside it, a planner that knows no statistics would rather combine
+-- two indexes, one of them read whole, for each.
+CREATE FUNCTION agentpay._drift_drawn(s agentpay._drift_streams,
+	until timestamptz) RETURNS SETOF agentpay.decisions
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT d.* FROM agentpay._drift_samples x
+	 CROSS JOIN LATERAL (SELECT d.* FROM agentpay.decisions d
+		WHERE d.decision_id = x.decision_id
+		  AND d.decided_at = x.decided_at OFFSET 0) AS d
+	 WHERE x.point = s.point AND x.agent = s.agent
+	   AND x.version = s.version AND x.decided_at < until;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._drift_drawn(agentpay._drift_streams,
+	timestamptz) FROM PUBLIC;
+
 -- What a reference is about.  Columns that name a row, a person or a moment
 -- are different each time.
 CREATE FUNCTION agentpay._freeze_drift(s agentpay._drift_streams,
-	until timestamptz) RETURNS void
+	until timestamptz, seen pg_snapshot) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	WITH d AS (
-		SELECT d.* FROM agentpay._drift_samples x
-		  JOIN agentpay.decisions d ON d.decision_id = x.decision_id
-		 WHERE x.point = s.point AND x.agent = s.agent
-		   AND x.version = s.version AND x.decided_at < until),
+		SELECT d.* FROM agentpay._drift_drawn(s, until) AS d),
 	v AS MATERIALIZED (
 		SELECT n.name, n.value, jsonb_typeof(n.value) AS type
 		  FROM d
@@ -314,14 +337,20 @@ BEGIN
 	INSERT INTO agentpay._drift_reference_counts
 	SELECT c.point, c.agent, c.version, c.name, c.slot,
 		   agentpay._sum_counts(c.n)
-	  FROM agentpay._drift_cells(format(
-		'(SELECT d.* FROM agentpay._drift_samples x'
-		' JOIN agentpay.decisions d ON d.decision_id = x.decision_id'
-		' WHERE x.point = %L AND x.agent = %L AND x.version = %s'
-		' AND x.decided_at < %L) AS d', s.point, s.agent, s.version, until),
-		format('v.point = %L AND v.agent = %L AND v.version = %s', s.point,
-			   s.agent, s.version)) AS c
+	  FROM agentpay._drift_cells(format('agentpay._drift_drawn(%L, %L) AS d',
+			s, until),
+		format('v.agent = %L AND v.version = %s', s.agent, s.version)) AS c
 	 GROUP BY 1, 2, 3, 4, 5;
+	-- what was decided since, and has been passed by
+	INSERT INTO agentpay._drift_counts
+	SELECT c.* FROM agentpay._drift_cells(format('(SELECT d.*'
+			' FROM agentpay.decisions d WHERE %s AND d.decided_at > %L'
+			' AND d.decided_at >= %L AND d.point = %L'
+			' AND d.kind IN (''rules'', ''agent'', ''fallback'')) AS d',
+			agentpay._seen('d', seen), agentpay._now() - interval '8 days',
+			until, s.point),
+		format('v.agent = %L AND v.version = %s', s.agent, s.version)) AS c
+	 WHERE seen IS NOT NULL;
 	DELETE FROM agentpay._drift_samples x
 	 WHERE x.point = s.point AND x.agent = s.agent
 	   AND x.version = s.version;
@@ -330,10 +359,10 @@ BEGIN
 	   AND x.version = s.version;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._freeze_drift(agentpay._drift_streams,
-	timestamptz) FROM PUBLIC;
+	timestamptz, pg_snapshot) FROM PUBLIC;
 
 -- Where a reference may be frozen: whole weeks with 1,000 decisions.
-CREATE FUNCTION agentpay._freeze_drifts() RETURNS void
+CREATE FUNCTION agentpay._freeze_drifts(seen pg_snapshot) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -355,10 +384,10 @@ BEGIN
 		CONTINUE WHEN weeks IS NULL OR s.first_at
 			+ weeks * interval '168 hours' > agentpay._now();
 		PERFORM agentpay._freeze_drift(s, s.first_at
-									   + weeks * interval '168 hours');
+									   + weeks * interval '168 hours', seen);
 	END LOOP;
 END$$;
-REVOKE ALL ON FUNCTION agentpay._freeze_drifts() FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._freeze_drifts(pg_snapshot) FROM PUBLIC;
 
 -- ── the governor's part ─────────────────────────────────────────────────────
 CREATE FUNCTION agentpay._drift_unseen(since pg_snapshot, until pg_snapshot)
@@ -367,11 +396,10 @@ CREATE FUNCTION agentpay._drift_unseen(since pg_snapshot, until pg_snapshot)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT c.* FROM agentpay._drift_cells(format(
-		'(SELECT * FROM agentpay.decisions d WHERE %s AND %s'
+		'(SELECT * FROM agentpay.decisions d WHERE %s'
 		' AND d.decided_at > %L'
 		' AND d.kind IN (''rules'', ''agent'', ''fallback'')) AS d',
-		agentpay._unseen('d', since), agentpay._seen('d', until),
-		agentpay._now() - interval '8 days'),
+		agentpay._new('d', since, until), agentpay._now() - interval '8 days'),
 		'd.decided_at >= v.frozen_until') AS c
 $$;
 REVOKE ALL ON FUNCTION agentpay._drift_unseen(pg_snapshot, pg_snapshot)
@@ -384,6 +412,7 @@ AS $$
 DECLARE
 	since pg_snapshot;
 	until pg_snapshot;
+	is_slice boolean;
 	came boolean;
 BEGIN
 	IF agentpay._is_subscribed() THEN
@@ -391,14 +420,17 @@ BEGIN
 	END IF;
 	LOCK TABLE agentpay._drift_state IN SHARE ROW EXCLUSIVE MODE;
 	SELECT s.horizon INTO since FROM agentpay._drift_state s;
-	until := pg_current_snapshot();
+	SELECT u, agentpay._is_slice(u) INTO until, is_slice
+	  FROM agentpay._slice_end(since, 'decisions') AS u;
 	EXECUTE format('SELECT EXISTS (SELECT FROM agentpay.decisions d'
-		' WHERE %s AND %s)', agentpay._unseen('d', since),
-		agentpay._seen('d', until)) INTO came;
+		' WHERE %s)', agentpay._new('d', since, until)) INTO came;
 	IF came THEN
 		PERFORM agentpay._draw_drift(since, until);
 	END IF;
-	PERFORM agentpay._freeze_drifts();
+	-- a reference is of all that came in its weeks, not of a first slice
+	IF NOT is_slice THEN
+		PERFORM agentpay._freeze_drifts(since);
+	END IF;
 	IF NOT came THEN
 		RETURN false;
 	END IF;

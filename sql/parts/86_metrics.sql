@@ -39,7 +39,7 @@ BEGIN
 		' d.verdict, d.agent, d.failure,'
 		' coalesce(d.detail ? ''errors'', false) AS failed,'
 		' count(*)::numeric AS n FROM agentpay.decisions d'
-		' WHERE %s AND %s AND d.repeat_no = 0 GROUP BY 1, 2, 3, 4, 5, 6, 7)'
+		' WHERE %s AND d.repeat_no = 0 GROUP BY 1, 2, 3, 4, 5, 6, 7)'
 		' SELECT ''agentpay_decisions_total'', jsonb_build_object('
 		' ''point'', d.point, ''kind'', d.kind, ''authority'', d.authority,'
 		' ''verdict'', d.verdict), sum(d.n) FROM d'
@@ -51,7 +51,7 @@ BEGIN
 		' UNION ALL SELECT ''agentpay_scoring_errors_total'','
 		' jsonb_build_object(''point'', d.point), sum(d.n) FROM d'
 		' WHERE d.failed AND d.kind = ''rules'' GROUP BY d.point',
-		agentpay._unseen('d', since), agentpay._seen('d', until));
+		agentpay._new('d', since, until));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._count_decisions(pg_snapshot, pg_snapshot)
 	FROM PUBLIC;
@@ -68,7 +68,7 @@ BEGIN
 		'WITH c AS MATERIALIZED (SELECT c.agent, c.cost_center, c.status,'
 		' c.cost, c.input_tokens, c.output_tokens,'
 		' c.latency_ms / 1000 AS seconds FROM agentpay.agent_calls c'
-		' WHERE %s AND %s)'
+		' WHERE %s)'
 		' SELECT ''agentpay_calls_total'', jsonb_build_object('
 		' ''agent'', c.agent, ''status'', c.status), count(*)::numeric FROM c'
 		' GROUP BY c.agent, c.status'
@@ -90,7 +90,7 @@ BEGIN
 		' UNION ALL SELECT ''agentpay_call_seconds_sum'','
 		' jsonb_build_object(''agent'', c.agent), sum(c.seconds)::numeric'
 		' FROM c WHERE c.seconds IS NOT NULL GROUP BY c.agent',
-		agentpay._unseen('c', since), agentpay._seen('c', until),
+		agentpay._new('c', since, until),
 		'{0.05,0.1,0.25,0.5,1,2.5,5,10,30,60,+Inf}');
 END$$;
 REVOKE ALL ON FUNCTION agentpay._count_calls(pg_snapshot, pg_snapshot)
@@ -105,9 +105,9 @@ BEGIN
 	RETURN QUERY EXECUTE format(
 		'SELECT ''agentpay_labels_total'', jsonb_build_object('
 		' ''point'', o.point, ''label'', o.label, ''source'', o.source),'
-		' count(*)::numeric FROM agentpay.outcomes o WHERE %s AND %s'
+		' count(*)::numeric FROM agentpay.outcomes o WHERE %s'
 		' GROUP BY o.point, o.label, o.source',
-		agentpay._unseen('o', since), agentpay._seen('o', until));
+		agentpay._new('o', since, until));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._count_outcomes(pg_snapshot, pg_snapshot)
 	FROM PUBLIC;
@@ -122,6 +122,7 @@ AS $$
 DECLARE
 	since pg_snapshot;
 	until pg_snapshot;
+	is_slice boolean;
 	counted bigint;
 BEGIN
 	IF pg_current_xact_id_if_assigned() IS NOT NULL
@@ -129,11 +130,13 @@ BEGIN
 		RETURN false;
 	END IF;
 	LOCK TABLE agentpay._metric_state IN SHARE ROW EXCLUSIVE MODE;
-	until := pg_current_snapshot();
 	SELECT s.horizon INTO since FROM agentpay._metric_state s;
 	IF NOT FOUND THEN
 		DELETE FROM agentpay._metric_counts;
 	END IF;
+	SELECT u, agentpay._is_slice(u) INTO until, is_slice
+	  FROM agentpay._slice_end(since, 'decisions', 'agent_calls',
+							   'outcomes') AS u;
 	INSERT INTO agentpay._metric_counts AS m
 	SELECT * FROM agentpay._count_decisions(since, until)
 	UNION ALL SELECT * FROM agentpay._count_calls(since, until)
@@ -141,14 +144,30 @@ BEGIN
 		ON CONFLICT (metric, labels) DO UPDATE
 	   SET value = m.value + excluded.value;
 	GET DIAGNOSTICS counted = ROW_COUNT;
-	IF counted > 0 THEN
+	IF counted > 0 OR is_slice THEN
 		INSERT INTO agentpay._metric_state (horizon) VALUES (until)
 			ON CONFLICT (one) DO UPDATE SET horizon = excluded.horizon;
 	END IF;
 	RETURN counted > 0;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._count_metrics() FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._count_metrics() IS 'brings the counters of metrics up to now; false: nothing was new';
+COMMENT ON FUNCTION agentpay._count_metrics() IS 'brings the counters of metrics up to now, or by a slice nearer to it; false: nothing was new';
+
+CREATE FUNCTION agentpay._is_behind() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT NOT agentpay._is_subscribed() AND (
+		agentpay._is_slice(agentpay._slice_end((SELECT s.horizon
+			FROM agentpay._rule_rollup_state s), 'decisions', 'outcomes'))
+		OR agentpay._is_slice(agentpay._slice_end((SELECT s.horizon
+			FROM agentpay._drift_state s), 'decisions'))
+		OR agentpay._is_slice(agentpay._slice_end((SELECT s.horizon
+			FROM agentpay._metric_state s),
+			'decisions', 'agent_calls', 'outcomes')))
+$$;
+REVOKE ALL ON FUNCTION agentpay._is_behind() FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._is_behind() IS 'whether the governor has more than a slice to count';
 
 -- ── what is read as the owner ───────────────────────────────────────────────
 -- SECURITY DEFINER: whoever may read metrics has no business in what they are

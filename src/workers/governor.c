@@ -51,6 +51,7 @@ static void analyze_log(void *arg);
 static void roll_rules(void *arg);
 static void count_metrics(void *arg);
 static void roll_drift(void *arg);
+static void look_behind(void *arg);
 static void watch_guardrails(void *arg);
 static void seal(void *arg);
 static void open_cases(void *arg);
@@ -75,6 +76,7 @@ agentpay_governor_main(Datum arg)
 	TimestampTz healed_at = 0;
 	TimestampTz expired_at = 0;
 	TimestampTz tended_at = 0;
+	bool behind = false; /* with counting; the other jobs have their turn */
 	int wait_ms;
 
 	agentpay_worker_start("agentpay governor", arg);
@@ -123,16 +125,18 @@ agentpay_governor_main(Datum arg)
 				if (!agentpay_worker_run(analyze_log, &more))
 					break;
 		}
-		if (due(&rolled_at, ROLL_EVERY_MS))
+		if (due(&rolled_at, behind ? 0 : ROLL_EVERY_MS))
 		{
 			agentpay_worker_report("working", "counting decisions");
-			(void) agentpay_worker_run(roll_rules, NULL);
-			(void) agentpay_worker_run(roll_drift, NULL);
+			behind = agentpay_worker_run(roll_rules, NULL) &&
+					 agentpay_worker_run(roll_drift, NULL) &&
+					 agentpay_worker_run(look_behind, &behind) && behind;
 		}
-		if (due(&counted_at, COUNT_EVERY_MS))
+		if (due(&counted_at, behind ? 0 : COUNT_EVERY_MS))
 		{
 			agentpay_worker_report("working", "counting for metrics");
-			(void) agentpay_worker_run(count_metrics, NULL);
+			if (!agentpay_worker_run(count_metrics, NULL))
+				behind = false;
 		}
 		if (due(&watched_at, WATCH_EVERY_MS))
 		{
@@ -151,6 +155,8 @@ agentpay_governor_main(Datum arg)
 		if (agentpay_keys_wanted() && due(&tended_at, KEYS_EVERY_MS))
 			(void) agentpay_worker_run(tend_keys, NULL);
 		wait_ms = fall_back_all();
+		if (behind)
+			continue;
 		agentpay_worker_report("idle", NULL);
 		wait_for_work(Min(wait_ms, agentpay_seal_interval_ms));
 	}
@@ -227,6 +233,20 @@ static void
 roll_drift(void *arg)
 {
 	SPI_execute("SELECT agentpay._roll_drift()", false, 0);
+}
+
+/* Sets *arg to whether there is more than a slice left to count. */
+static void
+look_behind(void *arg)
+{
+	bool isnull;
+
+	*(bool *) arg = false;
+	if (SPI_execute("SELECT agentpay._is_behind()", true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not see how much is left to count");
+	*(bool *) arg = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+											   SPI_tuptable->tupdesc, 1,
+											   &isnull));
 }
 
 /* What was committed since the last time gets its place in the tree. */
