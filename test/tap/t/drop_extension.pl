@@ -91,16 +91,18 @@ SQL
 }
 
 # ── another version ─────────────────────────────────────────────────────────
-# What ALTER EXTENSION UPDATE does to the catalog, while all goes on: there are
-# always tasks that wait, so that no dispatcher comes to rest by itself.
+# ALTER EXTENSION UPDATE, by the scripts of test/tap/update, while all goes on:
+# there are always tasks that wait, so that no dispatcher comes to rest by itself.
 $node->safe_psql('ledger', $configure);
+$node->safe_psql('ledger', 'CREATE TABLE attached AS SELECT max(id) AS first FROM payments');
 my ($out, $err) = ('', '');
 my $load = IPC::Run::start(
 	[ 'pgbench', '-n', '-c', '2', '-T', '120', '-f', $script, '-h', $node->host, '-p', $node->port, 'ledger' ],
 	'>', \$out, '2>', \$err);
 my $answered = "SELECT count(*) FROM agentpay.decisions WHERE kind = 'agent'";
 ok($node->poll_query_until('ledger', "SELECT ($answered) > 5"), 'agents answer');
-$node->safe_psql('ledger', "SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'agentpay'");
+$node->safe_psql('ledger', "ALTER EXTENSION agentpay UPDATE TO '1.0.1test'");
+is($node->safe_psql('ledger', 'SELECT agentpay._t_added()'), '1', 'its script has run');
 ok($node->poll_query_until('ledger', "SELECT bool_and(state = 'version mismatch') FROM agentpay.stat_workers WHERE worker <> 'launcher'"),
 	'the workers say why they idle') or diag($node->safe_psql('ledger', 'SELECT * FROM agentpay.stat_workers'));
 # what was in flight has come back
@@ -109,11 +111,16 @@ my ($agents_then, $rules_then) = split /\|/, $node->safe_psql('ledger', $idle);
 ok($node->poll_query_until('ledger', "SELECT count(*) > $rules_then + 100 FROM agentpay.decisions WHERE kind = 'rules'"), 'payments are decided');
 my ($agents_now) = split /\|/, $node->safe_psql('ledger', $idle);
 cmp_ok($agents_now - $agents_then, '<', 50, 'and agents are not asked');
-$node->safe_psql('ledger', "SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'agentpay'");
+$node->safe_psql('ledger', "ALTER EXTENSION agentpay UPDATE TO '1.0'");
 ok($node->poll_query_until('ledger', "SELECT ($answered) > $agents_now + 50"), 'until the versions are the same again');
 $load->signal('INT');
 $load->finish;
 unlike($err, qr/aborted|ERROR/, 'no INSERT failed');
+is($node->safe_psql('ledger', <<'SQL'), '0', 'and each payment has its one decision');
+SELECT count(*) FROM payments p LEFT JOIN (
+	SELECT d.row_id, count(*) AS n FROM agentpay.decisions d WHERE d.kind = 'rules' GROUP BY 1) AS r ON r.row_id = p.id::text
+ WHERE coalesce(r.n, 0) <> 1 AND p.id > (SELECT first FROM attached)
+SQL
 
 ok(slurp_file($node->logfile) !~ /(deadlock detected|PANIC|terminated by signal).*/, 'no deadlock, no crash') or diag($&);
 $agent->kill_kill;
