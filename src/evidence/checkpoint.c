@@ -350,7 +350,7 @@ agentpay_checkpoint_last(Snapshot snapshot, int64 *tree_size)
 							  0, snapshot);
 	index_rescan(reader.scan, NULL, 0, NULL, 0);
 	*tree_size = 0;
-	if (index_getnext_slot(reader.scan, BackwardScanDirection, reader.slot))
+	if (agentpay_tree_reader_next(&reader, BackwardScanDirection))
 	{
 		*tree_size = DatumGetInt64(
 			slot_getattr(reader.slot, AGENTPAY_CHECKPOINT_SIZE, &isnull));

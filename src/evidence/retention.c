@@ -287,7 +287,7 @@ found_leaves(Judgement *judgement)
 				Int64GetDatum(judgement->last));
 	index_rescan(reader.scan, keys, 2, NULL, 0);
 	while (judgement->first >= 0 &&
-		   index_getnext_slot(reader.scan, ForwardScanDirection, reader.slot))
+		   agentpay_tree_reader_next(&reader, ForwardScanDirection))
 	{
 		AgentpayLeaf leaf;
 

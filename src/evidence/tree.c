@@ -125,6 +125,21 @@ agentpay_tree_reader_open(AgentpayTreeReader *reader, const char *name,
 	reader->scan = AGENTPAY_INDEX_BEGINSCAN(reader->table, reader->index,
 											snapshot, keys);
 	reader->slot = table_slot_create(reader->table, NULL);
+	reader->context = CurrentMemoryContext;
+}
+
+/*
+ * An index scan notes dead entries in the context that it happens to be called
+ * in, and frees the notes at its end: the caller's may be gone by then.
+ */
+bool
+agentpay_tree_reader_next(AgentpayTreeReader *reader, ScanDirection direction)
+{
+	MemoryContext old = MemoryContextSwitchTo(reader->context);
+	bool found = index_getnext_slot(reader->scan, direction, reader->slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 void
@@ -194,7 +209,7 @@ load_tile(AgentpayTree *tree, int place, int64 first)
 	Assert(n == reader->keys);
 	index_rescan(reader->scan, keys, n, NULL, 0);
 	while (tile->count < AGENTPAY_TILE_WIDTH &&
-		   index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot))
+		   agentpay_tree_reader_next(reader, ForwardScanDirection))
 	{
 		int64 index = DatumGetInt64(
 			slot_getattr(reader->slot, index_column, &isnull));
@@ -234,7 +249,7 @@ agentpay_tree_find(AgentpayTree *tree, const pg_uuid_t *key, AgentpayLeaf *leaf)
 	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(key));
 	index_rescan(reader->scan, &scan_key, 1, NULL, 0);
-	while (index_getnext_slot(reader->scan, ForwardScanDirection, reader->slot))
+	while (agentpay_tree_reader_next(reader, ForwardScanDirection))
 		if (agentpay_tree_take_leaf(reader->slot, leaf))
 			return true;
 	return false;
@@ -263,7 +278,7 @@ agentpay_tree_last_seal(Snapshot snapshot, AgentpaySeal *seal)
 
 	agentpay_tree_reader_open(&reader, "_seals", AGENTPAY_SEAL_ID, 0, snapshot);
 	index_rescan(reader.scan, NULL, 0, NULL, 0);
-	found = index_getnext_slot(reader.scan, BackwardScanDirection, reader.slot);
+	found = agentpay_tree_reader_next(&reader, BackwardScanDirection);
 	if (found)
 	{
 		seal->seal_id = DatumGetInt64(

@@ -53,6 +53,7 @@ typedef struct AgentpayTreeReader
 	IndexScanDesc scan;
 	int keys;
 	TupleTableSlot *slot;
+	MemoryContext context; /* of what the scan keeps */
 } AgentpayTreeReader;
 
 /* A leaf that was found. */
@@ -98,6 +99,10 @@ extern void
 agentpay_tree_reader_open(AgentpayTreeReader *reader, const char *name,
 						  AttrNumber column, int keys, Snapshot snapshot);
 extern void agentpay_tree_reader_close(AgentpayTreeReader *reader);
+
+/* The next row into the reader's slot; false: there is none. */
+extern bool
+agentpay_tree_reader_next(AgentpayTreeReader *reader, ScanDirection direction);
 
 /* What a row says; false: it is no leaf, or no hash. */
 extern bool agentpay_tree_take_leaf(TupleTableSlot *slot, AgentpayLeaf *leaf);

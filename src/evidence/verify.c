@@ -362,7 +362,7 @@ check_missing(AgentpayVerification *check)
 	ScanKeyInit(&keys[1], 1, BTLessStrategyNumber, F_INT8LT,
 				Int64GetDatum(check->start + end));
 	index_rescan(reader.scan, keys, 2, NULL, 0);
-	while (index_getnext_slot(reader.scan, ForwardScanDirection, reader.slot))
+	while (agentpay_tree_reader_next(&reader, ForwardScanDirection))
 	{
 		AgentpayLeaf leaf;
 

@@ -100,9 +100,8 @@ next_root(Roots *roots, AgentpayVerification *check)
 
 	do
 	{
-		roots->more = index_getnext_slot(roots->reader.scan,
-										 ForwardScanDirection,
-										 roots->reader.slot);
+		roots->more = agentpay_tree_reader_next(&roots->reader,
+												ForwardScanDirection);
 		if (!roots->more)
 			return;
 		roots->size = DatumGetInt64(
@@ -151,8 +150,7 @@ walk_leaves(Walk *walk)
 	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_INT8GE,
 				Int64GetDatum(check->start));
 	index_rescan(reader.scan, &key, 1, NULL, 0);
-	while (whole &&
-		   index_getnext_slot(reader.scan, ForwardScanDirection, reader.slot))
+	while (whole && agentpay_tree_reader_next(&reader, ForwardScanDirection))
 	{
 		AgentpayLeaf leaf;
 
@@ -265,7 +263,7 @@ agentpay_verify_snapshot_of(AgentpayVerification *check, int64 tree_size)
 							  check->snapshot);
 	index_rescan(reader.scan, NULL, 0, NULL, 0);
 	while (size > tree_size &&
-		   index_getnext_slot(reader.scan, BackwardScanDirection, reader.slot))
+		   agentpay_tree_reader_next(&reader, BackwardScanDirection))
 		size = DatumGetInt64(
 			slot_getattr(reader.slot, AGENTPAY_SEAL_TREE_SIZE, &isnull));
 	/* snapshots of another cluster do not say which rows came later */

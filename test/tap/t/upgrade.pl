@@ -40,7 +40,7 @@ command_ok(
 # what its servers logged; -b is binary-upgrade mode
 my @logs = glob($new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log');
 ok(@logs > 0, 'its servers left a log');
-my $ours = qr/agentpay (launcher|governor|dispatcher)/;
+my $ours = qr/background worker (?:process )?"agentpay /;
 like(slurp_file($old->logfile), $ours, 'a server that runs normally says which workers it starts');
 unlike(join('', map { slurp_file($_) } @logs), $ours, 'in binary-upgrade mode there are none of ours');
 
