@@ -88,11 +88,12 @@ my $summary = 'SELECT ok, rows, problem FROM agentpay.verify_log() ORDER BY rows
 my $problems = "SELECT string_agg(concat_ws('|', log, problem), E'\\n') FROM agentpay.verify_log() WHERE NOT ok";
 
 # ── a ledger of fourteen months ─────────────────────────────────────────────
-# Each group of payments is of the middle of a month.
+# Each group of payments is of noon in the middle of a month: at midnight the
+# rounded offset would put some into the day before.
 sub back
 {
 	my ($months, $sql) = @_;
-	return q1("SELECT FROM set_config('agentpay.clock_offset', (SELECT extract(epoch FROM m.at - now())::bigint::text FROM (SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') - interval '$months months' + interval '14 days') AT TIME ZONE 'UTC') AS m (at)), false);\n$sql");
+	return q1("SELECT FROM set_config('agentpay.clock_offset', (SELECT extract(epoch FROM m.at - now())::bigint::text FROM (SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') - interval '$months months' + interval '14 days 12 hours') AT TIME ZONE 'UTC') AS m (at)), false);\n$sql");
 }
 sub name_of { my ($log, $months) = @_; return q1("SELECT '${log}_' || to_char(date_trunc('month', now() AT TIME ZONE 'UTC') - interval '$months months', 'YYYY_MM')"); }
 my %name = map { my $log = $_; map { ("$log $_" => name_of($log, $_)) } (12, 13, 14) } qw(decisions agent_calls outcomes governance_log);
