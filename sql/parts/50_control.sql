@@ -4,6 +4,10 @@
 -- Locks, in this order: the kill lock, budgets by ascending key, rows.  They
 -- are heavyweight locks in a key space that SQL cannot reach, held to the end
 -- of the transaction; what a lock guards is read in a later statement.
+--
+-- Who reserves need not wait for the disk with the lock: before a call begins,
+-- the worker waits until its commit is there, and those that counted on it
+-- committed later.
 
 -- ── kill switches ───────────────────────────────────────────────────────────
 -- Exclusive to the commit of whoever flips a switch; those who dispatch or
@@ -76,8 +80,9 @@ CREATE INDEX ON agentpay._holds (payment, budget) WHERE payment IS NOT NULL;
 COMMENT ON TABLE agentpay._holds IS 'what each attempt may cost, has cost, or may have cost, in each budget';
 COMMENT ON COLUMN agentpay._holds.payment IS 'table and row id; only in budgets per transaction';
 
--- Running totals of _holds, one update a batch.  expired_until is the cursor
--- of the sliding window: what counted until then is no longer in the totals.
+-- Running totals of _holds, under the budget's lock; without what is still in
+-- _budget_changes.  expired_until is the cursor of the sliding window: what
+-- counted until then is no longer in the totals.
 CREATE TABLE agentpay._budget_totals (
 	budget text PRIMARY KEY,
 	settled numeric NOT NULL DEFAULT 0,
@@ -88,6 +93,20 @@ CREATE TABLE agentpay._budget_totals (
 	exhausted_by numeric) WITH (fillfactor = 50);
 COMMENT ON COLUMN agentpay._budget_totals.expired_until IS 'the budget''s clock: it never goes back';
 COMMENT ON COLUMN agentpay._budget_totals.exhausted_by IS 'the bound that did not fit; NULL: not exhausted';
+
+-- What settlements changed, a row each for each budget, until the next
+-- reservation takes it into the totals.  So whoever settles waits for no lock,
+-- and nobody waits for his commit: until it is seen, the bound counts, which is
+-- no less.
+CREATE TABLE agentpay._budget_changes (
+	budget text NOT NULL,
+	settled numeric NOT NULL,
+	held numeric NOT NULL,
+	uncertain numeric NOT NULL,
+	calls bigint NOT NULL,
+	earliest timestamptz NOT NULL);
+COMMENT ON TABLE agentpay._budget_changes IS 'settlements that are not yet in _budget_totals';
+COMMENT ON COLUMN agentpay._budget_changes.earliest IS 'the least counts_until of what was settled: where it is before the budget''s clock, it came late';
 
 CREATE FUNCTION agentpay._lock_budgets(names text[]) RETURNS void
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
@@ -126,7 +145,9 @@ REVOKE ALL ON FUNCTION agentpay._in_scope(agentpay.budgets, text, text, text,
 -- What runs for each batch keeps generic plans, which find holds by index: a
 -- plan for the arrays at hand would scan all of the table once it is small.
 
--- Moves the windows on.  The caller holds the budgets' locks.
+-- Takes in what was settled, and moves the windows on.  The caller holds the
+-- budgets' locks.  One statement, so that a hold and its change are both seen or
+-- both not.
 CREATE FUNCTION agentpay._expire_holds(names text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -134,13 +155,26 @@ CREATE FUNCTION agentpay._expire_holds(names text[]) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
-	WITH clock AS MATERIALIZED (
-		SELECT t.budget, t.expired_until,
-			   greatest(t.expired_until, agentpay._now()) AS at
-		  FROM agentpay._budget_totals t WHERE t.budget = ANY (names)),
+	WITH taken AS (
+		DELETE FROM agentpay._budget_changes c WHERE c.budget = ANY (names)
+		RETURNING c.*),
+	news AS (
+		SELECT x.budget, sum(x.settled) AS settled, sum(x.held) AS held,
+			   sum(x.uncertain) AS uncertain, sum(x.calls) AS calls,
+			   min(x.earliest) AS earliest
+		  FROM taken x GROUP BY x.budget),
+	clock AS MATERIALIZED (
+		SELECT t.budget, least(t.expired_until, n.earliest) AS since,
+			   greatest(t.expired_until, agentpay._now()) AS at,
+			   coalesce(n.settled, 0) AS settled, coalesce(n.held, 0) AS held,
+			   coalesce(n.uncertain, 0) AS uncertain,
+			   coalesce(n.calls, 0) AS calls
+		  FROM agentpay._budget_totals t
+		  LEFT JOIN news n ON n.budget = t.budget
+		 WHERE t.budget = ANY (names)),
 	gone AS (
 		DELETE FROM agentpay._holds h USING clock c
-		 WHERE h.budget = c.budget AND h.counts_until > c.expired_until
+		 WHERE h.budget = c.budget AND h.counts_until >= c.since
 		   AND h.counts_until <= c.at AND h.state <> 'held'
 		RETURNING h.budget, h.state, h.settled_cost),
 	sums AS (
@@ -151,9 +185,11 @@ BEGIN
 						0) AS uncertain
 		  FROM gone g GROUP BY g.budget)
 	UPDATE agentpay._budget_totals t
-	   SET expired_until = c.at, calls = t.calls - coalesce(s.calls, 0),
-		   settled = t.settled - coalesce(s.settled, 0),
-		   uncertain = t.uncertain - coalesce(s.uncertain, 0)
+	   SET expired_until = c.at,
+		   calls = t.calls + c.calls - coalesce(s.calls, 0),
+		   held = t.held + c.held,
+		   settled = t.settled + c.settled - coalesce(s.settled, 0),
+		   uncertain = t.uncertain + c.uncertain - coalesce(s.uncertain, 0)
 	  FROM clock c LEFT JOIN sums s ON s.budget = c.budget
 	 WHERE t.budget = c.budget;
 END$$;
@@ -402,98 +438,43 @@ REVOKE ALL ON FUNCTION agentpay._note_exhausted(text[], numeric[]) FROM PUBLIC;
 CREATE TYPE agentpay._settlement AS (
 	task_id bigint, attempt int, state text, cost numeric);
 
-CREATE FUNCTION agentpay._settle_all(ended agentpay._settlement[])
-	RETURNS void
+-- Takes no budget's lock.  What settles after its window has passed is taken
+-- out with the change that says so, and counts nowhere any more.
+CREATE FUNCTION agentpay._settle(ended agentpay._settlement[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 BEGIN
-	WITH settled AS (
+	WITH released AS (
+		DELETE FROM agentpay._holds h USING unnest(ended) AS e
+		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
+		   AND h.state = 'held' AND e.state = 'released'
+		RETURNING h.budget, h.bound_cost, h.counts_until),
+	settled AS (
 		UPDATE agentpay._holds h
 		   SET state = e.state, settled_cost = e.cost, lease_until = NULL
 		  FROM unnest(ended) AS e
 		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
-		   AND h.state = 'held'
-		RETURNING h.budget, h.bound_cost, h.state, h.settled_cost),
-	sums AS (
-		SELECT s.budget, sum(s.bound_cost) AS held,
-			   coalesce(sum(s.settled_cost) FILTER (WHERE s.state = 'settled'),
-						0) AS settled,
-			   coalesce(sum(s.settled_cost) FILTER (WHERE s.state = 'uncertain'),
-						0) AS uncertain
-		  FROM settled s GROUP BY s.budget)
-	UPDATE agentpay._budget_totals t
-	   SET held = t.held - s.held, settled = t.settled + s.settled,
-		   uncertain = t.uncertain + s.uncertain
-	  FROM sums s WHERE t.budget = s.budget;
-END$$;
-REVOKE ALL ON FUNCTION agentpay._settle_all(agentpay._settlement[])
-	FROM PUBLIC;
-
-CREATE FUNCTION agentpay._settle(ended agentpay._settlement[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan
-AS $$
-DECLARE
-	names text[];
-	earliest timestamptz[];
-BEGIN
-	SELECT array_agg(x.budget), array_agg(x.counts_until)
-	  INTO names, earliest
-	  FROM (SELECT h.budget, min(h.counts_until) AS counts_until
-			  FROM unnest(ended) AS e
-			  JOIN agentpay._holds h
-				ON h.task_id = e.task_id AND h.attempt = e.attempt
-			 WHERE h.state = 'held' GROUP BY h.budget) AS x;
-	IF names IS NULL THEN
-		RETURN;
-	END IF;
-	PERFORM agentpay._lock_budgets(names);
-	-- nearly always: nothing is released, and no window has passed
-	IF NOT EXISTS (SELECT FROM unnest(ended) AS e WHERE e.state = 'released')
-	   AND NOT EXISTS (
-		SELECT FROM unnest(names, earliest) AS x (budget, counts_until)
-		  JOIN agentpay._budget_totals t ON t.budget = x.budget
-		 WHERE x.counts_until <= t.expired_until) THEN
-		PERFORM agentpay._settle_all(ended);
-		RETURN;
-	END IF;
-	-- what settles after its window has passed counts nowhere any more
-	WITH released AS (
-		DELETE FROM agentpay._holds h USING unnest(ended) AS e,
-			   agentpay._budget_totals t
-		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
-		   AND h.state = 'held' AND t.budget = h.budget
-		   AND (e.state = 'released' OR h.counts_until <= t.expired_until)
-		RETURNING h.budget, h.bound_cost),
-	settled AS (
-		UPDATE agentpay._holds h
-		   SET state = e.state, settled_cost = e.cost, lease_until = NULL
-		  FROM unnest(ended) AS e, agentpay._budget_totals t
-		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
-		   AND h.state = 'held' AND t.budget = h.budget
-		   AND NOT (e.state = 'released' OR h.counts_until <= t.expired_until)
-		RETURNING h.budget, h.bound_cost, h.state, h.settled_cost),
-	sums AS (
-		SELECT x.budget, sum(x.bound) AS held, sum(x.settled) AS settled,
-			   sum(x.uncertain) AS uncertain, sum(x.calls) AS calls
-		  FROM (SELECT r.budget, r.bound_cost AS bound, 0 AS settled,
-					   0 AS uncertain, 1 AS calls
-				  FROM released r
-				UNION ALL
-				SELECT s.budget, s.bound_cost,
-					   CASE s.state WHEN 'settled' THEN s.settled_cost ELSE 0 END,
-					   CASE s.state WHEN 'uncertain' THEN s.settled_cost ELSE 0 END,
-					   0
-				  FROM settled s) AS x
-		 GROUP BY x.budget)
-	UPDATE agentpay._budget_totals t
-	   SET held = t.held - s.held, settled = t.settled + s.settled,
-		   uncertain = t.uncertain + s.uncertain, calls = t.calls - s.calls
-	  FROM sums s WHERE t.budget = s.budget;
+		   AND h.state = 'held' AND e.state <> 'released'
+		RETURNING h.budget, h.bound_cost, h.counts_until, h.state,
+				  h.settled_cost)
+	INSERT INTO agentpay._budget_changes (budget, held, settled, uncertain,
+		calls, earliest)
+	SELECT x.budget, - sum(x.bound_cost),
+		   coalesce(sum(x.cost) FILTER (WHERE x.state = 'settled'), 0),
+		   coalesce(sum(x.cost) FILTER (WHERE x.state = 'uncertain'), 0),
+		   - count(*) FILTER (WHERE x.state = 'released'),
+		   min(x.counts_until)
+	  FROM (SELECT r.budget, r.bound_cost, r.counts_until, 'released' AS state,
+				   0 AS cost
+			  FROM released r
+			UNION ALL
+			SELECT s.budget, s.bound_cost, s.counts_until, s.state,
+				   s.settled_cost
+			  FROM settled s) AS x
+	 GROUP BY x.budget;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._settle(agentpay._settlement[]) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._settle(agentpay._settlement[]) IS 'turns holds into what was spent, in the window that they were reserved in';
@@ -518,7 +499,8 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._engage_for(text) FROM PUBLIC;
 
 -- ── views ───────────────────────────────────────────────────────────────────
--- The totals, less what has left the window since the last reservation.
+-- The totals, with what was settled and less what has left the window since the
+-- last reservation.
 CREATE FUNCTION agentpay._budget_use(name text, period text)
 	RETURNS TABLE (settled numeric, held numeric, uncertain numeric,
 				   calls bigint)
@@ -528,21 +510,28 @@ AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	SELECT coalesce(t.settled, 0) - coalesce(g.settled, 0),
-		   coalesce(t.held, 0),
-		   coalesce(t.uncertain, 0) - coalesce(g.uncertain, 0),
-		   coalesce(t.calls, 0) - coalesce(g.calls, 0)
-	  FROM (SELECT 1) AS one
+	SELECT coalesce(t.settled, 0) + c.settled - g.settled,
+		   coalesce(t.held, 0) + c.held,
+		   coalesce(t.uncertain, 0) + c.uncertain - g.uncertain,
+		   coalesce(t.calls, 0) + c.calls - g.calls
+	  FROM (SELECT coalesce(sum(x.settled), 0) AS settled,
+				   coalesce(sum(x.held), 0) AS held,
+				   coalesce(sum(x.uncertain), 0) AS uncertain,
+				   coalesce(sum(x.calls), 0)::bigint AS calls,
+				   min(x.earliest) AS earliest
+			  FROM agentpay._budget_changes x WHERE x.budget = $1) AS c
 	  LEFT JOIN agentpay._budget_totals t ON t.budget = $1
-	  LEFT JOIN LATERAL (
+	 CROSS JOIN LATERAL (
 		SELECT count(*) AS calls,
-			   sum(h.settled_cost) FILTER (WHERE h.state = 'settled') AS settled,
-			   sum(h.settled_cost) FILTER (WHERE h.state = 'uncertain')
-				   AS uncertain
+			   coalesce(sum(h.settled_cost) FILTER (WHERE h.state = 'settled'),
+						0) AS settled,
+			   coalesce(sum(h.settled_cost) FILTER (WHERE h.state = 'uncertain'),
+						0) AS uncertain
 		  FROM agentpay._holds h
 		 WHERE h.budget = $1 AND h.state <> 'held'
-		   AND h.counts_until > t.expired_until
-		   AND h.counts_until <= agentpay._now()) AS g ON true;
+		   AND h.counts_until >= least(t.expired_until, c.earliest)
+		   AND h.counts_until <= greatest(t.expired_until, agentpay._now())
+		) AS g;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._budget_use(text, text) FROM PUBLIC;
 

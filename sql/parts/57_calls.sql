@@ -171,6 +171,12 @@ BEGIN
 	   AND (refused IS NULL OR r.task_id <> ALL (
 			SELECT x.task_id FROM unnest(refused) AS x));
 
+	-- nothing was decided: the holds wait for the disk before the calls begin,
+	-- when nobody waits for the budgets' locks any more
+	IF ends IS NULL THEN
+		PERFORM set_config('synchronous_commit', 'off', true);
+	END IF;
+
 	RETURN QUERY
 	SELECT r.task_id,
 		   CASE WHEN x.task_id IS NULL AND r.why IS NULL THEN 'send'

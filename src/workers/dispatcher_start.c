@@ -72,6 +72,8 @@ dispatcher_hand_over(Dispatcher *d)
 	if (GetCurrentTimestamp() < d->start_after)
 		return FAILED_RETRY_MS;
 	agentpay_worker_report("working", "starting calls");
+	/* their holds were committed without waiting for the disk */
+	agentpay_worker_flush();
 	ran = agentpay_worker_run(hand_over, &h);
 	/* whether or not it came to its end */
 	dlist_foreach(agents, &d->agents)

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
 #include "executor/spi.h"
@@ -26,6 +27,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
@@ -261,6 +263,19 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 		in_after_each = false;
 	}
 	return done;
+}
+
+void
+agentpay_worker_flush(void)
+{
+	if (XLogRecPtrIsInvalid(XactLastCommitEnd))
+		return;
+	XLogFlush(XactLastCommitEnd);
+	/* as a commit does; told to end meanwhile, this process goes no further */
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(XactLastCommitEnd, true);
+	RESUME_INTERRUPTS();
+	CHECK_FOR_INTERRUPTS();
 }
 
 void

@@ -47,6 +47,12 @@ extern void agentpay_worker_report_error(const char *message);
 extern bool agentpay_worker_run(void (*step)(void *arg), void *arg);
 
 /*
+ * Waits, outside of a transaction, until what this process committed survives
+ * a crash, and a failover where synchronous_commit waits for standbys.
+ */
+extern void agentpay_worker_flush(void);
+
+/*
  * After each step from now on, with no transaction open.  heed may run steps
  * of its own, after which it is not called.
  */

@@ -20,7 +20,8 @@ CREATE FUNCTION pg_temp.settle(task bigint, state text, cost numeric, attempt in
 CREATE FUNCTION pg_temp.now_at(budget text) RETURNS text LANGUAGE sql AS $$
 	SELECT concat_ws(' ', s.settled, s.held, s.uncertain, s.calls, s.state) FROM agentpay.budget_status s WHERE s.name = budget $$;
 CREATE FUNCTION pg_temp.clean() RETURNS void LANGUAGE sql AS $$
-	DELETE FROM agentpay.budgets; DELETE FROM agentpay._holds WHERE task_id > 920000000; DELETE FROM agentpay._budget_totals $$;
+	DELETE FROM agentpay.budgets; DELETE FROM agentpay._holds WHERE task_id > 920000000; DELETE FROM agentpay._budget_totals;
+	DELETE FROM agentpay._budget_changes $$;
 
 -- ── scopes: one call each, in every budget in whose scope it is ─────────────
 INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES

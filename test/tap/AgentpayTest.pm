@@ -265,7 +265,13 @@ sub no_excess
 	is($node->safe_psql('postgres', "SELECT count(*) FROM agentpay.budget_holds WHERE state = 'held'"),
 		'0', "$when: no hold is left");
 	is($node->safe_psql('postgres', <<'SQL'), '', "$when: the totals are the sums of the holds");
-SELECT t.budget FROM agentpay._budget_totals t
+WITH totals AS (
+	SELECT budget, sum(settled) AS settled, sum(held) AS held, sum(uncertain) AS uncertain, sum(calls) AS calls
+	  FROM (SELECT budget, settled, held, uncertain, calls FROM agentpay._budget_totals
+			UNION ALL
+			SELECT budget, settled, held, uncertain, calls FROM agentpay._budget_changes) AS x
+	 GROUP BY budget)
+SELECT t.budget FROM totals t
   LEFT JOIN agentpay._holds h ON h.budget = t.budget
  GROUP BY t.budget, t.settled, t.held, t.uncertain, t.calls
 HAVING (t.settled, t.held, t.uncertain, t.calls) IS DISTINCT FROM (

@@ -58,7 +58,8 @@ is(query("SELECT count(*) FROM agentpay.budget_invariant"), '0', 'the caps hold'
 is(query(sprintf $status, 'ten'), '10|0.1|ok', 'what was released is free again');
 
 # ── the dispatcher: a cap of seven calls ────────────────────────────────────
-query("DELETE FROM agentpay._holds; DELETE FROM agentpay._budget_totals; DELETE FROM agentpay.budgets WHERE name IN ('ten', 'cost')");
+query("DELETE FROM agentpay._holds; DELETE FROM agentpay._budget_totals; DELETE FROM agentpay._budget_changes;
+	DELETE FROM agentpay.budgets WHERE name IN ('ten', 'cost')");
 add_agent($node, 'seven');
 query("INSERT INTO agentpay.budgets (name, scope, target, period, cap_calls) VALUES ('seven_calls', 'agent', 'seven', 'hour', 7)");
 ask($node, 'seven', 1, 40);
