@@ -1,6 +1,7 @@
 -- 17_four_eyes.sql
 --		What one login cannot do alone where a point has four_eyes: open a kill
---		switch, raise or remove a cap, loosen a gate or a guardrail, end
+--		switch, raise or remove a cap, lower a price or take an agent from under
+--		a cap, loosen a gate or a guardrail, rewrite an exchange rate, end
 --		four_eyes itself.
 --
 -- The row stays as it is and the request is in the governance log (ask); the
@@ -64,6 +65,72 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._looser_guardrail(jsonb, jsonb) FROM PUBLIC;
 
+-- A cap lets more calls through at lower prices.  As _cost_bound() and
+-- _record() read them.
+CREATE FUNCTION agentpay._cheaper(before jsonb, after jsonb) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(n.price_input_per_million, 0)
+		   < coalesce(o.price_input_per_million, 0)
+		OR coalesce(n.price_cached_input_per_million,
+					n.price_input_per_million, 0)
+		   < coalesce(o.price_cached_input_per_million,
+					  o.price_input_per_million, 0)
+		OR coalesce(n.price_output_per_million, 0)
+		   < coalesce(o.price_output_per_million, 0)
+		OR coalesce(n.price_per_call, 0) < coalesce(o.price_per_call, 0)
+	  FROM jsonb_to_record(before) AS o (price_input_per_million numeric,
+			price_cached_input_per_million numeric,
+			price_output_per_million numeric, price_per_call numeric),
+		   jsonb_to_record(after) AS n (price_input_per_million numeric,
+			price_cached_input_per_million numeric,
+			price_output_per_million numeric, price_per_call numeric)
+$$;
+REVOKE ALL ON FUNCTION agentpay._cheaper(jsonb, jsonb) FROM PUBLIC;
+
+-- An agent that was deleted is made anew at its last prices, or by two.
+CREATE FUNCTION agentpay._loosens_agent(before jsonb, after jsonb)
+	RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- ON CONFLICT: an UPDATE will ask
+	IF before IS NULL AND NOT EXISTS (
+		SELECT FROM agentpay.agents a WHERE a.name = after ->> 'name') THEN
+		SELECT v.definition INTO before FROM agentpay.agent_versions v
+		 WHERE v.agent = after ->> 'name' ORDER BY v.version DESC LIMIT 1;
+	END IF;
+	RETURN before IS NOT NULL
+	   AND (agentpay._cheaper(before, after)
+			OR before ->> 'cost_center' <> after ->> 'cost_center' AND EXISTS (
+				SELECT FROM agentpay.budgets b
+				 WHERE b.enabled AND b.scope = 'cost_center'
+				   AND b.target = before ->> 'cost_center'));
+END$$;
+REVOKE ALL ON FUNCTION agentpay._loosens_agent(jsonb, jsonb) FROM PUBLIC;
+
+-- A rate of today or later is news; any other one is history.
+CREATE FUNCTION agentpay._rewrites_rate(before jsonb, after jsonb)
+	RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF before IS NOT NULL THEN
+		RETURN before IS DISTINCT FROM after;
+	END IF;
+	RETURN (after ->> 'valid_from')::date
+		   < (agentpay._now() AT TIME ZONE 'UTC')::date
+	   -- ON CONFLICT: an UPDATE will ask
+	   AND NOT EXISTS (SELECT FROM agentpay.exchange_rates e
+			WHERE e.base = after ->> 'base'
+			  AND e.currency = after ->> 'currency'
+			  AND e.valid_from = (after ->> 'valid_from')::date);
+END$$;
+REVOKE ALL ON FUNCTION agentpay._rewrites_rate(jsonb, jsonb) FROM PUBLIC;
+
 -- A row of an agent takes the place of those of '*' of its metric.
 CREATE FUNCTION agentpay._loosens(kind text, before jsonb, after jsonb)
 	RETURNS boolean
@@ -79,6 +146,10 @@ BEGIN
 			AND NOT coalesce((after ->> 'four_eyes')::boolean, false);
 	ELSIF kind = 'budget' THEN
 		RETURN agentpay._loosens_budget(before, after);
+	ELSIF kind = 'agent' THEN
+		RETURN agentpay._loosens_agent(before, after);
+	ELSIF kind = 'exchange_rate' THEN
+		RETURN agentpay._rewrites_rate(before, after);
 	ELSIF before IS NOT NULL THEN
 		RETURN (before ->> 'enabled')::boolean
 			AND (after IS NULL OR before ->> 'agent' <> after ->> 'agent'
@@ -110,7 +181,8 @@ CREATE FUNCTION agentpay._four_eyes_points(kind text, object jsonb)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	scope text := CASE WHEN kind = 'point' THEN 'point'
+	scope text := CASE WHEN kind IN ('point', 'agent') THEN 'point'
+		WHEN kind = 'exchange_rate' THEN 'base'
 		WHEN kind IN ('budget', 'kill_switch') THEN object ->> 'scope'
 		WHEN object ->> 'agent' = '*' THEN 'all' ELSE 'agent' END;
 	target text := coalesce(object ->> 'target', object ->> 'agent',
@@ -122,6 +194,7 @@ BEGIN
 	 WHERE p.four_eyes
 	   AND CASE scope WHEN 'all' THEN true WHEN 'role' THEN p.role = target
 		   WHEN 'point' THEN p.point = target
+		   WHEN 'base' THEN p.base_currency = object ->> 'base'
 		   ELSE EXISTS (SELECT FROM agentpay.agents a
 				WHERE a.point = p.point
 				  AND CASE scope WHEN 'agent' THEN a.name
@@ -220,6 +293,9 @@ BEGIN
 		RETURN coalesce(NEW, OLD);
 	END IF;
 	points := agentpay._four_eyes_points(kind, coalesce(before, after));
+	IF kind = 'exchange_rate' AND points IS NULL THEN
+		points := agentpay._four_eyes_points(kind, after);
+	END IF;
 	IF points IS NULL
 	   OR kind = 'kill_switch' AND agentpay._ends_drill(before) THEN
 		RETURN coalesce(NEW, OLD);
@@ -274,6 +350,8 @@ BEGIN
 			('decision_points', 'point', '{point}', 'UPDATE OR DELETE'),
 			('budgets', 'budget', '{name}', 'UPDATE OR DELETE'),
 			('kill_switches', 'kill_switch', '{scope,target}', 'UPDATE'),
+			('agents', 'agent', '{name}', 'INSERT OR UPDATE'),
+			('exchange_rates', 'exchange_rate', '{base,currency,valid_from}', 'INSERT OR UPDATE OR DELETE'),
 			('gates', 'gate', '{agent,metric}', 'INSERT OR UPDATE OR DELETE'),
 			('guardrails', 'guardrail', '{agent,metric,action}', 'INSERT OR UPDATE OR DELETE'))
 			AS c (name, kind, key, loosening)
@@ -286,5 +364,5 @@ BEGIN
 			   FROM unnest(t.key::text[]) WITH ORDINALITY AS u (k, ord)));
 	END LOOP;
 END$$;
-CREATE TRIGGER agentpay_four_eyes BEFORE DELETE ON agentpay.agents
+CREATE TRIGGER agentpay_four_eyes_delete BEFORE DELETE ON agentpay.agents
 	FOR EACH ROW EXECUTE FUNCTION agentpay._keep_engaged();

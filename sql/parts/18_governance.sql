@@ -184,7 +184,8 @@ BEGIN
 		   AND g.tgname IN ('agentpay_check', 'agentpay_check_null', 'agentpay_govern',
 			'agentpay_changed', 'agentpay_truncate', 'agentpay_version',
 			'agentpay_switch', 'agentpay_caps', 'agentpay_stages',
-			'agentpay_gates', 'agentpay_four_eyes')
+			'agentpay_gates', 'agentpay_four_eyes',
+			'agentpay_four_eyes_delete')
 	LOOP
 		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.name,
 					   t.tgname);

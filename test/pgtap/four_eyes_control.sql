@@ -48,7 +48,7 @@ EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, detail = PG_EXCEPTION_DETAIL;
 	RETURN concat_ws(' | ', SQLSTATE, message, detail, hint);
 END$$;
-SELECT plan(61);
+SELECT plan(84);
 
 -- ── kill switches ───────────────────────────────────────────────────────────
 SELECT is(pg_temp.by('t_fec_a', format($$UPDATE agentpay.kill_switches SET engaged = true, reason = 'odd' WHERE scope = %L AND target = %L$$, s, t)), 1::bigint,
@@ -123,6 +123,53 @@ SELECT is(pg_temp.thrice(s), '0 0 1', 'by two: ' || s)
 SELECT is(pg_temp.by('t_fec_a', $$UPDATE agentpay.budgets SET cap_cost = 7 WHERE name = 't_fec_h'$$)
 	+ pg_temp.by('t_fec_b', $$UPDATE agentpay.budgets SET cap_cost = 8 WHERE name = 't_fec_h'$$), 0::bigint, 'two who ask for different caps');
 SELECT is((SELECT cap_cost FROM agentpay.budgets WHERE name = 't_fec_h'), 4.51, 'change nothing');
+
+-- ── what a cap lets through: prices, and whose cap it is ────────────────────
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES ('t_fec_cc', 'cost_center', 't_fec_cc', 'day', 5);
+UPDATE agentpay.agents SET price_cached_input_per_million = 1, price_per_call = 0.01 WHERE name = 't_fec';
+SELECT is(pg_temp.by('t_fec_a', s), 1::bigint, 'at once: ' || s)
+  FROM unnest(ARRAY[
+	$$UPDATE agentpay.agents SET price_input_per_million = 2, price_output_per_million = 3 WHERE name = 't_fec'$$,
+	$$UPDATE agentpay.agents SET price_per_call = 0.02, timeout_ms = 9000 WHERE name = 't_fec'$$,
+	-- what is cached then costs what is not
+	$$UPDATE agentpay.agents SET price_cached_input_per_million = NULL WHERE name = 't_fec'$$]) AS s;
+SELECT is(pg_temp.thrice(s), '0 0 1', 'by two: ' || s)
+  FROM unnest(ARRAY[
+	$$UPDATE agentpay.agents SET price_input_per_million = 1.99 WHERE name = 't_fec'$$,
+	$$UPDATE agentpay.agents SET price_input_per_million = 9, price_output_per_million = 2.9 WHERE name = 't_fec'$$,
+	$$UPDATE agentpay.agents SET price_cached_input_per_million = 8 WHERE name = 't_fec'$$,
+	$$UPDATE agentpay.agents SET price_per_call = NULL WHERE name = 't_fec'$$,
+	$$UPDATE agentpay.agents SET cost_center = 't_fec_other' WHERE name = 't_fec'$$]) AS s;
+SELECT is(pg_temp.by('t_fec_a', $$UPDATE agentpay.agents SET cost_center = 't_fec_cc' WHERE name = 't_fec'$$), 1::bigint, 'out of a center without a cap: one');
+SELECT is((SELECT (price_input_per_million, price_output_per_million, price_cached_input_per_million, price_per_call, cost_center, stage)::text
+	FROM agentpay.agents WHERE name = 't_fec'), '(9,2.9,8,,t_fec_cc,shadow)', 'as the second login left it, and its stage is what it was');
+SELECT is(pg_temp.by('t_fec_a', $$INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields, invoke_when, price_input_per_million, price_output_per_million)
+	VALUES ('t_fec', 't_fec', 'openai', 'https://llm.example/v1', 'm', '{amount}', 'true', 1, 1)
+	ON CONFLICT (name) DO UPDATE SET price_input_per_million = excluded.price_input_per_million$$), 0::bigint, 'ON CONFLICT DO UPDATE is an UPDATE');
+SELECT is((SELECT price_input_per_million FROM agentpay.agents WHERE name = 't_fec'), 9::numeric, 'and waits');
+-- deleted and made anew: the last prices count
+SAVEPOINT here;
+UPDATE agentpay.agents SET stage = 'off' WHERE name = 't_fec';
+SELECT is(pg_temp.by('t_fec_a', $$DELETE FROM agentpay.agents WHERE name = 't_fec'$$), 1::bigint, 'an agent is deleted by one');
+SELECT is(pg_temp.thrice($$INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields, invoke_when, price_input_per_million, price_output_per_million)
+	VALUES ('t_fec', 't_fec', 'openai', 'https://llm.example/v1', 'm', '{amount}', 'true', 1, 1)$$), '0 0 1', 'and made anew at lower prices by two');
+SELECT is(pg_temp.by('t_fec_a', $$INSERT INTO agentpay.agents (name, point, protocol, endpoint, model, fields, invoke_when, price_input_per_million, price_output_per_million)
+	VALUES ('t_fec_2', 't_fec', 'openai', 'https://llm.example/v1', 'm', '{amount}', 'true', 1, 1)$$), 1::bigint, 'a new one is made by one');
+ROLLBACK TO here;
+
+-- ── exchange rates: what is past ────────────────────────────────────────────
+INSERT INTO agentpay.exchange_rates VALUES ('USD', 'ZAR', (now() AT TIME ZONE 'UTC')::date, 0.05);
+SELECT is(pg_temp.by('t_fec_a', $$INSERT INTO agentpay.exchange_rates VALUES ('USD', 'ZAR', (now() AT TIME ZONE 'UTC')::date + 1, 0.06)$$), 1::bigint, 'a rate to come: one');
+SELECT is(pg_temp.by('t_fec_a', $$INSERT INTO agentpay.exchange_rates VALUES ('XAU', 'ZAR', '2020-01-01', 0.06)$$), 1::bigint, 'no point counts in that: one');
+SELECT is(pg_temp.thrice(s), '0 0 1', 'by two: ' || s)
+  FROM unnest(ARRAY[
+	$$INSERT INTO agentpay.exchange_rates VALUES ('USD', 'ZAR', (now() AT TIME ZONE 'UTC')::date - 1, 0.04)$$,
+	$$UPDATE agentpay.exchange_rates SET rate = 0.03 WHERE base = 'USD' AND currency = 'ZAR' AND valid_from < now() - interval '1 day'$$,
+	$$INSERT INTO agentpay.exchange_rates VALUES ('USD', 'ZAR', (now() AT TIME ZONE 'UTC')::date, 0.01)
+		ON CONFLICT (base, currency, valid_from) DO UPDATE SET rate = excluded.rate$$,
+	$$UPDATE agentpay.exchange_rates SET base = 'USD' WHERE base = 'XAU' AND currency = 'ZAR'$$,
+	$$DELETE FROM agentpay.exchange_rates WHERE base = 'USD' AND currency = 'ZAR' AND valid_from = '2020-01-01'$$]) AS s;
+SELECT is(pg_temp.by('t_fec_a', $$UPDATE agentpay.exchange_rates SET rate = rate WHERE currency = 'ZAR'$$), 3::bigint, 'the same rate again: one');
 
 -- ── gates and guardrails ────────────────────────────────────────────────────
 SELECT is(pg_temp.by('t_fec_a', s), 1::bigint, 'tightened at once: ' || s)
