@@ -200,6 +200,45 @@ CREATE TYPE agentpay._reservation AS (
 	task_id bigint, attempt int, bound numeric, role text, point text,
 	agent text, cost_center text, payment text, lease_until timestamptz);
 
+-- Holds what has room.  The caller holds the budgets' locks, and has found that
+-- it fits.
+CREATE FUNCTION agentpay._hold_all(wanted agentpay._reservation[],
+	names text[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+	WITH b AS MATERIALIZED (
+		SELECT x.name, x.scope, x.target, x.period,
+			   t.expired_until AS moment,
+			   t.expired_until + agentpay._period_length(x.period)
+				   AS counts_until
+		  FROM agentpay.budgets x
+		  JOIN agentpay._budget_totals t ON t.budget = x.name
+		 WHERE x.name = ANY (names) AND x.enabled),
+	made AS (
+		INSERT INTO agentpay._holds (budget, task_id, attempt, payment,
+			bound_cost, held_at, lease_until, counts_until)
+		SELECT b.name, w.task_id, w.attempt,
+			   CASE b.period WHEN 'transaction' THEN w.payment END, w.bound,
+			   b.moment, w.lease_until, b.counts_until
+		  FROM b, unnest(wanted) AS w
+		 WHERE b.scope = 'all' OR b.target = CASE b.scope
+				WHEN 'role' THEN w.role WHEN 'point' THEN w.point
+				WHEN 'agent' THEN w.agent
+				WHEN 'cost_center' THEN w.cost_center END
+		RETURNING budget, bound_cost),
+	sums AS (
+		SELECT m.budget, sum(m.bound_cost) AS held, count(*) AS calls
+		  FROM made m GROUP BY m.budget)
+	UPDATE agentpay._budget_totals t
+	   SET held = t.held + s.held, calls = t.calls + s.calls
+	  FROM sums s WHERE t.budget = s.budget;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._hold_all(agentpay._reservation[], text[])
+	FROM PUBLIC;
+
 -- Where all of a batch fits, which is nearly always, in whatever order: all of
 -- it at once.  The caller holds the budgets' locks.  False: something may not
 -- fit, and nothing was done.
@@ -245,32 +284,7 @@ BEGIN
 	THEN
 		RETURN false;
 	END IF;
-	WITH b AS MATERIALIZED (
-		SELECT x.name, x.scope, x.target, x.period,
-			   t.expired_until AS moment,
-			   t.expired_until + agentpay._period_length(x.period)
-				   AS counts_until
-		  FROM agentpay.budgets x
-		  JOIN agentpay._budget_totals t ON t.budget = x.name
-		 WHERE x.name = ANY (names) AND x.enabled),
-	made AS (
-		INSERT INTO agentpay._holds (budget, task_id, attempt, payment,
-			bound_cost, held_at, lease_until, counts_until)
-		SELECT b.name, w.task_id, w.attempt,
-			   CASE b.period WHEN 'transaction' THEN w.payment END, w.bound,
-			   b.moment, w.lease_until, b.counts_until
-		  FROM b, unnest(wanted) AS w
-		 WHERE b.scope = 'all' OR b.target = CASE b.scope
-				WHEN 'role' THEN w.role WHEN 'point' THEN w.point
-				WHEN 'agent' THEN w.agent
-				WHEN 'cost_center' THEN w.cost_center END
-		RETURNING budget, bound_cost),
-	sums AS (
-		SELECT m.budget, sum(m.bound_cost) AS held, count(*) AS calls
-		  FROM made m GROUP BY m.budget)
-	UPDATE agentpay._budget_totals t
-	   SET held = t.held + s.held, calls = t.calls + s.calls
-	  FROM sums s WHERE t.budget = s.budget;
+	PERFORM agentpay._hold_all(wanted, names);
 	RETURN true;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._reserve_all(agentpay._reservation[], text[])
@@ -290,13 +304,12 @@ AS $$
 DECLARE
 	names text[];
 	b agentpay.budgets[];
-	moments timestamptz[];
 	used numeric[];
 	calls bigint[];
-	more_held numeric[];
-	more_calls bigint[];
 	too_much numeric[];
 	w agentpay._reservation;
+	admitted agentpay._reservation[] := '{}';
+	repeated boolean;	-- a payment is there twice
 	spent numeric;
 	made bigint;
 BEGIN
@@ -321,17 +334,16 @@ BEGIN
 		RETURN;
 	END IF;
 	SELECT array_agg(x ORDER BY x.name),
-		   array_agg(t.expired_until ORDER BY x.name),
 		   array_agg(t.settled + t.held + t.uncertain ORDER BY x.name),
 		   array_agg(t.calls ORDER BY x.name),
-		   array_agg(0::numeric ORDER BY x.name),
-		   array_agg(0::bigint ORDER BY x.name),
 		   array_agg(NULL::numeric ORDER BY x.name),
 		   array_agg(x.name ORDER BY x.name)
-	  INTO b, moments, used, calls, more_held, more_calls, too_much, names
+	  INTO b, used, calls, too_much, names
 	  FROM agentpay.budgets x
 	  JOIN agentpay._budget_totals t ON t.budget = x.name
 	 WHERE x.name = ANY (names) AND x.enabled;
+	SELECT count(DISTINCT u.payment) < count(u.payment) INTO repeated
+	  FROM unnest(wanted) AS u;
 
 	FOREACH w IN ARRAY wanted LOOP
 		task_id := w.task_id;
@@ -349,6 +361,13 @@ BEGIN
 					   count(*)
 				  INTO spent, made FROM agentpay._holds h
 				 WHERE h.payment = w.payment AND h.budget = b[i].name;
+				IF repeated THEN
+					SELECT spent + coalesce(sum(u.bound), 0), made + count(*)
+					  INTO spent, made FROM unnest(admitted) AS u
+					 WHERE u.payment = w.payment
+					   AND agentpay._in_scope(b[i], u.role, u.point, u.agent,
+											  u.cost_center);
+				END IF;
 			END IF;
 			IF spent + w.bound > b[i].cap_cost OR made + 1 > b[i].cap_calls THEN
 				refused_by := b[i].name;
@@ -364,30 +383,19 @@ BEGIN
 			END IF;
 		END LOOP;
 		IF refused_by IS NULL THEN
+			admitted := admitted || w;
 			FOR i IN 1 .. coalesce(cardinality(b), 0) LOOP
 				CONTINUE WHEN NOT agentpay._in_scope(b[i], w.role, w.point,
 													 w.agent, w.cost_center);
-				INSERT INTO agentpay._holds (budget, task_id, attempt, payment,
-					bound_cost, held_at, lease_until, counts_until)
-				VALUES (b[i].name, w.task_id, w.attempt,
-					CASE b[i].period WHEN 'transaction' THEN w.payment END,
-					w.bound, moments[i], w.lease_until,
-					moments[i] + agentpay._period_length(b[i].period));
 				used[i] := used[i] + w.bound;
 				calls[i] := calls[i] + 1;
-				more_held[i] := more_held[i] + w.bound;
-				more_calls[i] := more_calls[i] + 1;
 			END LOOP;
 		END IF;
 		RETURN NEXT;
 	END LOOP;
 
 	PERFORM agentpay._note_exhausted(names, too_much);
-	UPDATE agentpay._budget_totals t
-	   SET held = t.held + u.more_held, calls = t.calls + u.more_calls
-	  FROM unnest(names, more_held, more_calls)
-		   AS u (budget, more_held, more_calls)
-	 WHERE t.budget = u.budget AND u.more_calls > 0;
+	PERFORM agentpay._hold_all(admitted, names);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._reserve(agentpay._reservation[]) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._reserve(agentpay._reservation[]) IS 'holds the bound of each attempt in every budget in scope, or refuses it; Σ settled + Σ held stays within the cap';

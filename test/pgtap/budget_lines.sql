@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(63);
+SELECT plan(66);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
@@ -127,6 +127,13 @@ SELECT is(pg_temp.ask(1, 0.2, payment => 'x:1', attempt => 2), 'refused by payme
 SELECT is(pg_temp.ask(3, 0.5, payment => 'x:2'), 'held', 'another payment has its own');
 SELECT pg_temp.settle(1, 'settled', 0.05);
 SELECT is(pg_temp.ask(1, 0.2, payment => 'x:1', attempt => 2), 'held', 'settled at 0.05: 0.45');
+-- in one batch: x:3 has room for two of 0.2 and one of 0.1
+SELECT is((SELECT string_agg(coalesce(r.refused_by, 'held'), ' ' ORDER BY r.task_id) FROM agentpay._reserve(ARRAY(
+		SELECT ROW(920000020 + n, 1, b, 'fraud', 'p1', 'a' || n, 'c1', p, NULL)::agentpay._reservation
+		  FROM (VALUES (1, 0.2, 'x:3'), (2, 0.2, 'x:3'), (3, 0.2, 'x:3'), (4, 0.1, 'x:3'), (5, 0.5, 'x:4'), (6, 0.05, 'x:3')) AS v (n, b, p)
+		 ORDER BY n)) AS r), 'held held payment held held payment', 'a payment several times in a batch: what comes first');
+SELECT is((SELECT sum(h.bound_cost) FROM agentpay._holds h WHERE h.payment = 'x:3'), 0.5, '0.2 + 0.2 + 0.1');
+SELECT is(pg_temp.now_at('payment'), '0.05 1.9 0 8 ok', '0.05 settled; 0.2, 0.2 and 0.5 held before, 0.5 and 0.5 now');
 SELECT is_empty('SELECT FROM agentpay.budget_invariant', 'nothing is beyond a cap');
 
 -- ── on_exhausted = kill: the switch of its scope, and no other ──────────────
