@@ -24,13 +24,17 @@
 #define HMAC_BLOCK 64
 
 /*
- * Contexts are made once: to look an algorithm up costs more than to run it.
- * What a key leaves in one is overwritten after each use.
+ * Algorithms are looked up once, and contexts made once: that costs more than
+ * to run them.  What a key leaves in one of these is overwritten after each use.
  */
+static EVP_CIPHER *gcm = NULL;
 static EVP_CIPHER_CTX *seal_context = NULL;
 static EVP_MD_CTX *mac_context = NULL;
 
+static bool seal(EVP_CIPHER_CTX *context, const uint8_t *key, const void *aad,
+				 size_t aad_len, const void *in, size_t len, uint8_t *out);
 static bool draw_nonce(uint8_t *nonce);
+static bool prepare_gcm(void);
 static bool prepare_seal(void);
 static bool prepare_mac(void);
 static bool digest(const uint8_t *key, uint8_t pad, const void *a, size_t a_len,
@@ -41,27 +45,62 @@ agentpay_cipher_seal(const uint8_t *key, const void *aad, size_t aad_len,
 					 const void *in, size_t len, uint8_t *out)
 {
 	static const uint8_t no_key[AGENTPAY_KEY_SIZE] = {0};
-	uint8_t *nonce = out + 1;
-	uint8_t *sealed = nonce + NONCE_SIZE;
-	int n;
 	bool done;
 
-	if (len > INT_MAX || aad_len > INT_MAX || !prepare_seal() ||
-		!draw_nonce(nonce))
+	if (!prepare_seal())
 		return false;
-	out[0] = VERSION;
-	done = EVP_EncryptInit_ex(seal_context, NULL, NULL, key, nonce) == 1 &&
-		   EVP_EncryptUpdate(seal_context, NULL, &n, aad, (int) aad_len) == 1 &&
-		   EVP_EncryptUpdate(seal_context, sealed, &n, in, (int) len) == 1 &&
-		   EVP_EncryptFinal_ex(seal_context, sealed + len, &n) == 1 &&
-		   EVP_CIPHER_CTX_ctrl(seal_context, EVP_CTRL_GCM_GET_TAG, TAG_SIZE,
-							   sealed + len) == 1;
+	done = seal(seal_context, key, aad, aad_len, in, len, out);
 	if (EVP_EncryptInit_ex(seal_context, NULL, NULL, no_key, NULL) != 1)
 	{
 		EVP_CIPHER_CTX_free(seal_context);
 		seal_context = NULL;
 	}
 	return done;
+}
+
+AgentpaySealer *
+agentpay_cipher_sealer(const uint8_t *key)
+{
+	EVP_CIPHER_CTX *context = prepare_gcm() ? EVP_CIPHER_CTX_new() : NULL;
+
+	if (context == NULL ||
+		EVP_EncryptInit_ex(context, gcm, NULL, key, NULL) == 1)
+		return context;
+	EVP_CIPHER_CTX_free(context);
+	return NULL;
+}
+
+bool
+agentpay_cipher_seal_by(AgentpaySealer *sealer, const void *aad, size_t aad_len,
+						const void *in, size_t len, uint8_t *out)
+{
+	return seal(sealer, NULL, aad, aad_len, in, len, out);
+}
+
+void
+agentpay_cipher_sealer_free(AgentpaySealer *sealer)
+{
+	EVP_CIPHER_CTX_free(sealer);
+}
+
+/* key NULL: the one that is in the context. */
+static bool
+seal(EVP_CIPHER_CTX *context, const uint8_t *key, const void *aad,
+	 size_t aad_len, const void *in, size_t len, uint8_t *out)
+{
+	uint8_t *nonce = out + 1;
+	uint8_t *sealed = nonce + NONCE_SIZE;
+	int n;
+
+	if (len > INT_MAX || aad_len > INT_MAX || !draw_nonce(nonce))
+		return false;
+	out[0] = VERSION;
+	return EVP_EncryptInit_ex(context, NULL, NULL, key, nonce) == 1 &&
+		   EVP_EncryptUpdate(context, NULL, &n, aad, (int) aad_len) == 1 &&
+		   EVP_EncryptUpdate(context, sealed, &n, in, (int) len) == 1 &&
+		   EVP_EncryptFinal_ex(context, sealed + len, &n) == 1 &&
+		   EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG_SIZE,
+							   sealed + len) == 1;
 }
 
 /* Nonces are no secret: many are drawn at once, by each process its own. */
@@ -84,14 +123,23 @@ draw_nonce(uint8_t *nonce)
 }
 
 static bool
+prepare_gcm(void)
+{
+	if (gcm == NULL)
+		gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+	return gcm != NULL;
+}
+
+static bool
 prepare_seal(void)
 {
 	if (seal_context != NULL)
 		return true;
+	if (!prepare_gcm())
+		return false;
 	seal_context = EVP_CIPHER_CTX_new();
 	if (seal_context != NULL &&
-		EVP_EncryptInit_ex(seal_context, EVP_aes_256_gcm(), NULL, NULL, NULL) ==
-			1)
+		EVP_EncryptInit_ex(seal_context, gcm, NULL, NULL, NULL) == 1)
 		return true;
 	EVP_CIPHER_CTX_free(seal_context);
 	seal_context = NULL;
@@ -111,14 +159,13 @@ agentpay_cipher_open(const uint8_t *key, const void *aad, size_t aad_len,
 	bool done;
 
 	if (len < AGENTPAY_SEAL_OVERHEAD || len > INT_MAX || aad_len > INT_MAX ||
-		in[0] != VERSION)
+		in[0] != VERSION || !prepare_gcm())
 		return false;
 	size = len - AGENTPAY_SEAL_OVERHEAD;
 	memcpy(tag, sealed + size, TAG_SIZE);
 	context = EVP_CIPHER_CTX_new();
 	done = context != NULL &&
-		   EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), NULL, key, nonce) ==
-			   1 &&
+		   EVP_DecryptInit_ex(context, gcm, NULL, key, nonce) == 1 &&
 		   EVP_DecryptUpdate(context, NULL, &n, aad, (int) aad_len) == 1 &&
 		   EVP_DecryptUpdate(context, out, &n, sealed, (int) size) == 1 &&
 		   EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_SIZE, tag) ==

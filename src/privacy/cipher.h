@@ -29,6 +29,18 @@ agentpay_cipher_seal(const uint8_t *key, const void *aad, size_t aad_len,
 					 const void *in, size_t len, uint8_t *out);
 
 /*
+ * A cipher with its key already in it, for the many values of one key; NULL:
+ * out of memory.  Seals as above; free() wipes it, and takes NULL.
+ */
+typedef struct evp_cipher_ctx_st AgentpaySealer;
+
+extern AgentpaySealer *agentpay_cipher_sealer(const uint8_t *key);
+extern bool
+agentpay_cipher_seal_by(AgentpaySealer *sealer, const void *aad, size_t aad_len,
+						const void *in, size_t len, uint8_t *out);
+extern void agentpay_cipher_sealer_free(AgentpaySealer *sealer);
+
+/*
  * The reverse; out has len - AGENTPAY_SEAL_OVERHEAD bytes.  False, and out
  * wiped: another key, other aad, or other bytes than were sealed.
  */

@@ -42,6 +42,7 @@
 #include "base/compat.h"
 #include "base/appender.h"
 #include "base/settings.h"
+#include "privacy/key_memo.h"
 #include "privacy/keys.h"
 #include "privacy/keys_wrap.h"
 #include "privacy/master_key.h"
@@ -87,6 +88,7 @@ static Oid lookup_table = InvalidOid;
 static bool ready(const char **problem);
 static bool
 read_lookup_key(const AgentpayMasterKeys *masters, const char **problem);
+static Kept *key_of(const char *subject, const char **problem);
 static Kept *find_kept(const uint8 *by);
 static Kept *keep(const uint8 *by, int64 key_id, const uint8 *bytes, bool own);
 static Kept *
@@ -119,6 +121,15 @@ agentpay_keys_wanted(void)
 int64
 agentpay_keys_of(const char *subject, const char **problem)
 {
+	Kept *found = key_of(subject, problem);
+
+	return found == NULL ? 0 : found->key_id;
+}
+
+/* Good until another one is asked for. */
+static Kept *
+key_of(const char *subject, const char **problem)
+{
 	uint8 hash[AGENTPAY_MAC_SIZE];
 	char day[32];
 	const char *label = AGENTPAY_HASH_SUBJECT;
@@ -134,7 +145,7 @@ agentpay_keys_of(const char *subject, const char **problem)
 		label = AGENTPAY_HASH_NOBODY;
 	}
 	if (!agentpay_keys_hash(label, subject, strlen(subject), hash, problem))
-		return 0;
+		return NULL;
 	found = find_kept(hash);
 	if (found == NULL)
 	{
@@ -146,7 +157,7 @@ agentpay_keys_of(const char *subject, const char **problem)
 	/* one that cannot be unwrapped now is no reason to seal nothing */
 	if (found == NULL)
 		found = make_key(hash, problem);
-	return found == NULL ? 0 : found->key_id;
+	return found;
 }
 
 bytea *
@@ -171,6 +182,46 @@ agentpay_keys_seal(int64 key_id, char kind, const pg_uuid_t *id,
 		return sealed;
 	*problem = "a value could not be encrypted";
 	return NULL;
+}
+
+int64
+agentpay_keys_seal_of(const char *subject, char kind, const pg_uuid_t *id,
+					  const char *text, size_t len, uint8 *out,
+					  const char **problem)
+{
+	AgentpaySealedFor bound;
+	AgentpayKeyMemo *memo;
+	Kept *found = NULL;
+	int64 key_id;
+	bool done;
+
+	*problem = NULL;
+	if (!ready(problem))
+		return 0;
+	memo = subject == NULL ? NULL : agentpay_key_memo_find(subject);
+	if (memo == NULL)
+	{
+		found = key_of(subject, problem);
+		if (found == NULL)
+			return 0;
+		if (subject != NULL)
+			agentpay_key_memo_note(subject, found->key_id, found->bytes,
+								   found->own);
+	}
+	else if (memo->sealer == NULL)
+		memo->sealer = agentpay_cipher_sealer(memo->bytes);
+	key_id = memo == NULL ? found->key_id : memo->key_id;
+	agentpay_keys_bind(&bound, kind, id, key_id);
+	if (memo != NULL && memo->sealer != NULL)
+		done = agentpay_cipher_seal_by(memo->sealer, &bound, sizeof(bound),
+									   text, len, out);
+	else
+		done = agentpay_cipher_seal(memo == NULL ? found->bytes : memo->bytes,
+									&bound, sizeof(bound), text, len, out);
+	if (done)
+		return key_id;
+	*problem = "a value could not be encrypted";
+	return 0;
 }
 
 char *
@@ -500,6 +551,7 @@ transaction_ends(XactEvent event, void *arg)
 		Kept *kept;
 
 		has_own = false;
+		agentpay_key_memo_keep_own();
 		if (kept_keys == NULL)
 			return;
 		hash_seq_init(&scan, kept_keys);
@@ -544,6 +596,7 @@ wipe(void)
 	Kept *kept;
 
 	explicit_bzero(lookup_key, sizeof(lookup_key));
+	agentpay_key_memo_wipe(false);
 	has_lookup = false;
 	has_own = false;
 	if (kept_keys == NULL)
@@ -563,6 +616,7 @@ wipe_own(void)
 	Kept *kept;
 
 	has_own = false;
+	agentpay_key_memo_wipe(true);
 	if (kept_keys == NULL)
 		return;
 	hash_seq_init(&scan, kept_keys);

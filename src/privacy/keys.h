@@ -37,6 +37,16 @@ agentpay_keys_seal(int64 key_id, char kind, const pg_uuid_t *id,
 				   const char *text, size_t len, const char **problem);
 
 /*
+ * Both in one: seals under a key of the subject into out, which has room for
+ * len + AGENTPAY_SEAL_OVERHEAD bytes.  The key's id; 0: not sealed, *problem
+ * says why.
+ */
+extern int64
+agentpay_keys_seal_of(const char *subject, char kind, const pg_uuid_t *id,
+					  const char *text, size_t len, uint8 *out,
+					  const char **problem);
+
+/*
  * The text of what was sealed, terminated.  NULL, with *problem NULL: the key
  * is destroyed.
  */

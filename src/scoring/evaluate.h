@@ -59,6 +59,7 @@ typedef struct AgentpayEvaluation
 	TimestampTz decided_at;
 	const AgentpayGiven *given; /* NULL: everything is read */
 	bool contained;				/* by the caller: what fails is raised */
+	bool seals;					/* what a policy treats; it is on record then */
 
 	/* found */
 	TimestampTz occurred_at;
@@ -75,9 +76,9 @@ typedef struct AgentpayEvaluation
 	Bitmapset *later; /* those that may be asked: tiers, and of a case */
 	struct AgentpayAsk *asks; /* by agent; NULL: none is */
 	Jsonb *inputs;
-	Jsonb *clear;	 /* of inputs, what is to be sealed; NULL: nothing is */
-	List *faults;	 /* of AgentpayFault */
-	bool failed;	 /* one that decides: on_error holds */
+	struct AgentpaySealed *sealed; /* of inputs; NULL: nothing is */
+	List *faults;				   /* of AgentpayFault */
+	bool failed;				   /* one that decides: on_error holds */
 	Bitmapset *lost; /* parameters whose feature or model failed */
 	int n_shadows;	 /* versions in shadow: rulesets 1 and above */
 	AgentpayRuling *shadows;

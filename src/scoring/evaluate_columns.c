@@ -38,7 +38,7 @@ agentpay_evaluate_begin(AgentpayEvaluation *evaluation)
 	evaluation->failed = false;
 	evaluation->lost = NULL;
 	evaluation->inputs = NULL;
-	evaluation->clear = NULL;
+	evaluation->sealed = NULL;
 	for (int i = 0; i < point->params->numParams; i++)
 		agentpay_evaluate_set(point, i, (Datum) 0, true);
 	evaluation->table->econtext->ecxt_scantuple = evaluation->row;

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  * evaluate_inputs.c
  *		What a decision keeps of its row: the values that were read, after the
- *		policies, and in clear what is to be sealed.
+ *		policies, and sealed what these treat.
  *
  * Each value is a step of its own: one that fails costs no other.
  *
- * Locks: none.
+ * Locks: those of privacy/keys.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -15,6 +15,7 @@
 #include "privacy/keys.h"
 #include "scoring/evaluate.h"
 #include "scoring/inputs.h"
+#include "scoring/sealing.h"
 
 /* One step's subject, whatever it is. */
 typedef struct Step
@@ -27,9 +28,8 @@ typedef struct Step
 
 static void input_body(void *arg);
 static void inputs_body(void *arg);
-static void note_clear(AgentpayEvaluation *evaluation);
+static void seal_inputs(AgentpayEvaluation *evaluation);
 static void clear_body(void *arg);
-static void whole_clear_body(void *arg);
 
 void
 agentpay_evaluate_inputs(AgentpayEvaluation *evaluation)
@@ -38,7 +38,6 @@ agentpay_evaluate_inputs(AgentpayEvaluation *evaluation)
 	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
 	Step whole = {.evaluation = evaluation, .pairs = pairs};
 	int count = 0;
-	bool seals = agentpay_keys_wanted();
 
 	for (int i = 0; i < point->n_inputs; i++)
 	{
@@ -61,22 +60,22 @@ agentpay_evaluate_inputs(AgentpayEvaluation *evaluation)
 	whole.index = count;
 	if (!agentpay_evaluate_step(evaluation, "inputs", inputs_body, &whole))
 		evaluation->inputs = agentpay_inputs_object(pairs, 0);
-	if (seals)
-		note_clear(evaluation);
+	if (evaluation->seals && agentpay_keys_wanted())
+		seal_inputs(evaluation);
 }
 
-/* What is to be sealed; a value that fails is left out. */
+/* Seals what a policy treats; a value that fails is left out. */
 static void
-note_clear(AgentpayEvaluation *evaluation)
+seal_inputs(AgentpayEvaluation *evaluation)
 {
 	AgentpayPoint *point = evaluation->point;
 	JsonbPair *pairs = palloc(sizeof(JsonbPair) * Max(point->n_inputs, 1));
-	Step whole = {.evaluation = evaluation, .pairs = pairs};
+	int count = 0;
 
 	for (int i = 0; i < point->n_inputs; i++)
 	{
 		AgentpayInput *input = &point->inputs[i];
-		JsonbPair *pair = &pairs[whole.index];
+		JsonbPair *pair = &pairs[count];
 		Step step = {.evaluation = evaluation,
 					 .index = i,
 					 .value = &pair->value};
@@ -88,15 +87,12 @@ note_clear(AgentpayEvaluation *evaluation)
 		pair->key.type = jbvString;
 		pair->key.val.string.val = input->name;
 		pair->key.val.string.len = input->name_len;
-		pair->order = whole.index;
 		if (agentpay_evaluate_step(evaluation, input->name, clear_body, &step))
-			whole.index++;
+			count++;
 	}
 	/* who is asked may explain the answer, which is sealed, too */
-	if (whole.index > 0 || evaluation->asked != NULL ||
-		evaluation->later != NULL)
-		(void) agentpay_evaluate_step(evaluation, "inputs", whole_clear_body,
-									  &whole);
+	if (count > 0 || evaluation->asked != NULL || evaluation->later != NULL)
+		agentpay_sealing_inputs(evaluation, pairs, count);
 }
 
 static void
@@ -107,14 +103,6 @@ clear_body(void *arg)
 
 	agentpay_inputs_clear(point, &point->inputs[step->index],
 						  step->evaluation->row, step->value);
-}
-
-static void
-whole_clear_body(void *arg)
-{
-	Step *step = arg;
-
-	step->evaluation->clear = agentpay_inputs_object(step->pairs, step->index);
 }
 
 static void

@@ -142,6 +142,7 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	evaluation->row = row;
 	evaluation->row_id = agentpay_row_id(evaluation->point, row);
 	evaluation->decided_at = agentpay_clock_now();
+	evaluation->seals = true;
 	repeats_one = repeated(frame, evaluation, point, &repeats, &assigned,
 						   &error);
 	agentpay_evaluate(evaluation);
@@ -170,7 +171,7 @@ agentpay_row_score(AgentpayFrame *frame, AgentpayTable *table, int point,
 	entry->score = PointerGetDatum(evaluation->score);
 	entry->reasons = reasons_array(evaluation->n_reasons, evaluation->reasons);
 	entry->inputs = PointerGetDatum(evaluation->inputs);
-	entry->sealed = agentpay_sealing_inputs(evaluation);
+	entry->sealed = PointerGetDatum(evaluation->sealed);
 	if (!repeats_one)
 		entry->cause = cause_of_case(evaluation, &assigned);
 	if (entry->cause != AGENTPAY_CAUSE_NONE)

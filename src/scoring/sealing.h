@@ -8,16 +8,21 @@
 
 #include "postgres.h"
 
+#include "utils/jsonb.h"
 #include "utils/uuid.h"
 
 #include "scoring/evaluate.h"
 
+/* What was sealed of a row's inputs: bytea, with what its decision needs. */
+typedef struct AgentpaySealed AgentpaySealed;
+
 /*
- * What there is to seal of the evaluation, sealed, with the id that its
- * decision has to have; no datum: nothing, or it could not be done, which is
- * logged.  Raises only what nobody may contain.
+ * Seals those members, in clear, and sets evaluation->sealed, with the id that
+ * the decision has to have.  What fails while the evaluation is not careful is
+ * raised, and then contained and logged.
  */
-extern Datum agentpay_sealing_inputs(const AgentpayEvaluation *evaluation);
+extern void agentpay_sealing_inputs(AgentpayEvaluation *evaluation,
+									const JsonbPair *pairs, int count);
 
 /* The text form of a row's subject; NULL: it has none. */
 extern const char *

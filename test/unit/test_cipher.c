@@ -139,6 +139,48 @@ test_seal(void)
 	check(fresh, "under a nonce of its own each time");
 }
 
+/* A cipher that keeps its key seals as one that is given it each time. */
+static void
+test_sealer(void)
+{
+	static const uint8_t keys[2][AGENTPAY_KEY_SIZE] = {{42}, {43}};
+	AgentpaySealer *sealers[2] = {agentpay_cipher_sealer(keys[0]),
+								  agentpay_cipher_sealer(keys[1])};
+	uint8_t sealed[3][40 + AGENTPAY_SEAL_OVERHEAD];
+	char text[40] = "what is sealed";
+	char out[40];
+	int opened = 0;
+	int wrong = 0;
+
+	for (int i = 0; i < 100; i++)
+	{
+		size_t len = (size_t) i % sizeof(text);
+		size_t size = len + AGENTPAY_SEAL_OVERHEAD;
+
+		/* by turns, and with others between */
+		for (int k = 0; k < 2; k++)
+			opened += agentpay_cipher_seal_by(sealers[k], "row", 3, text, len,
+											  sealed[k]);
+		opened += agentpay_cipher_seal(keys[1], "row", 3, text, len, sealed[2]);
+		for (int k = 0; k < 3; k++)
+		{
+			opened += agentpay_cipher_open(keys[k > 0], "row", 3, sealed[k],
+										   size, out) &&
+					  memcmp(out, text, len) == 0;
+			wrong += agentpay_cipher_open(keys[k == 0], "row", 3, sealed[k],
+										  size, out);
+			wrong += agentpay_cipher_open(keys[k > 0], "other", 5, sealed[k],
+										  size, out);
+		}
+		wrong += memcmp(sealed[1] + NONCE_AT, sealed[2] + NONCE_AT, 12) == 0;
+	}
+	check(opened == 600, "sealers of two keys, by turns");
+	check(wrong == 0, "each only its own key's, bound to its row");
+	for (int k = 0; k < 2; k++)
+		agentpay_cipher_sealer_free(sealers[k]);
+	agentpay_cipher_sealer_free(NULL);
+}
+
 /* By Python's hmac: the key 00 01 .. 1f, the label, a zero byte, the data. */
 static void
 test_mac(void)
@@ -167,6 +209,7 @@ main(void)
 {
 	test_vectors();
 	test_seal();
+	test_sealer();
 	test_mac();
 	return tap_done();
 }

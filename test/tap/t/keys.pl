@@ -110,6 +110,21 @@ is(sql("$unsealed '11'"), '{"card": "4111111111111111", "memo": "plantedmemo11",
 sql('BEGIN; ' . pay(12, 'gone') . ' ROLLBACK; ' . pay(13, 'gone'));
 like(sql("$unsealed '13'"), qr/plantedmemo13/, 'nor one of a transaction');
 
+# ── what a session remembers of its subjects ────────────────────────────────
+# More subjects than it has places for, each three times, by turns: all under
+# their own keys, and as they were, by what the payments themselves say.
+my $memo = q{E'tab\t "quoted" back\\\\slash \u00e9\u20ac \x01' || n};
+my $many = "INSERT INTO payments (id, customer, card, memo, amount) SELECT %d + n, 'many-' || n, '41' || n, $memo, 1 FROM generate_series(1, 1500) AS n;";
+sql(join '', map { sprintf $many, $_ } 10000, 20000, 30000);
+my $of_many = 'agentpay.decisions d CROSS JOIN LATERAL (SELECT d.row_id::int % 10000 AS n) AS k WHERE d.row_id::int > 10000';
+is(sql("SELECT count(*) FILTER (WHERE agentpay._unseal(d) = jsonb_build_object('card', '41' || n, 'memo', $memo, 'open', NULL)) FROM $of_many"),
+	'4500', 'payments of many subjects in one session are sealed as they were');
+is(sql("SELECT count(DISTINCT n), count(DISTINCT key_id), count(DISTINCT (n, key_id)) FROM $of_many"), '1500|1500|1500', 'each subject under its one key');
+is(sql("SELECT count(DISTINCT substr(sealed, 2, 12)) FROM $of_many"), '4500', 'under a nonce of its own');
+sql(sprintf("$many SELECT agentpay.forget('many-7', 'request 0'); ", 40000) . pay(50007, 'many-7'));
+is(sql("SELECT string_agg(coalesce(left(agentpay._unseal(d) ->> 'memo', 12), 'erased'), ' ' ORDER BY row_id::int) FROM $of_many AND n = 7"),
+	'erased erased erased erased plantedmemo5', 'what is forgotten within the session is not sealed under the old key again');
+
 # ── two sessions with one new subject do not wait for each other ────────────
 my ($one, $two) = (session($node), session($node));
 $one->('BEGIN; ' . pay(20, 'shared'));
