@@ -7,7 +7,6 @@
 #define _GNU_SOURCE /* gettid() */
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,61 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agents/http_client.h"
+#include "http_calls.h"
 #include "tap.h"
 
-#define DEADLINE_MS 30000
-#define KB 1024
-#define BODY                                             \
-	"{\"model\":\"m\",\"messages\":[{\"role\":\"user\"," \
-	"\"content\":\"{\\\"amount\\\":5}\"}]}"
-
 static int port;
-static AgentpayHttpClient *client;
-
-static double
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
-}
-
-static long
-resident_kb(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_maxrss;
-}
-
-/* Starts the server and reads its port from its output. */
-static pid_t
-start_server(void)
-{
-	int out[2];
-	char line[32] = "";
-	pid_t pid;
-
-	if (pipe(out) != 0)
-		exit(1);
-	pid = fork();
-	if (pid == 0)
-	{
-		dup2(out[1], STDOUT_FILENO);
-		close(out[0]);
-		close(out[1]);
-		execlp("python3", "python3", "test/server/agent_server.py",
-			   (char *) NULL);
-		_exit(1);
-	}
-	close(out[1]);
-	if (read(out[0], line, sizeof(line) - 1) > 0)
-		port = atoi(line);
-	return pid;
-}
 
 static AgentpayHttpTransfer *
 start_url(const char *url, int timeout_ms, const char *resolve)
@@ -104,33 +52,6 @@ start(const char *behaviour, int timeout_ms)
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/%s/chat/completions", port,
 			 behaviour);
 	return start_url(url, timeout_ms, NULL);
-}
-
-/* Waits as a worker would, then lets the client work. */
-static void
-wait_and_perform(void)
-{
-	struct pollfd fd = {agentpay_http_client_fd(client), POLLIN, 0};
-	long timeout_ms = agentpay_http_client_timeout_ms(client);
-
-	poll(&fd, 1, timeout_ms < 0 || timeout_ms > 1000 ? 1000 : (int) timeout_ms);
-	agentpay_http_client_perform(client);
-}
-
-/* The next result, to be released; NULL when none comes in time. */
-static AgentpayHttpTransfer *
-next(AgentpayHttpResult *result)
-{
-	double deadline = now_ms() + DEADLINE_MS;
-	AgentpayHttpTransfer *transfer;
-
-	while ((transfer = agentpay_http_client_next_done(client, result)) ==
-			   NULL &&
-		   now_ms() < deadline)
-		wait_and_perform();
-	if (transfer == NULL)
-		memset(result, 0, sizeof(*result));
-	return transfer;
 }
 
 /* One call from start to end.  The caller releases the transfer. */
@@ -632,7 +553,7 @@ main(void)
 {
 	struct rlimit files;
 	const char *problem = NULL;
-	pid_t server = start_server();
+	pid_t server = start_agent_server(&port);
 
 	signal(SIGPIPE, SIG_IGN);
 	getrlimit(RLIMIT_NOFILE, &files);

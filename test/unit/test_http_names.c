@@ -12,7 +12,6 @@
 #include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -23,16 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agents/http_client.h"
+#include "http_calls.h"
 #include "tap.h"
 
-#define DEADLINE_MS 30000
-#define BODY                                             \
-	"{\"model\":\"m\",\"messages\":[{\"role\":\"user\"," \
-	"\"content\":\"{\\\"amount\\\":5}\"}]}"
-
 static int port;
-static AgentpayHttpClient *client;
 
 /* What the resolver knows: flip.test is at these addresses, and nothing is
  * heard of never.test before the end. */
@@ -85,40 +78,6 @@ flip_to(const char *first, const char *second)
 	pthread_mutex_unlock(&lock);
 }
 
-static double
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
-}
-
-static pid_t
-start_server(void)
-{
-	int out[2];
-	char line[32] = "";
-	pid_t pid;
-
-	if (pipe(out) != 0)
-		exit(1);
-	pid = fork();
-	if (pid == 0)
-	{
-		dup2(out[1], STDOUT_FILENO);
-		close(out[0]);
-		close(out[1]);
-		execlp("python3", "python3", "test/server/agent_server.py",
-			   (char *) NULL);
-		_exit(1);
-	}
-	close(out[1]);
-	if (read(out[0], line, sizeof(line) - 1) > 0)
-		port = atoi(line);
-	return pid;
-}
-
 static void
 renew(bool no_dns_cache)
 {
@@ -150,27 +109,6 @@ start(const char *host, const char *behaviour, int timeout_ms,
 	transfer = agentpay_http_client_start(client, &request, &problem);
 	if (transfer == NULL)
 		check(false, "start %s: %s", url, problem);
-	return transfer;
-}
-
-static AgentpayHttpTransfer *
-next(AgentpayHttpResult *result)
-{
-	double deadline = now_ms() + DEADLINE_MS;
-	AgentpayHttpTransfer *transfer;
-
-	while ((transfer = agentpay_http_client_next_done(client, result)) ==
-			   NULL &&
-		   now_ms() < deadline)
-	{
-		struct pollfd fd = {agentpay_http_client_fd(client), POLLIN, 0};
-		long ms = agentpay_http_client_timeout_ms(client);
-
-		poll(&fd, 1, ms < 0 || ms > 1000 ? 1000 : (int) ms);
-		agentpay_http_client_perform(client);
-	}
-	if (transfer == NULL)
-		memset(result, 0, sizeof(*result));
 	return transfer;
 }
 
@@ -294,7 +232,7 @@ main(void)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
-	server = start_server();
+	server = start_agent_server(&port);
 	if (!check(port > 0, "the server is there"))
 		return tap_done();
 	test_flip();

@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -27,38 +26,14 @@
 #include <json-c/json.h>
 #include <netinet/in.h>
 
-#include "agents/http_client.h"
+#include "http_calls.h"
 #include "tap.h"
 
-#define DEADLINE_MS 30000
-#define KB 1024
 #define SECRET "sk-sentinel-0123456789"
 #define LOGIN "user:pass word"
-#define BODY                                             \
-	"{\"model\":\"m\",\"messages\":[{\"role\":\"user\"," \
-	"\"content\":\"{\\\"amount\\\":5}\"}]}"
 
 static char directory[64];
 static char ca_file[128];
-static AgentpayHttpClient *client;
-
-static double
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
-}
-
-static long
-resident_kb(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_maxrss;
-}
 
 /* The port of a listener; 0 when the server is not there yet. */
 static int
@@ -210,31 +185,6 @@ start_at(const char *host, const char *listener, const char *behaviour,
 	transfer = agentpay_http_client_start(client, &request, &problem);
 	if (transfer == NULL)
 		check(false, "start %s: %s", url, problem);
-	return transfer;
-}
-
-static void
-wait_and_perform(void)
-{
-	struct pollfd fd = {agentpay_http_client_fd(client), POLLIN, 0};
-	long timeout_ms = agentpay_http_client_timeout_ms(client);
-
-	poll(&fd, 1, timeout_ms < 0 || timeout_ms > 1000 ? 1000 : (int) timeout_ms);
-	agentpay_http_client_perform(client);
-}
-
-static AgentpayHttpTransfer *
-next(AgentpayHttpResult *result)
-{
-	double deadline = now_ms() + DEADLINE_MS;
-	AgentpayHttpTransfer *transfer;
-
-	while ((transfer = agentpay_http_client_next_done(client, result)) ==
-			   NULL &&
-		   now_ms() < deadline)
-		wait_and_perform();
-	if (transfer == NULL)
-		memset(result, 0, sizeof(*result));
 	return transfer;
 }
 
