@@ -268,10 +268,6 @@ CREATE TYPE agentpay._attempt_end AS (
 	-- to be sealed; NULL without a master key
 	request_body text, answer_body text);
 
--- One that is to be made again.
-CREATE TYPE agentpay._attempt_again AS (
-	task_id bigint, spent numeric, delay_ms int);
-
 -- What was asked and answered, sealed under the key of the payment's subject;
 -- NULL: there is no key, or it is destroyed.
 CREATE FUNCTION agentpay._seal_call(call_id uuid, key_id bigint, request text,
@@ -286,14 +282,25 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._seal_call(uuid, bigint, text, text)
 	FROM PUBLIC;
 
+-- Writes the calls of the attempts that are still the lease's, and ends their
+-- work or puts it back; again: the tasks that are to be tried once more.  What
+-- is to be settled and decided is the caller's to write.
+CREATE FUNCTION agentpay._take_results(lease bigint,
+	results agentpay._attempt_end[], killed text[],
+	OUT settled agentpay._settlement[], OUT ends agentpay._task_end[],
+	OUT again bigint[], OUT waits boolean)
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_take_results';
+REVOKE ALL ON FUNCTION agentpay._take_results(bigint,
+	agentpay._attempt_end[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._take_results(bigint,
+	agentpay._attempt_end[], text[]) IS 'what became of attempts: writes their calls, and says what follows';
+
 -- Writes calls, decisions and settlements of the attempts that are still the
 -- lease's, and ends their work or puts it back: the rows are the tasks that are
 -- to be tried again.  The caller holds the kill lock
 -- shared, from an earlier statement: an answer that comes after a kill is
 -- stored, and not applied.
---
--- One statement finds all that is to be written.  Whole rows are not carried
--- through it: each would be put together again at every step.
 CREATE FUNCTION agentpay._record(lease bigint,
 	results agentpay._attempt_end[]) RETURNS TABLE (task_id bigint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -301,134 +308,23 @@ CREATE FUNCTION agentpay._record(lease bigint,
 AS $$
 #variable_conflict use_column
 DECLARE
-	killed text[] := agentpay._killed_agents();
 	settled agentpay._settlement[];
 	ends agentpay._task_end[];
-	calls agentpay.agent_calls[];
-	ended bigint[];
-	again agentpay._attempt_again[];
+	again bigint[];
 	waits boolean;
 BEGIN
-	-- usage beyond the bound cannot be: it counts each byte of the request,
-	-- and all of max_output_tokens
-	WITH work AS MATERIALIZED (
-		SELECT g.*, w.created_at, w.agent, w.spent, w.bound_cost,
-			   g.final OR w.agent = ANY (killed) AS ended
-		  FROM unnest(results) AS g
-		  JOIN agentpay._task_work w
-			ON w.task_id = g.task_id AND w.attempt = g.attempt
-		 WHERE w.lease = _record.lease AND w.state = 'sent'
-		   FOR UPDATE OF w),
-	asked AS MATERIALIZED (
-		SELECT w.*, t.point, t.row_id, t.agent_version, t.decide_by,
-			   t.decision_id AS rules_id, agentpay._uuid_v7() AS decision_id,
-			   agentpay._uuid_v7() AS call_id
-		  FROM work w
-		  JOIN agentpay._tasks t
-			ON t.task_id = w.task_id AND t.created_at = w.created_at),
-	prices AS MATERIALIZED (
-		SELECT o.agent, o.agent_version, a.cost_center, a.protocol, a.model,
-			   coalesce(a.price_input_per_million, 0) AS input,
-			   coalesce(a.price_cached_input_per_million,
-						a.price_input_per_million, 0) AS cached,
-			   coalesce(a.price_output_per_million, 0) AS output,
-			   1000000 * coalesce(a.price_per_call, 0) AS call,
-			   n.min_confidence::real AS min_confidence
-		  FROM (SELECT DISTINCT x.agent, x.agent_version FROM asked x) AS o
-		  JOIN agentpay.agent_versions v
-			ON v.agent = o.agent AND v.version = o.agent_version
-		  LEFT JOIN agentpay.agents n ON n.name = o.agent
-		 CROSS JOIN jsonb_to_record(v.definition)
-			AS a (cost_center text, protocol text, model text,
-				  price_input_per_million numeric,
-				  price_cached_input_per_million numeric,
-				  price_output_per_million numeric, price_per_call numeric)),
-	done AS MATERIALIZED (
-		SELECT o.*, p.cost_center, p.protocol, p.model,
-			   r.decision_id IS NOT NULL AS known, r.key_id,
-			   CASE o.charge
-				WHEN 'usage' THEN least(o.bound_cost, trim_scale(ceil(1000 * (
-					(o.input_tokens - o.cached_tokens) * p.input
-					+ o.cached_tokens * p.cached
-					+ o.output_tokens * p.output
-					+ p.call)) / 1000000000))
-				WHEN 'bound' THEN o.bound_cost
-				WHEN 'uncertain' THEN o.bound_cost ELSE 0 END AS charged,
-			   -- agreeing with the rules is what _judge() looks at first
-			   CASE WHEN o.agent = ANY (killed) THEN 'killed'
-					WHEN o.failure IS NOT NULL THEN o.failure
-					WHEN coalesce(o.confidence, 0)
-						 >= coalesce(p.min_confidence, 0)
-						 AND o.verdict = CASE r.assignment WHEN 'explore'
-							 THEN r.answer ELSE r.verdict END THEN NULL
-					WHEN o.ended THEN (
-						SELECT agentpay._judge(k.t, k.a, k.r, o.verdict,
-											   o.confidence)
-						  FROM agentpay._asked(o.task_id, o.created_at) AS k)
-					END AS why
-		  FROM asked o
-		  JOIN prices p
-			ON p.agent = o.agent AND p.agent_version = o.agent_version
-		  LEFT JOIN agentpay.decisions r
-			ON r.decision_id = o.rules_id AND r.decided_at = o.created_at
-		 ORDER BY o.task_id)
-	SELECT array_agg(ROW(d.task_id, d.attempt,
-			CASE WHEN d.charge IN ('released', 'uncertain') THEN d.charge
-				 ELSE 'settled' END, d.charged)::agentpay._settlement),
-		   array_agg(ROW(d.task_id, d.created_at, d.decision_id, d.why,
-			d.verdict, d.verdict, d.confidence, d.score, d.reasons,
-			d.spent + d.charged, d.latency_ms,
-			CASE WHEN d.why IS NOT NULL OR d.explanation IS NOT NULL
-				 THEN jsonb_strip_nulls(jsonb_build_object(
-					'error', CASE WHEN d.why IS NOT NULL
-							 THEN nullif(d.error, '') END,
-					'explanation', d.explanation)) END
-			)::agentpay._task_end) FILTER (WHERE d.ended AND d.known),
-		   array_agg(ROW(d.call_id, d.called_at, d.task_id, d.attempt,
-			CASE WHEN d.ended THEN d.decision_id END, d.point, d.row_id,
-			d.agent, d.agent_version, d.cost_center, d.protocol, d.model,
-			d.response_model, d.request_id, d.input_tokens, d.cached_tokens,
-			d.output_tokens, d.finish_reason, d.http_status, d.status,
-			nullif(d.error, ''), d.bound_cost, d.charged, d.queued_ms,
-			d.in_flight_at_start, d.latency_ms,
-			decode(d.request_sha256, 'hex'), s.sealed,
-			CASE WHEN s.sealed IS NOT NULL THEN d.key_id END,
-			NULL)::agentpay.agent_calls) FILTER (WHERE d.status IS NOT NULL),
-		   array_agg(d.task_id) FILTER (WHERE d.ended),
-		   array_agg(ROW(d.task_id, d.spent + d.charged, d.delay_ms
-			)::agentpay._attempt_again) FILTER (WHERE NOT d.ended),
-		   bool_or(d.decide_by IS NOT NULL)
-	  INTO settled, ends, calls, ended, again, waits
-	  FROM done d
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN d.status IS NOT NULL AND d.key_id IS NOT NULL
-					 AND d.request_body IS NOT NULL
-			   THEN agentpay._seal_call(d.call_id, d.key_id, d.request_body,
-										d.answer_body) END AS sealed
-		-- once, though it is asked for twice
-		OFFSET 0) AS s;
+	SELECT x.settled, x.ends, x.again, x.waits
+	  INTO settled, ends, again, waits
+	  FROM agentpay._take_results(_record.lease, results,
+								  agentpay._killed_agents()) AS x;
 	IF settled IS NULL THEN
 		RETURN;
 	END IF;
 	PERFORM agentpay._settle(settled);
-	IF calls IS NOT NULL THEN
-		PERFORM agentpay._append_all(calls);
-	END IF;
 	IF ends IS NOT NULL THEN
 		PERFORM agentpay._end_tasks(ends, waits);
 	END IF;
-	DELETE FROM agentpay._task_work w WHERE w.task_id = ANY (ended);
-	IF again IS NOT NULL THEN
-		RETURN QUERY
-		UPDATE agentpay._task_work w
-		   SET state = 'leased', lease = NULL, lease_until = NULL,
-			   bound_cost = NULL, sent_at = NULL, spent = d.spent,
-			   run_after = agentpay._now() + make_interval(
-					secs => d.delay_ms / 1000.0)
-		  FROM unnest(again) AS d
-		 WHERE w.task_id = d.task_id
-		RETURNING w.task_id;
-	END IF;
+	RETURN QUERY SELECT a FROM unnest(again) AS a;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._record(bigint,
 	agentpay._attempt_end[]) FROM PUBLIC;

@@ -37,86 +37,61 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._seal_end(agentpay.decisions, bigint)
 	FROM PUBLIC;
 
--- The decision of each end: the agent's verdict, or, with a failure, the rules
--- verdict that stands.  An answer that comes at decide_by or later has timed
--- out; a call that was not even made by then, too.
-CREATE FUNCTION agentpay._endings(ends agentpay._task_end[],
-	moment timestamptz) RETURNS agentpay.decisions[]
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- What effect the end of a task has that may do more than watch.  An answer
+-- that comes at decide_by or later has timed out; a call that was not even made
+-- by then, too.
+CREATE FUNCTION agentpay._end_effect(t agentpay._tasks, r agentpay.decisions,
+	verdict text, INOUT failure text, moment timestamptz, OUT late boolean,
+	OUT authority text, OUT assignment text, OUT draw jsonb,
+	OUT propensity real)
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
+DECLARE
+	a agentpay.agents;
 BEGIN
-	RETURN (
-	SELECT array_agg(CASE WHEN (n.d).detail ? 'sealed' OR n.key_id IS NOT NULL
-								AND (n.d).detail ? 'explanation'
-						  THEN agentpay._seal_end(n.d, n.key_id) ELSE n.d END)
-	  FROM (
-		SELECT ROW(e.decision_id, moment, t.point, t.row_id,
-			r.occurred_at, r.amount, r.currency, r.base_amount,
-			CASE WHEN f.failure IS NULL THEN 'agent' ELSE 'fallback' END,
-			-- what _is_live() asks for first, since few are
-			CASE WHEN l.late IS NULL AND t.repeat_no = 0
-					  AND t.bucket < coalesce(t.stage, t.bucket + 1)
-					  AND coalesce((
-						SELECT x.definition ->> 'position'
-						  FROM agentpay.agent_versions x
-						 WHERE x.agent = t.agent
-						   AND x.version = t.agent_version), '') <> 'review'
-					  AND (SELECT agentpay._is_live(k.t, k.a, k.r)
-							 FROM agentpay._asked(t.task_id, t.created_at) AS k)
-				 THEN 'live' ELSE 'shadow' END,
-			CASE WHEN f.failure IS NULL THEN e.verdict ELSE r.verdict END,
-			e.answer,
-			CASE WHEN t.escalated_from IS NOT NULL
-				   OR t.holdout_bucket < 100 * a.holdout_percent
-				 THEN (SELECT agentpay._assignment(k.t, k.a, k.r)
-						 FROM agentpay._asked(t.task_id, t.created_at) AS k)
-				 ELSE r.assignment END,
-			t.repeat_no,
-			CASE WHEN w.draw IS NULL THEN r.propensity
-				 ELSE (SELECT agentpay._label_chance(k.r, e.verdict, w.draw)
-						 FROM agentpay._asked(t.task_id, t.created_at) AS k)
-				 END,
-			CASE WHEN f.failure IS NULL THEN e.score ELSE r.score END,
-			CASE WHEN f.failure IS NULL THEN coalesce(e.reasons, '{}')
-				 ELSE r.reasons END,
-			CASE WHEN f.failure IS NOT NULL THEN r.ruleset_version END,
-			t.agent, t.agent_version, e.confidence, f.failure, NULL,
-			coalesce(e.cost, 0), e.latency_ms, NULL,
-			jsonb_strip_nulls(jsonb_build_object('task_id', t.task_id,
-					'escalated_from', t.escalated_from, 'draw', w.draw))
-				|| coalesce(e.detail, '{}') || coalesce(l.late, '{}'),
-			NULL, NULL, NULL)::agentpay.decisions AS d, r.key_id
-		  FROM unnest(ends) AS e
-		  JOIN agentpay._tasks t
-			ON t.task_id = e.task_id AND t.created_at = e.created_at
-		  JOIN agentpay.decisions r
-			ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
-		  LEFT JOIN agentpay.agents a ON a.name = t.agent
-		 CROSS JOIN LATERAL (
-			SELECT CASE WHEN t.decide_by IS NOT NULL AND EXISTS (
-						SELECT FROM agentpay._asked(t.task_id, t.created_at) AS k,
-							   agentpay._ending(k.t))
-						THEN jsonb_build_object('late', true) END AS late
-			-- once, though it is asked for more often; so are those below
-			OFFSET 0) AS l
-		 CROSS JOIN LATERAL (
-			SELECT CASE WHEN (l.late IS NOT NULL OR t.decide_by <= moment)
-							 AND coalesce(e.failure, 'skipped') = 'skipped'
-						THEN 'timeout' ELSE e.failure END AS failure) AS f
-		 CROSS JOIN LATERAL (
-			SELECT CASE WHEN t.stage <> 0 AND f.failure IS NULL
-						THEN (SELECT agentpay._label_draw(k.t, k.a, k.r)
-								FROM agentpay._asked(t.task_id, t.created_at)
-									AS k) END AS draw
-			OFFSET 0) AS w
-		 -- nothing is said by the second of two that made no call
-		 WHERE l.late IS NULL OR e.answer IS NOT NULL
-			OR e.latency_ms IS NOT NULL OR e.failure = 'uncertain'
-			OR e.cost > 0
-		OFFSET 0) AS n);
+	SELECT * INTO a FROM agentpay.agents x WHERE x.name = t.agent;
+	late := t.decide_by IS NOT NULL
+		AND EXISTS (SELECT FROM agentpay._ending(t));
+	IF (late OR t.decide_by <= moment)
+	   AND coalesce(failure, 'skipped') = 'skipped' THEN
+		failure := 'timeout';
+	END IF;
+	authority := 'shadow';
+	-- what _is_live() asks for first, since few are
+	IF NOT late AND t.repeat_no = 0
+	   AND t.bucket < coalesce(t.stage, t.bucket + 1)
+	   AND coalesce((SELECT v.definition ->> 'position'
+					   FROM agentpay.agent_versions v
+					  WHERE v.agent = t.agent
+						AND v.version = t.agent_version), '') <> 'review'
+	   AND agentpay._is_live(t, a, r) THEN
+		authority := 'live';
+	END IF;
+	assignment := r.assignment;
+	IF t.escalated_from IS NOT NULL
+	   OR t.holdout_bucket < 100 * a.holdout_percent THEN
+		assignment := agentpay._assignment(t, a, r);
+	END IF;
+	propensity := r.propensity;
+	IF t.stage <> 0 AND failure IS NULL THEN
+		draw := agentpay._label_draw(t, a, r);
+		IF draw IS NOT NULL THEN
+			propensity := agentpay._label_chance(r, verdict, draw);
+		END IF;
+	END IF;
 END$$;
+REVOKE ALL ON FUNCTION agentpay._end_effect(agentpay._tasks,
+	agentpay.decisions, text, text, timestamptz) FROM PUBLIC;
+
+-- The decision of each end: the agent's verdict, or, with a failure, the rules
+-- verdict that stands.  live: those that take effect, by their tasks; leads: to
+-- another agent or a person; what comes late leads to nothing.
+CREATE FUNCTION agentpay._endings(ends agentpay._task_end[],
+	moment timestamptz, OUT rows agentpay.decisions[],
+	OUT live agentpay.decisions[], OUT leads agentpay.decisions[])
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_endings';
 REVOKE ALL ON FUNCTION agentpay._endings(agentpay._task_end[], timestamptz)
 	FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._endings(agentpay._task_end[], timestamptz) IS 'the decisions with which tasks end, not yet written; detail.late: the task had ended before';
@@ -147,18 +122,8 @@ BEGIN
 		-- in a statement before those that read what it guards
 		PERFORM agentpay._lock_tasks(awaited);
 	END IF;
-	rows := agentpay._endings(ends, agentpay._now());
-	-- leads: to another agent or a person; what comes late leads to nothing
-	SELECT array_agg(u.x) FILTER (WHERE NOT u.live),
-		   array_agg(u.x ORDER BY ((u.x).detail ->> 'task_id')::bigint)
-			   FILTER (WHERE u.live),
-		   array_agg(u.x) FILTER (WHERE NOT u.live
-				AND ((u.x).failure IS NOT NULL
-					 OR (u.x).detail ? 'escalated_from')
-				AND NOT (u.x).detail ? 'late')
-	  INTO rows, live, leads
-	  FROM (SELECT y.x, (y.x).kind = 'agent' AND (y.x).authority = 'live' AS live
-			  FROM (SELECT unnest(rows) AS x OFFSET 0) AS y) AS u;
+	SELECT x.rows, x.live, x.leads INTO rows, live, leads
+	  FROM agentpay._endings(ends, agentpay._now()) AS x;
 	IF rows IS NOT NULL THEN
 		PERFORM agentpay._append_all(rows);
 	END IF;

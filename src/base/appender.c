@@ -244,31 +244,36 @@ static bool
 find_leaf(AgentpayAppender *appender, TimestampTz at, Oid *leaf)
 {
 	Relation parent = table_open(appender->parent, NoLock);
-	PartitionKey key = RelationGetPartitionKey(parent);
-	PartitionDesc desc = RelationGetPartitionDesc(parent, true);
-	Datum value = TimestampTzGetDatum(at);
-	bool found = false;
+	bool found = agentpay_log_leaf(parent, at, leaf, &appender->leaf_from,
+								   &appender->leaf_until);
 
-	if (desc->nparts > 0)
-	{
-		PartitionBoundInfo bounds = desc->boundinfo;
-		bool equal;
-		int lower = partition_range_datum_bsearch(key->partsupfunc,
-												  key->partcollation, bounds, 1,
-												  &value, &equal);
-		int part = bounds->indexes[lower + 1];
-
-		if (part >= 0)
-		{
-			*leaf = desc->oids[part];
-			appender->leaf_from = DatumGetTimestampTz(bounds->datums[lower][0]);
-			appender->leaf_until = DatumGetTimestampTz(
-				bounds->datums[lower + 1][0]);
-			found = true;
-		}
-	}
 	table_close(parent, NoLock);
 	return found;
+}
+
+bool
+agentpay_log_leaf(Relation log, TimestampTz at, Oid *leaf, TimestampTz *from,
+				  TimestampTz *until)
+{
+	PartitionKey key = RelationGetPartitionKey(log);
+	PartitionDesc desc = RelationGetPartitionDesc(log, true);
+	PartitionBoundInfo bounds = desc->boundinfo;
+	Datum value = TimestampTzGetDatum(at);
+	bool equal;
+	int lower;
+	int part;
+
+	if (desc->nparts == 0)
+		return false;
+	lower = partition_range_datum_bsearch(key->partsupfunc, key->partcollation,
+										  bounds, 1, &value, &equal);
+	part = bounds->indexes[lower + 1];
+	if (part < 0)
+		return false;
+	*leaf = desc->oids[part];
+	*from = DatumGetTimestampTz(bounds->datums[lower][0]);
+	*until = DatumGetTimestampTz(bounds->datums[lower + 1][0]);
+	return true;
 }
 
 /* Runs agentpay._make_partition() as the extension's owner. */

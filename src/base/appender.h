@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "utils/relcache.h"
 
 typedef enum AgentpayLog
 {
@@ -40,6 +41,13 @@ extern void agentpay_appender_close(AgentpayAppender *appender);
 /* One row: open, put, close. */
 extern void
 agentpay_append(AgentpayLog log, TimestampTz at, Datum *values, bool *nulls);
+
+/*
+ * The partition of an open log for that moment, and its bounds, the upper one
+ * exclusive; false when there is none.  Needs a lock on the log.
+ */
+extern bool agentpay_log_leaf(Relation log, TimestampTz at, Oid *leaf,
+							  TimestampTz *from, TimestampTz *until);
 
 /* The parent table of a log, or an error when the extension is not there. */
 extern Oid agentpay_log_relation(AgentpayLog log);

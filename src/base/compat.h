@@ -27,6 +27,26 @@
 	ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL)
 #endif
 
+/*
+ * PostgreSQL 16 says which indexes an update has to write to: all, none, or
+ * those that summarize.
+ */
+#if PG_VERSION_NUM >= 160000
+#define AGENTPAY_UPDATED_INDEXES TU_UpdateIndexes
+#define AGENTPAY_EXEC_UPDATE_INDEX_TUPLES(rel, slot, estate, which)        \
+	((which) == TU_None                                                    \
+		 ? (void) 0                                                        \
+		 : list_free(ExecInsertIndexTuples(rel, slot, estate, true, false, \
+										   NULL, NIL,                      \
+										   (which) == TU_Summarizing)))
+#else
+#define AGENTPAY_UPDATED_INDEXES bool
+#define AGENTPAY_EXEC_UPDATE_INDEX_TUPLES(rel, slot, estate, which)      \
+	(!(which) ? (void) 0                                                 \
+			  : list_free(ExecInsertIndexTuples(rel, slot, estate, true, \
+												false, NULL, NIL)))
+#endif
+
 /* PostgreSQL 18 added an argument for statistics to index_beginscan(). */
 #if PG_VERSION_NUM >= 180000
 #define AGENTPAY_INDEX_BEGINSCAN(heap, index, snapshot, keys) \

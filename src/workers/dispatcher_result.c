@@ -25,6 +25,7 @@
 
 #include "base/appender.h"
 #include "base/compat.h"
+#include "control/attempts.h"
 #include "privacy/detect.h"
 #include "privacy/keys.h"
 #include "workers/dispatcher.h"
@@ -32,53 +33,21 @@
 /* Of an answer that is kept, before redaction. */
 #define ANSWER_KEPT 65536
 
-/* The columns of agentpay._attempt_end. */
-typedef enum Column
-{
-	TASK_ID,
-	ATTEMPT,
-	FINAL,
-	DELAY_MS,
-	FAILURE,
-	CHARGE,
-	STATUS,
-	ERROR_TEXT,
-	VERDICT,
-	CONFIDENCE,
-	SCORE,
-	REASONS,
-	EXPLANATION,
-	RESPONSE_MODEL,
-	REQUEST_ID,
-	INPUT_TOKENS,
-	CACHED_TOKENS,
-	OUTPUT_TOKENS,
-	FINISH_REASON,
-	HTTP_STATUS,
-	CALLED_AT,
-	QUEUED_MS,
-	IN_FLIGHT_AT_START,
-	LATENCY_MS,
-	REQUEST_SHA256,
-	REQUEST_BODY,
-	ANSWER_BODY
-} Column;
-
-#define COLUMNS (ANSWER_BODY + 1)
-
 struct DispatcherResult
 {
-	Datum values[COLUMNS]; /* what they point to is the result's */
-	bool nulls[COLUMNS];
+	Datum values[ATTEMPT_COLUMNS]; /* what they point to is the result's */
+	bool nulls[ATTEMPT_COLUMNS];
 };
 
 /* Those whose value is a pointer. */
-static const bool by_reference[COLUMNS] = {
-	[FAILURE] = true,	   [CHARGE] = true,		   [STATUS] = true,
-	[ERROR_TEXT] = true,   [VERDICT] = true,	   [SCORE] = true,
-	[REASONS] = true,	   [EXPLANATION] = true,   [RESPONSE_MODEL] = true,
-	[REQUEST_ID] = true,   [FINISH_REASON] = true, [REQUEST_SHA256] = true,
-	[REQUEST_BODY] = true, [ANSWER_BODY] = true,
+static const bool by_reference[ATTEMPT_COLUMNS] = {
+	[ATTEMPT_FAILURE] = true,		 [ATTEMPT_CHARGE] = true,
+	[ATTEMPT_STATUS] = true,		 [ATTEMPT_ERROR] = true,
+	[ATTEMPT_VERDICT] = true,		 [ATTEMPT_SCORE] = true,
+	[ATTEMPT_REASONS] = true,		 [ATTEMPT_EXPLANATION] = true,
+	[ATTEMPT_RESPONSE_MODEL] = true, [ATTEMPT_REQUEST_ID] = true,
+	[ATTEMPT_FINISH_REASON] = true,	 [ATTEMPT_REQUEST_SHA256] = true,
+	[ATTEMPT_REQUEST_BODY] = true,	 [ATTEMPT_ANSWER_BODY] = true,
 };
 
 static void
@@ -89,8 +58,9 @@ request_id(const DispatcherTask *task, const AgentpayHttpResult *result,
 		   const AgentpayAnswer *answer);
 static void set_answer(DispatcherResult *r, const AgentpayAnswer *answer);
 static void set_bodies(DispatcherResult *r, const AgentpayHttpResult *result);
-static void set(DispatcherResult *r, Column column, Datum value);
-static void set_text(DispatcherResult *r, Column column, const char *value);
+static void set(DispatcherResult *r, AgentpayAttemptColumn column, Datum value);
+static void
+set_text(DispatcherResult *r, AgentpayAttemptColumn column, const char *value);
 static Datum make_text(const char *value);
 static double whole_microseconds(double ms);
 
@@ -106,14 +76,14 @@ dispatcher_set_result(Dispatcher *d, DispatcherTask *task,
 
 	memset(r->nulls, true, sizeof(r->nulls));
 	task->result = r;
-	set(r, TASK_ID, Int64GetDatum(task->task_id));
-	set(r, ATTEMPT, Int32GetDatum(task->attempt));
-	set(r, FINAL, BoolGetDatum(!task->retry));
-	set(r, DELAY_MS, Int32GetDatum(task->delay_ms));
-	set_text(r, STATUS, reading->status);
-	set_text(r, FAILURE, reading->failure);
-	set_text(r, CHARGE, reading->charge);
-	set_text(r, ERROR_TEXT, reading->error);
+	set(r, ATTEMPT_TASK_ID, Int64GetDatum(task->task_id));
+	set(r, ATTEMPT_NUMBER, Int32GetDatum(task->attempt));
+	set(r, ATTEMPT_FINAL, BoolGetDatum(!task->retry));
+	set(r, ATTEMPT_DELAY_MS, Int32GetDatum(task->delay_ms));
+	set_text(r, ATTEMPT_STATUS, reading->status);
+	set_text(r, ATTEMPT_FAILURE, reading->failure);
+	set_text(r, ATTEMPT_CHARGE, reading->charge);
+	set_text(r, ATTEMPT_ERROR, reading->error);
 	if (result != NULL)
 		set_call(r, task, result, answer);
 	MemoryContextSwitchTo(old);
@@ -123,15 +93,16 @@ static void
 set_call(DispatcherResult *r, DispatcherTask *task,
 		 const AgentpayHttpResult *result, const AgentpayAnswer *answer)
 {
-	set(r, CALLED_AT, TimestampTzGetDatum(task->called_at));
-	set_text(r, REQUEST_SHA256, task->sha256);
-	set(r, IN_FLIGHT_AT_START, Int32GetDatum(task->in_flight_at_start));
-	set(r, LATENCY_MS, Float8GetDatum(whole_microseconds(result->latency_ms)));
-	set(r, QUEUED_MS,
+	set(r, ATTEMPT_CALLED_AT, TimestampTzGetDatum(task->called_at));
+	set_text(r, ATTEMPT_REQUEST_SHA256, task->sha256);
+	set(r, ATTEMPT_IN_FLIGHT_AT_START, Int32GetDatum(task->in_flight_at_start));
+	set(r, ATTEMPT_LATENCY_MS,
+		Float8GetDatum(whole_microseconds(result->latency_ms)));
+	set(r, ATTEMPT_QUEUED_MS,
 		Float8GetDatum((task->called_at - task->created_at) / 1000.0));
 	if (result->http_status != 0)
-		set(r, HTTP_STATUS, Int32GetDatum(result->http_status));
-	set_text(r, REQUEST_ID, request_id(task, result, answer));
+		set(r, ATTEMPT_HTTP_STATUS, Int32GetDatum(result->http_status));
+	set_text(r, ATTEMPT_REQUEST_ID, request_id(task, result, answer));
 	set_answer(r, answer);
 	set_bodies(r, result);
 }
@@ -155,24 +126,24 @@ set_answer(DispatcherResult *r, const AgentpayAnswer *answer)
 {
 	Datum *reasons;
 
-	set_text(r, RESPONSE_MODEL, answer->response_model);
-	set_text(r, FINISH_REASON, answer->finish_reason);
+	set_text(r, ATTEMPT_RESPONSE_MODEL, answer->response_model);
+	set_text(r, ATTEMPT_FINISH_REASON, answer->finish_reason);
 	if (answer->usage_valid)
 	{
-		set(r, INPUT_TOKENS, Int64GetDatum(answer->input_tokens));
-		set(r, CACHED_TOKENS, Int64GetDatum(answer->cached_tokens));
-		set(r, OUTPUT_TOKENS, Int64GetDatum(answer->output_tokens));
+		set(r, ATTEMPT_INPUT_TOKENS, Int64GetDatum(answer->input_tokens));
+		set(r, ATTEMPT_CACHED_TOKENS, Int64GetDatum(answer->cached_tokens));
+		set(r, ATTEMPT_OUTPUT_TOKENS, Int64GetDatum(answer->output_tokens));
 	}
 	if (answer->verdict == NULL)
 		return;
-	set_text(r, VERDICT, answer->verdict);
-	set(r, CONFIDENCE, Float4GetDatum((float4) answer->confidence));
+	set_text(r, ATTEMPT_VERDICT, answer->verdict);
+	set(r, ATTEMPT_CONFIDENCE, Float4GetDatum((float4) answer->confidence));
 	if (answer->has_score)
 	{
 		char digits[32];
 
 		snprintf(digits, sizeof(digits), "%.9g", answer->score);
-		set(r, SCORE,
+		set(r, ATTEMPT_SCORE,
 			DirectFunctionCall3(numeric_in, CStringGetDatum(digits),
 								ObjectIdGetDatum(InvalidOid),
 								Int32GetDatum(-1)));
@@ -180,13 +151,13 @@ set_answer(DispatcherResult *r, const AgentpayAnswer *answer)
 	reasons = palloc(sizeof(Datum) * Max(answer->n_reasons, 1));
 	for (int i = 0; i < answer->n_reasons; i++)
 		reasons[i] = make_text(answer->reasons[i]);
-	set(r, REASONS,
+	set(r, ATTEMPT_REASONS,
 		PointerGetDatum(construct_array(reasons, answer->n_reasons, TEXTOID, -1,
 										false, TYPALIGN_INT)));
 	for (int i = 0; i < answer->n_reasons; i++)
 		pfree(DatumGetPointer(reasons[i]));
 	pfree(reasons);
-	set_text(r, EXPLANATION, answer->explanation);
+	set_text(r, ATTEMPT_EXPLANATION, answer->explanation);
 }
 
 /*
@@ -204,7 +175,7 @@ set_bodies(DispatcherResult *r, const AgentpayHttpResult *result)
 		return;
 	/* not terminated */
 	request = pnstrdup(result->request, result->request_len);
-	set_text(r, REQUEST_BODY, request);
+	set_text(r, ATTEMPT_REQUEST_BODY, request);
 	pfree(request);
 	if (len == 0)
 		return;
@@ -212,12 +183,12 @@ set_bodies(DispatcherResult *r, const AgentpayHttpResult *result)
 	len = agentpay_detect_redact(result->body, len, redacted, NULL);
 	len = pg_encoding_verifymbstr(PG_UTF8, redacted, (int) len);
 	redacted[len] = '\0';
-	set_text(r, ANSWER_BODY, redacted);
+	set_text(r, ATTEMPT_ANSWER_BODY, redacted);
 	pfree(redacted);
 }
 
 static void
-set(DispatcherResult *r, Column column, Datum value)
+set(DispatcherResult *r, AgentpayAttemptColumn column, Datum value)
 {
 	r->values[column] = value;
 	r->nulls[column] = false;
@@ -225,7 +196,7 @@ set(DispatcherResult *r, Column column, Datum value)
 
 /* NULL stays NULL. */
 static void
-set_text(DispatcherResult *r, Column column, const char *value)
+set_text(DispatcherResult *r, AgentpayAttemptColumn column, const char *value)
 {
 	if (value != NULL)
 		set(r, column, make_text(value));
@@ -260,7 +231,7 @@ dispatcher_free_result(DispatcherTask *task)
 
 	if (r == NULL)
 		return;
-	for (int i = 0; i < COLUMNS; i++)
+	for (int i = 0; i < ATTEMPT_COLUMNS; i++)
 		if (by_reference[i] && !r->nulls[i])
 			pfree(DatumGetPointer(r->values[i]));
 	pfree(r);
@@ -276,9 +247,9 @@ dispatcher_results(DispatcherTask **tasks, int n, Oid *type)
 	TupleDesc desc = lookup_rowtype_tupdesc(element, -1);
 	Datum *rows = palloc(sizeof(Datum) * n);
 
-	if (desc->natts != COLUMNS)
+	if (desc->natts != ATTEMPT_COLUMNS)
 		elog(ERROR, "agentpay._attempt_end has %d columns, not %d", desc->natts,
-			 COLUMNS);
+			 ATTEMPT_COLUMNS);
 	for (int i = 0; i < n; i++)
 		rows[i] = HeapTupleGetDatum(heap_form_tuple(desc,
 													tasks[i]->result->values,
