@@ -356,6 +356,7 @@ REVOKE ALL ON FUNCTION agentpay._open_missing_case(agentpay.decisions)
 
 -- Cases of an INSERT whose own attempt failed (the governance log says why),
 -- and of agents' answers that met a case which was then closed or rolled back.
+-- Of many new decisions a slice at a time, as _roll_rules().
 CREATE FUNCTION agentpay._open_missing_cases() RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
@@ -363,6 +364,7 @@ AS $$
 DECLARE
 	seen pg_snapshot;
 	upto pg_snapshot;
+	is_slice boolean;
 	wanted text[];
 	missing agentpay.decisions[];
 	unseen bigint;
@@ -372,7 +374,8 @@ BEGIN
 	LOCK TABLE agentpay._case_cursor IN SHARE ROW EXCLUSIVE MODE;
 	LOCK TABLE agentpay.cases, agentpay._cases_failed IN ROW EXCLUSIVE MODE;
 	seen := (SELECT k.horizon FROM agentpay._case_cursor k);
-	upto := pg_current_snapshot();
+	SELECT u, agentpay._is_slice(u) INTO upto, is_slice
+	  FROM agentpay._slice_end(seen, 'decisions') AS u;
 	wanted := ARRAY(SELECT v.point || '.' || v.verdict
 					  FROM agentpay.verdicts v
 					 WHERE agentpay._needs_person(v));
@@ -392,7 +395,8 @@ BEGIN
 		  FROM agentpay.decisions d
 		 WHERE %s AND d.decided_at >= (SELECT i.adopted_at
 										 FROM agentpay._identity i)$q$,
-		agentpay._unseen('d', seen))
+		CASE WHEN is_slice THEN agentpay._new('d', seen, upto)
+		ELSE agentpay._unseen('d', seen) END)
 	   INTO unseen, missing USING wanted;
 	SELECT missing || coalesce(array_agg(d), '{}') INTO missing
 	  FROM agentpay._cases_failed f
@@ -403,7 +407,7 @@ BEGIN
 	SELECT count(*) FILTER (WHERE agentpay._open_missing_case(d))
 	  INTO opened FROM unnest(missing) AS d;
 	-- its own write would be unseen the next time
-	IF unseen = 0 THEN
+	IF unseen = 0 AND NOT is_slice THEN
 		RETURN opened;
 	END IF;
 	INSERT INTO agentpay._case_cursor (horizon) VALUES (upto)

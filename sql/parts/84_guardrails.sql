@@ -2,8 +2,8 @@
 --		What an agent does, looked at each second; beyond a bound, something
 --		is done about it.
 --
--- The governor takes the decisions that have committed since it last looked,
--- by snapshot as rule_stats does, and gives them to two judges.  A detector
+-- The governor takes the decisions that have committed since it last looked, of
+-- many a slice, by snapshot as rule_stats does, and gives them to two judges.  A detector
 -- (control/detector.h) may be asked at any moment without raising false alarms
 -- by being asked so often; the figure of the last minutes (over) has to be
 -- beyond the bound as well, from enough samples.  Once breached, a guardrail
@@ -156,7 +156,7 @@ BEGIN
 		'			OR d.failure IN (''low_confidence'', ''over_authority'')'
 		'			THEN coalesce(d.answer, d.verdict) END AS said'
 		'		 FROM agentpay.decisions d'
-		'		WHERE %s AND %s AND d.repeat_no = 0'
+		'		WHERE %s AND d.repeat_no = 0'
 		'		  AND d.kind IN (''agent'', ''fallback'')) AS d'
 		' LEFT JOIN LATERAL (SELECT coalesce(x.answer, x.verdict) AS verdict'
 		'	  FROM agentpay.decisions x WHERE x.point = d.point'
@@ -167,7 +167,7 @@ BEGIN
 		' LEFT JOIN LATERAL (SELECT max(w.rank) AS rank'
 		'	  FROM agentpay.verdicts w WHERE w.point = d.point) AS m ON true'
 		' ORDER BY d.decided_at, d.decision_id',
-		agentpay._unseen('d', since), agentpay._seen('d', until));
+		agentpay._new('d', since, until));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._observations(pg_snapshot, pg_snapshot)
 	FROM PUBLIC;
@@ -431,14 +431,33 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._judge_drift(agentpay._guardrails_in_force,
 	timestamptz) FROM PUBLIC;
 
+-- When the last decision of a slice was made: it is judged as of then, since
+-- what is spent in a second is not what was spent since the last look.
+CREATE FUNCTION agentpay._slice_moment(since pg_snapshot, until pg_snapshot)
+	RETURNS timestamptz
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	at timestamptz;
+BEGIN
+	EXECUTE format('SELECT max(d.decided_at) FROM agentpay.decisions d'
+		' WHERE %s', agentpay._new('d', since, until)) INTO at;
+	RETURN at;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._slice_moment(pg_snapshot, pg_snapshot)
+	FROM PUBLIC;
+
 -- Each second, by the governor: how many were breached.
 CREATE FUNCTION agentpay._watch_guardrails() RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	moment timestamptz := agentpay._now();
+	now constant timestamptz := agentpay._now();
+	moment timestamptz := now;
 	until pg_snapshot := pg_current_snapshot();
+	is_slice boolean := false;
 	last agentpay._guardrail_seen;
 	g agentpay._guardrails_in_force;
 	seen agentpay._observation[];
@@ -453,11 +472,18 @@ BEGIN
 	END IF;
 	SELECT * INTO last FROM agentpay._guardrail_seen;
 	IF FOUND THEN
+		SELECT u, agentpay._is_slice(u) INTO until, is_slice
+		  FROM agentpay._slice_end(last.horizon, 'decisions') AS u;
+		IF is_slice THEN
+			moment := greatest(last.at, least(now,
+				agentpay._slice_moment(last.horizon, until)));
+		END IF;
 		SELECT array_agg(o) INTO seen
 		  FROM agentpay._observations(last.horizon, until) AS o;
 		-- nothing is written each second where nothing happens and nothing
 		-- began anew
-		IF seen IS NULL AND last.at > moment - interval '5 seconds'
+		IF seen IS NULL AND NOT is_slice
+			AND last.at > moment - interval '5 seconds'
 			AND NOT EXISTS (
 				SELECT FROM agentpay._guardrails_in_force x
 				  LEFT JOIN agentpay._guardrail_state s ON s.agent = x.agent
@@ -488,7 +514,7 @@ BEGIN
 					   x.metric
 	LOOP
 		IF g.metric IN ('psi', 'ks') THEN
-			breached := breached + agentpay._judge_drift(g, moment)::int;
+			breached := breached + agentpay._judge_drift(g, now)::int;
 			CONTINUE;
 		END IF;
 		breached := breached + agentpay._judge_guardrail(g,

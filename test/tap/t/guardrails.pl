@@ -153,6 +153,30 @@ foreach my $bad (
 	like($stderr, qr/$bad->[2]: .*$bad->[1]/, "refused: $bad->[0]");
 }
 
+# ── a backlog, in slices ────────────────────────────────────────────────────
+# A transaction of more than 50,000 decisions is a slice: 26,000 of the agent,
+# and as many of the rules.  It is judged as of its last decision.
+query("DELETE FROM agentpay.guardrails");
+guard('c', 'error_rate', 0.5);
+guard('c', 'burn_rate', 1000000);
+look();
+query("SELECT bring('c', 26000, 'timeout', NULL, 0.001)");
+my $first = query("SELECT max(decided_at) FROM agentpay.decisions WHERE agent = 'c'");
+query("SELECT bring('c', 26000, NULL, 'approve', 0.002)");
+query("SELECT bring('c', 1, NULL, 'approve', 0.002)");
+is(look(), '1', 'the first slice is beyond the bound');
+is(events('c error_rate'), 'breach c error_rate alert 26000 1.0000', 'and only that was looked at');
+is(query("SELECT count(DISTINCT t.at) FROM agentpay._guardrail_ticks t WHERE t.agent = 'c' AND t.at = '$first'"), '1', 'as of its last decision');
+is(query("SELECT n, state FROM agentpay._guardrail_status g CROSS JOIN LATERAL (SELECT g.samples) AS s (n)
+	WHERE agent = 'c' AND metric = 'error_rate'"), '26000|fail', 'the rest is not seen yet');
+look();
+look();
+is(status('c', 'error_rate'), '0.5000|52001|fail', 'then it is: 26,000 of 52,001');
+is(query("SELECT round(sum(total)::numeric, 3) FROM agentpay._guardrail_ticks WHERE agent = 'c' AND metric = 'burn_rate' AND at >= '$first'"), '78.002', 'each once: 26 USD and 52.002');
+query('SELECT agentpay._open_missing_cases()') for 1 .. 3;
+is(query("SELECT count(*) FROM agentpay.decisions d, agentpay._case_cursor k WHERE NOT pg_visible_in_snapshot(d.xid, k.horizon)"), '0',
+	'cases are looked for in slices, to the end');
+
 # ── with the governor ───────────────────────────────────────────────────────
 query("UPDATE agentpay.kill_switches SET engaged = false WHERE engaged");
 query("DELETE FROM agentpay.guardrails");
