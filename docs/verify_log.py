@@ -3,6 +3,7 @@
 
     verify_log.py log --checkpoint FILE --key VKEY [--since FILE]
                       (--canonical FILE | --leaves CSV [LOG=CSV ...])
+                      [--encoding NAME]
     verify_log.py proof --leaf FILE --proof FILE --key VKEY
     verify_log.py consistency --old FILE --new FILE --hashes FILE --key VKEY
     verify_log.py key --public PEM --origin NAME
@@ -216,9 +217,20 @@ def read_checkpoint(note, vkey):
 
 
 # ── rows ────────────────────────────────────────────────────────────────────
-def read_csv(path):
+def decode(cell, encoding):
+    """Text, or what stands for bytes that have no form in UTF-8."""
+    raw = cell.encode('latin-1')
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        return {'hex': raw.hex()}
+
+
+def read_csv(path, encoding='utf-8'):
     """Rows of a COPY with HEADER as dicts; an unquoted empty cell is None."""
-    with open(path, encoding='utf-8', newline='') as handle:
+    # a character for each byte: in the encodings of databases none of several
+    # bytes has a quote, a comma or an end of line among them
+    with open(path, encoding='latin-1', newline='') as handle:
         text = handle.read()
     header, row, at, end = None, [], 0, len(text)
     while at < end:
@@ -234,7 +246,7 @@ def read_csv(path):
             stop = min(x for x in (text.find(',', at), text.find('\n', at), end)
                        if x >= 0)
             cell, at = text[at:stop].rstrip('\r') or None, stop
-        row.append(cell)
+        row.append(cell if cell is None else decode(cell, encoding))
         if text[at:at + 1] == ',':
             at += 1
             if at < end and text[at] not in '\r\n':
@@ -267,7 +279,7 @@ def dropped_by(row):
             bytes.fromhex(after['root_hash']))
 
 
-def leaves_of_csv(leaves, files):
+def leaves_of_csv(leaves, files, encoding):
     """Leaf hashes in the order of the tree, complaints about rows, rows that
     have no leaf, how many were dropped, and the roots that those who dropped
     them have seen."""
@@ -275,7 +287,7 @@ def leaves_of_csv(leaves, files):
     for log, path in files:
         if log not in KEYS:
             raise Wrong('no log is called %s' % log)
-        for row in read_csv(path):
+        for row in read_csv(path, encoding):
             rows[log, row[KEYS[log]]] = leaf_hash(canonical(log, row))
             drop = dropped_by(row) if log == 'governance_log' else None
             if drop:
@@ -328,7 +340,7 @@ def check_log(args):
         problems, others, dropped = [], {}, 0
     else:
         hashes, problems, others, dropped, roots = leaves_of_csv(
-            args.leaves, [f.split('=', 1) for f in args.files])
+            args.leaves, [f.split('=', 1) for f in args.files], args.encoding)
         for old_size, old_root in roots.items():
             if wanted.setdefault(old_size, old_root) != old_root:
                 raise Wrong('two roots for %d leaves' % old_size)
@@ -401,6 +413,7 @@ def main():
             command.add_argument('--' + option, required=True)
         if name == 'log':
             command.add_argument('--since')
+            command.add_argument('--encoding', default='utf-8')
             what = command.add_mutually_exclusive_group(required=True)
             what.add_argument('--canonical')
             what.add_argument('--leaves')

@@ -3,7 +3,7 @@
  *		Writes the canonical form of a row of a log.
  *
  * Only two things of RFC 8785 are needed, the order of keys and the escapes of
- * strings: every value is a string.
+ * strings: every value is a string, or bytes, which are an object.
  *-------------------------------------------------------------------------
  */
 #include "evidence/canonical.h"
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+static void write_key(AgentpayJsonWriter *writer, const char *key);
 static size_t plain_length(const char *text, size_t len);
 static void write_escape(AgentpayJsonWriter *writer, unsigned char byte);
 
@@ -25,11 +26,26 @@ void
 agentpay_canonical_member(AgentpayJsonWriter *writer, const char *key,
 						  const char *value, size_t len)
 {
-	if (writer->len > 1)
-		agentpay_json_write_bytes(writer, ",", 1);
-	agentpay_canonical_string(writer, key, strlen(key));
-	agentpay_json_write_bytes(writer, ":", 1);
+	write_key(writer, key);
 	agentpay_canonical_string(writer, value, len);
+}
+
+void
+agentpay_canonical_bytes(AgentpayJsonWriter *writer, const char *key,
+						 const char *value, size_t len)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	write_key(writer, key);
+	agentpay_json_write(writer, "{\"hex\":\"");
+	for (size_t i = 0; i < len; i++)
+	{
+		unsigned char byte = (unsigned char) value[i];
+		char pair[2] = {digits[byte >> 4], digits[byte & 15]};
+
+		agentpay_json_write_bytes(writer, pair, sizeof(pair));
+	}
+	agentpay_json_write(writer, "\"}");
 }
 
 void
@@ -57,6 +73,15 @@ agentpay_canonical_string(AgentpayJsonWriter *writer, const char *text,
 		len--;
 	}
 	agentpay_json_write_bytes(writer, "\"", 1);
+}
+
+static void
+write_key(AgentpayJsonWriter *writer, const char *key)
+{
+	if (writer->len > 1)
+		agentpay_json_write_bytes(writer, ",", 1);
+	agentpay_canonical_string(writer, key, strlen(key));
+	agentpay_json_write_bytes(writer, ":", 1);
 }
 
 /* How many bytes stand for themselves. */

@@ -25,6 +25,11 @@ extern void agentpay_canonical_begin(AgentpayJsonWriter *writer);
 extern void
 agentpay_canonical_member(AgentpayJsonWriter *writer, const char *key,
 						  const char *value, size_t len);
+
+/* A value that is no text in UTF-8: {"hex": "<its bytes>"}. */
+extern void
+agentpay_canonical_bytes(AgentpayJsonWriter *writer, const char *key,
+						 const char *value, size_t len);
 extern void agentpay_canonical_end(AgentpayJsonWriter *writer);
 
 /* A string in quotes, as RFC 8785, 3.2.2.2 has it; the text is UTF-8. */

@@ -7,6 +7,9 @@
  * written here, so that no setting of a session can change a leaf.  A NULL is
  * left out, so that a column which a later version adds changes no old row.
  *
+ * Nothing that a row may hold stops the seal: text of which there is no form in
+ * UTF-8 is written as its bytes.
+ *
  * Locking: AccessShareLock on what is read, kept to the end of the
  * transaction.
  *-------------------------------------------------------------------------
@@ -20,7 +23,9 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_conversion.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
 #include "datatype/timestamp.h"
@@ -59,6 +64,8 @@ static void write_float(const char *key, float8 value, bool single,
 						AgentpayJsonWriter *writer);
 static void write_server(const char *key, const char *text, int len,
 						 AgentpayJsonWriter *writer);
+static char *to_utf8(const char *text, int *len);
+static bool is_ascii(const char *text, int len);
 static void
 write_ascii(const char *key, const char *text, AgentpayJsonWriter *writer);
 static bool find_in_leaf(AgentpayLog log, Oid leaf_oid, const pg_uuid_t *key,
@@ -273,22 +280,60 @@ write_float(const char *key, float8 value, bool single,
 	write_ascii(key, buffer, writer);
 }
 
-/* Text of the database's encoding, as UTF-8. */
+/* Text of the database's encoding, as UTF-8; as bytes where it has no form. */
 static void
 write_server(const char *key, const char *text, int len,
 			 AgentpayJsonWriter *writer)
 {
-	char *utf8 = (char *) text;
+	int utf8_len = len;
+	const char *utf8 = GetDatabaseEncoding() == PG_UTF8
+						   ? text
+						   : to_utf8(text, &utf8_len);
 
-	if (GetDatabaseEncoding() != PG_UTF8)
-	{
-		utf8 = (char *) pg_do_encoding_conversion((unsigned char *) text, len,
-												  GetDatabaseEncoding(),
-												  PG_UTF8);
-		if (utf8 != text)
-			len = strlen(utf8);
-	}
-	agentpay_canonical_member(writer, key, utf8, len);
+	if (utf8 != NULL)
+		agentpay_canonical_member(writer, key, utf8, utf8_len);
+	else
+		agentpay_canonical_bytes(writer, key, text, len);
+}
+
+/* By the conversion that PostgreSQL comes with; NULL: it cannot, or is none. */
+static char *
+to_utf8(const char *text, int *len)
+{
+	static Oid conversion = InvalidOid;
+	int encoding = GetDatabaseEncoding();
+	Size size = (Size) *len * MAX_CONVERSION_GROWTH + 1;
+	char *utf8;
+
+	/* every encoding of a database contains ASCII */
+	if (is_ascii(text, *len))
+		return unconstify(char *, text);
+	if (encoding == PG_SQL_ASCII)
+		return pg_verify_mbstr(PG_UTF8, text, *len, true)
+				   ? unconstify(char *, text)
+				   : NULL;
+	if (!OidIsValid(conversion))
+		conversion = FindDefaultConversion(PG_CATALOG_NAMESPACE, encoding,
+										   PG_UTF8);
+	if (!OidIsValid(conversion) || size > PG_INT32_MAX)
+		return NULL;
+	utf8 = MemoryContextAllocHuge(CurrentMemoryContext, size);
+	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
+									  (unsigned char *) text, *len,
+									  (unsigned char *) utf8, (int) size,
+									  true) != *len)
+		return NULL;
+	*len = (int) strlen(utf8);
+	return utf8;
+}
+
+static bool
+is_ascii(const char *text, int len)
+{
+	for (int i = 0; i < len; i++)
+		if (IS_HIGHBIT_SET(text[i]))
+			return false;
+	return true;
 }
 
 static void

@@ -97,12 +97,14 @@ check_object(void)
 	agentpay_canonical_begin(&writer);
 	agentpay_canonical_member(&writer, "amount", "12.50", 5);
 	agentpay_canonical_member(&writer, "log", "decisions", 9);
+	agentpay_canonical_bytes(&writer, "source", "caf\xE9\"\x0F", 6);
 	agentpay_canonical_member(&writer, "verdict", "", 0);
 	agentpay_canonical_end(&writer);
 	written = agentpay_json_write_finish(&writer);
 	check(strcmp(written, "{\"amount\":\"12.50\",\"log\":\"decisions\","
+						  "\"source\":{\"hex\":\"636166e9220f\"},"
 						  "\"verdict\":\"\"}") == 0,
-		  "no space between members: %s", written);
+		  "no space between members, bytes in hex: %s", written);
 	free(written);
 }
 
