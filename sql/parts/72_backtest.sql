@@ -2,37 +2,42 @@
 --		What a version of the rules would have said of payments that were
 --		decided, by what turned out.
 
--- query: src/review/backtest.c names its columns; rows_query: the rows of the
--- table for ids, $1 text[].  changed: features whose definition changed, and
+-- query: src/review/backtest.c names its columns; shared_query: of the blocks
+-- that come to a process; rows_query: the rows of the table for ids, $1 text[].  changed: features whose definition changed, and
 -- when; what was recorded before columns_since or that is not taken.
 CREATE FUNCTION agentpay._backtest(point text, version int, relation regclass,
-	query text, rows_query text, columns_since timestamptz, changed text[],
+	query text, shared_query text, rows_query text, columns_since timestamptz, changed text[],
 	features_since timestamptz[])
 	RETURNS TABLE (recorded_verdict text, backtest_verdict text, label text,
 				   payments bigint, amount numeric, currency text)
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_backtest';
 REVOKE ALL ON FUNCTION agentpay._backtest(text, int, regclass, text, text,
-	timestamptz, text[], timestamptz[]) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._backtest(text, int, regclass, text, text, timestamptz, text[], timestamptz[]) IS 'backtest() of the rows of a query';
+	text, timestamptz, text[], timestamptz[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._backtest(text, int, regclass, text, text, text, timestamptz, text[], timestamptz[]) IS 'backtest() of the rows of a query';
 
 -- A label counts when it is due; a fraud that nobody reported by then, of a
--- payment that was let through, is legit.
+-- payment that was let through, is legit.  Which rows of the rules are stopped
+-- is asked here, once for each kind of row.
 CREATE FUNCTION agentpay._backtest_query(p agentpay.decision_points,
-	since timestamptz, until timestamptz) RETURNS text
+	since timestamptz, until timestamptz, shared boolean) RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('SELECT coalesce(d.answer, d.verdict), '
 		'CASE WHEN %1$L OR d.occurred_at <= %2$L THEN coalesce(l.label, '
 		'CASE WHEN %3$L = ''fraud'' AND NOT CASE WHEN e.given IS NULL THEN '
-		-- the function is asked only where it may say yes
-		'(d.propensity < 1 OR d.assignment = ''audit'') AND '
-		'agentpay._is_stopped(%3$L, %1$L, v.positive, d.assignment, '
-		'd.propensity) ELSE coalesce(v.positive, true) AND NOT %1$L END THEN ''legit'' END) END, '
+		'CASE WHEN d.propensity < 1 THEN '
+		'CASE d.assignment WHEN ''explore'' THEN %7$L::boolean '
+		'ELSE %8$L::boolean END '
+		'WHEN d.assignment = ''audit'' THEN '
+		'CASE v.positive WHEN true THEN %9$L::boolean '
+		'WHEN false THEN %10$L::boolean ELSE %11$L::boolean END '
+		'ELSE false END '
+		'ELSE coalesce(v.positive, true) AND NOT %1$L END THEN ''legit'' END) END, '
 		'd.amount, d.currency, d.base_amount, d.row_id, d.occurred_at, '
 		'd.decided_at, d.read, d.sealed, d.failed '
-		'FROM (SELECT d.point, d.answer, d.verdict, d.assignment, '
+		'FROM ' || agentpay._in_blocks('SELECT d.point, d.answer, d.verdict, d.assignment, '
 		'd.propensity, d.amount, d.currency, d.base_amount, d.row_id, '
 		'd.occurred_at, d.decided_at, CASE WHEN d.sealed IS NULL '
 		'THEN d.inputs ELSE agentpay._unseal(d) END AS read, '
@@ -41,7 +46,7 @@ AS $$
 		'FROM agentpay.decisions d '
 		'WHERE d.point = %4$L AND d.kind = ''rules'' '
 		'AND NOT coalesce(d.detail ? ''repeats'', false) '
-		'AND d.occurred_at >= %5$L AND d.occurred_at < %6$L OFFSET 0) AS d '
+		'AND d.occurred_at >= %5$L AND d.occurred_at < %6$L', shared) || ' AS d '
 		'LEFT JOIN agentpay._row_effects e ON e.point = d.point '
 		'AND e.row_id = d.row_id '
 		'LEFT JOIN agentpay.verdicts v ON v.point = d.point '
@@ -49,10 +54,15 @@ AS $$
 		'LEFT JOIN agentpay._labels l ON l.row_id = d.row_id '
 		'AND l.point IS NOT DISTINCT FROM d.point',
 		p.labels_complete, agentpay._now() - p.label_maturity, p.role, p.point,
-		coalesce(since, '-infinity'), coalesce(until, 'infinity'))
+		coalesce(since, '-infinity'), coalesce(until, 'infinity'),
+		agentpay._is_stopped(p.role, p.labels_complete, NULL, 'explore', 0),
+		agentpay._is_stopped(p.role, p.labels_complete, NULL, 'treatment', 0),
+		agentpay._is_stopped(p.role, p.labels_complete, true, 'audit', 1),
+		agentpay._is_stopped(p.role, p.labels_complete, false, 'audit', 1),
+		agentpay._is_stopped(p.role, p.labels_complete, NULL, 'audit', 1))
 $$;
 REVOKE ALL ON FUNCTION agentpay._backtest_query(agentpay.decision_points,
-	timestamptz, timestamptz) FROM PUBLIC;
+	timestamptz, timestamptz, boolean) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._rows_query(p agentpay.decision_points) RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE
@@ -136,8 +146,10 @@ BEGIN
 		   b.currency
 	  FROM agentpay._features_changed_at(p) AS f
 	 CROSS JOIN agentpay._backtest(p.point, chosen, p.table_name,
-			agentpay._backtest_query(p, since, until), agentpay._rows_query(p),
-			agentpay._policies_changed_at(p), f.names, f.at) AS b
+			agentpay._backtest_query(p, since, until, false),
+			agentpay._backtest_query(p, since, until, true),
+			agentpay._rows_query(p), agentpay._policies_changed_at(p), f.names,
+			f.at) AS b
 	 ORDER BY b.recorded_verdict, b.backtest_verdict, b.label, b.currency;
 END$$;
 REVOKE ALL ON FUNCTION agentpay.backtest(text, int, timestamptz, timestamptz)

@@ -16,18 +16,19 @@ CREATE FUNCTION agentpay._replay_rules(query text)
 REVOKE ALL ON FUNCTION agentpay._replay_rules(text) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._replay_rules(text) IS 'replays the decisions of rules that a query gives';
 
-CREATE FUNCTION agentpay._replay_count(query text)
+CREATE FUNCTION agentpay._replay_count(query text, shared_query text)
 	RETURNS TABLE (state text, decisions bigint, first_decision_id uuid)
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_replay_count';
-REVOKE ALL ON FUNCTION agentpay._replay_count(text) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._replay_count(text) IS 'the same, counted by what came out';
+REVOKE ALL ON FUNCTION agentpay._replay_count(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._replay_count(text, text) IS 'the same, counted by what came out';
 
 -- Of decisions that stand on their own; and of the others: a version in shadow
 -- has its inputs with the rules decision of its row, a row that repeats an
--- idempotency key has what the first one got.
-CREATE FUNCTION agentpay._replay_query(plain boolean, condition text)
-	RETURNS text
+-- idempotency key has what the first one got.  shared: of the blocks that come
+-- to a process.
+CREATE FUNCTION agentpay._replay_query(plain boolean, condition text,
+	shared boolean DEFAULT false) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -35,19 +36,24 @@ AS $$
 		' d.row_id, d.amount, d.currency, d.base_amount, d.score, d.verdict,'
 		' d.answer, d.assignment, d.propensity, d.reasons,'
 		' coalesce(d.ruleset_version, 0),' || CASE WHEN plain THEN
-			' CASE WHEN d.sealed IS NULL THEN d.inputs'
-			' ELSE agentpay._unseal(d) END, d.detail, false,'
-			' d.sealed IS NOT NULL, NULL::text, NULL::text, NULL::text,'
-			' 1::real FROM agentpay.decisions d'
-			' WHERE d.kind = ''rules'' AND (d.detail ? ''repeats'') IS NOT TRUE'
+			' d.read, d.detail, false, d.sealed IS NOT NULL, NULL::text,'
+			' NULL::text, NULL::text, 1::real'
 		ELSE
-			' CASE WHEN d.kind = ''shadow_rules'' THEN r.inputs'
-			'      WHEN d.sealed IS NULL THEN d.inputs'
-			'      ELSE agentpay._unseal(d) END, d.detail,'
-			' d.kind = ''shadow_rules'','
+			' CASE WHEN d.kind = ''shadow_rules'' THEN r.inputs ELSE d.read END,'
+			' d.detail, d.kind = ''shadow_rules'','
 			' coalesce(r.sealed, d.sealed IS NOT NULL), f.verdict, f.answer,'
-			' f.assignment, coalesce(f.propensity, 1)'
-			'  FROM agentpay.decisions d'
+			' f.assignment, coalesce(f.propensity, 1)' END
+		|| ' FROM ' || agentpay._in_blocks(
+		'SELECT d.*, CASE WHEN d.sealed IS NULL THEN d.inputs'
+		' ELSE agentpay._unseal(d) END AS read'
+		' FROM agentpay.decisions d WHERE '
+		|| CASE WHEN plain THEN
+			'd.kind = ''rules'' AND (d.detail ? ''repeats'') IS NOT TRUE'
+		ELSE
+			'(d.kind = ''shadow_rules'''
+			' OR d.kind = ''rules'' AND d.detail ? ''repeats'')' END
+		|| ' AND ' || condition, shared) || ' AS d'
+		|| CASE WHEN plain THEN '' ELSE
 			'  LEFT JOIN LATERAL ('
 			'	SELECT CASE WHEN o.sealed IS NULL THEN o.inputs'
 			'			ELSE agentpay._unseal(o) END AS inputs,'
@@ -62,12 +68,10 @@ AS $$
 			'	   AND o.point = d.point'
 			'	   AND o.row_id = d.detail ->> ''repeats'''
 			'	   AND d.kind = ''rules'''
-			'	 ORDER BY o.decided_at LIMIT 1) AS f ON true'
-			' WHERE (d.kind = ''shadow_rules'''
-			'	 OR d.kind = ''rules'' AND d.detail ? ''repeats'')' END
-		|| ' AND ' || condition
+			'	 ORDER BY o.decided_at LIMIT 1) AS f ON true' END
 $$;
-REVOKE ALL ON FUNCTION agentpay._replay_query(boolean, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._replay_query(boolean, text, boolean)
+	FROM PUBLIC;
 
 -- ── agents and people ───────────────────────────────────────────────────────
 -- As agentpay._judge(), of what held at that moment.  The answer is the
@@ -385,9 +389,11 @@ BEGIN
 	  FROM (
 		SELECT x.state, x.decisions, x.first_decision_id
 		  FROM (VALUES (true), (false)) AS q (plain)
-		 CROSS JOIN agentpay._replay_count(agentpay._replay_query(q.plain,
-				format('d.decided_at >= %L AND d.decided_at < %L', first,
-					   beyond))) AS x
+		 CROSS JOIN format('d.decided_at >= %L AND d.decided_at < %L', first,
+						   beyond) AS c (condition)
+		 CROSS JOIN agentpay._replay_count(
+				agentpay._replay_query(q.plain, c.condition),
+				agentpay._replay_query(q.plain, c.condition, true)) AS x
 		UNION ALL
 		SELECT x.state, count(*), min(d.decision_id::text COLLATE "C")::uuid
 		  FROM agentpay.decisions d

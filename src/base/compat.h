@@ -127,6 +127,14 @@
 #define AGENTPAY_TIME_ZONE_CHANGED() ((void) 0)
 #endif
 
+/* PostgreSQL 17 lets a background worker run as a role that cannot log in. */
+#if PG_VERSION_NUM >= 170000
+#define AGENTPAY_BYPASS_LOGIN_CHECKS \
+	(BGWORKER_BYPASS_ALLOWCONN | BGWORKER_BYPASS_ROLELOGINCHECK)
+#else
+#define AGENTPAY_BYPASS_LOGIN_CHECKS BGWORKER_BYPASS_ALLOWCONN
+#endif
+
 /* A database whose DROP was interrupted (PostgreSQL 15.4 and later). */
 #define AGENTPAY_DATCONNLIMIT_INVALID (-2)
 

@@ -21,6 +21,9 @@
 
 #include "base/owner.h"
 
+/* What is read instead of the latest; NULL: nothing. */
+static Snapshot read_under = NULL;
+
 static Oid extension_owner(void);
 static Oid table_owner(Oid relation);
 static void become(Oid user, int restrictions, AgentpayOwnerState *saved);
@@ -68,10 +71,17 @@ agentpay_owner_leave(const AgentpayOwnerState *saved)
 }
 
 void
+agentpay_owner_read_under(Snapshot snapshot)
+{
+	read_under = snapshot;
+}
+
+void
 agentpay_owner_read_begin(AgentpayOwnerReading *reading)
 {
 	agentpay_owner_enter(&reading->owner);
-	reading->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	reading->snapshot = RegisterSnapshot(
+		read_under != NULL ? read_under : GetLatestSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 }

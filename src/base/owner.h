@@ -40,6 +40,12 @@ typedef struct AgentpayOwnerReading
 	Snapshot snapshot;
 } AgentpayOwnerReading;
 
+/*
+ * What is read from here on, so that several processes see one configuration;
+ * NULL: the latest.  To be reset before the snapshot is unregistered.
+ */
+extern void agentpay_owner_read_under(Snapshot snapshot);
+
 /* All that is selected between begin and end belongs to one instant. */
 extern void agentpay_owner_read_begin(AgentpayOwnerReading *reading);
 extern void agentpay_owner_read_end(AgentpayOwnerReading *reading);

@@ -42,6 +42,7 @@
 #include "base/contain.h"
 #include "review/backtest.h"
 #include "review/batch.h"
+#include "review/parallel.h"
 #include "review/recorded.h"
 #include "review/trial.h"
 #include "scoring/evaluate.h"
@@ -53,6 +54,7 @@ enum
 	ARG_VERSION,
 	ARG_RELATION,
 	ARG_QUERY,
+	ARG_SHARED_QUERY, /* of the blocks that come to a process */
 	ARG_ROWS_QUERY,
 	ARG_COLUMNS_SINCE, /* what was recorded before is not taken */
 	ARG_CHANGED,	   /* features that changed, and when */
@@ -144,7 +146,9 @@ typedef struct Taking
 	bool all; /* that is needed */
 } Taking;
 
-static void open_backtest(Backtest *backtest, FunctionCallInfo fcinfo);
+static void *open_groups(void);
+static void work(const NullableDatum *args, bool shared, void *sum);
+static void open_backtest(Backtest *backtest, const NullableDatum *args);
 static bool visit_payment(AgentpayBatch *batch, HeapTuple row, TupleDesc desc);
 static void look_up_rows(AgentpayBatch *batch);
 static Datum ids_of(Backtest *backtest);
@@ -167,10 +171,39 @@ PG_FUNCTION_INFO_V1(agentpay_sql_backtest);
 Datum
 agentpay_sql_backtest(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_POINT));
-	char *query = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY));
+	AgentpayGroups *groups;
+
+	InitMaterializedSRF(fcinfo, 0);
+	groups =
+		agentpay_parallel_run(AGENTPAY_TASK_BACKTEST, fcinfo,
+							  text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUERY)));
+	agentpay_groups_put(groups, (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+const AgentpayTask agentpay_backtest_task = {
+	.type = "agentpay backtest",
+	.open = open_groups,
+	.work = work,
+	.write = agentpay_groups_write,
+	.add = agentpay_groups_read,
+};
+
+static void *
+open_groups(void)
+{
+	return agentpay_groups_make();
+}
+
+static void
+work(const NullableDatum *args, bool shared, void *sum)
+{
+	char *name = TextDatumGetCString(args[ARG_POINT].value);
+	char *query = TextDatumGetCString(
+		args[shared ? ARG_SHARED_QUERY : ARG_QUERY].value);
 	AgentpayConfig *config =
-		agentpay_config_load_version(name, PG_GETARG_INT32(ARG_VERSION));
+		agentpay_config_load_version(name,
+									 DatumGetInt32(args[ARG_VERSION].value));
 	Backtest *backtest = palloc0(sizeof(Backtest));
 	AgentpayBatch batch = {.visit = visit_payment,
 						   .done = look_up_rows,
@@ -178,12 +211,12 @@ agentpay_sql_backtest(PG_FUNCTION_ARGS)
 						   .types = column_types,
 						   .arg = backtest};
 
-	InitMaterializedSRF(fcinfo, 0);
+	backtest->groups = sum;
 	PG_TRY();
 	{
 		agentpay_trial_begin(&backtest->trial, config,
-							 PG_GETARG_OID(ARG_RELATION), name);
-		open_backtest(backtest, fcinfo);
+							 DatumGetObjectId(args[ARG_RELATION].value), name);
+		open_backtest(backtest, args);
 		agentpay_batch_query(&batch, query);
 		ExecDropSingleTupleTableSlot(backtest->stored);
 		ExecDropSingleTupleTableSlot(backtest->row);
@@ -193,12 +226,10 @@ agentpay_sql_backtest(PG_FUNCTION_ARGS)
 		agentpay_trial_end(&backtest->trial);
 	}
 	PG_END_TRY();
-	agentpay_groups_put(backtest->groups, (ReturnSetInfo *) fcinfo->resultinfo);
-	return (Datum) 0;
 }
 
 static void
-open_backtest(Backtest *backtest, FunctionCallInfo fcinfo)
+open_backtest(Backtest *backtest, const NullableDatum *args)
 {
 	const AgentpayPoint *point = backtest->trial.point;
 	const AgentpayPointConfig *config = point->config;
@@ -208,18 +239,18 @@ open_backtest(Backtest *backtest, FunctionCallInfo fcinfo)
 	int n_names;
 	int n_since;
 
-	backtest->groups = agentpay_groups_make();
-	backtest->rows_query = text_to_cstring(PG_GETARG_TEXT_PP(ARG_ROWS_QUERY));
-	backtest->columns_since = PG_GETARG_TIMESTAMPTZ(ARG_COLUMNS_SINCE);
+	backtest->rows_query = TextDatumGetCString(args[ARG_ROWS_QUERY].value);
+	backtest->columns_since = DatumGetTimestampTz(
+		args[ARG_COLUMNS_SINCE].value);
 	backtest->features_since = palloc(sizeof(TimestampTz) *
 									  Max(config->n_features, 1));
 	for (int i = 0; i < config->n_features; i++)
 		backtest->features_since[i] = DT_NOBEGIN;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_CHANGED), TEXTOID, -1, false,
-					  TYPALIGN_INT, &names, NULL, &n_names);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_FEATURES_SINCE), TIMESTAMPTZOID,
-					  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &since, NULL, &n_since);
+	deconstruct_array(DatumGetArrayTypeP(args[ARG_CHANGED].value), TEXTOID, -1,
+					  false, TYPALIGN_INT, &names, NULL, &n_names);
+	deconstruct_array(DatumGetArrayTypeP(args[ARG_FEATURES_SINCE].value),
+					  TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &since, NULL, &n_since);
 	for (int i = 0; i < Min(n_names, n_since); i++)
 	{
 		int feature = agentpay_config_feature(config,

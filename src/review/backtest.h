@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "nodes/execnodes.h"
 
 /* What makes a group: texts. */
@@ -33,5 +34,9 @@ agentpay_groups_add(AgentpayGroups *groups,
 /* A row for each group. */
 extern void
 agentpay_groups_put(const AgentpayGroups *groups, ReturnSetInfo *result);
+
+/* All groups as bytes; and what they say, added to other groups. */
+extern void agentpay_groups_write(const void *groups, StringInfo bytes);
+extern void agentpay_groups_read(void *groups, StringInfo bytes);
 
 #endif /* AGENTPAY_BACKTEST_H */

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "libpq/pqformat.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -33,8 +34,12 @@ struct AgentpayGroups
 	Tally *first;
 };
 
+static void
+add(AgentpayGroups *groups, const Datum *keys, int64 payments, Datum amount);
 static Tally *find(AgentpayGroups *groups, const Datum *keys);
 static bool same_keys(const Datum *a, const Datum *b);
+static void write_value(StringInfo bytes, Datum value);
+static Datum read_value(StringInfo bytes);
 
 AgentpayGroups *
 agentpay_groups_make(void)
@@ -53,10 +58,16 @@ void
 agentpay_groups_add(AgentpayGroups *groups,
 					const Datum keys[AGENTPAY_GROUP_KEYS], Datum amount)
 {
+	add(groups, keys, 1, amount);
+}
+
+static void
+add(AgentpayGroups *groups, const Datum *keys, int64 payments, Datum amount)
+{
 	MemoryContext old = MemoryContextSwitchTo(groups->context);
 	Tally *group = find(groups, keys);
 
-	group->payments++;
+	group->payments += payments;
 	if (amount != (Datum) 0 && group->amount == (Datum) 0)
 		group->amount = NumericGetDatum(DatumGetNumericCopy(amount));
 	else if (amount != (Datum) 0)
@@ -128,4 +139,64 @@ agentpay_groups_put(const AgentpayGroups *groups, ReturnSetInfo *result)
 			nulls[i] = i != 3 && values[i] == (Datum) 0;
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+}
+
+void
+agentpay_groups_write(const void *sum, StringInfo bytes)
+{
+	const AgentpayGroups *groups = sum;
+
+	for (const Tally *group = groups->first; group != NULL; group = group->next)
+	{
+		for (int i = 0; i < AGENTPAY_GROUP_KEYS; i++)
+			write_value(bytes, group->keys[i]);
+		pq_sendint64(bytes, group->payments);
+		write_value(bytes, group->amount);
+	}
+}
+
+void
+agentpay_groups_read(void *sum, StringInfo bytes)
+{
+	AgentpayGroups *groups = sum;
+
+	while (bytes->cursor < bytes->len)
+	{
+		Datum keys[AGENTPAY_GROUP_KEYS];
+		int64 payments;
+
+		for (int i = 0; i < AGENTPAY_GROUP_KEYS; i++)
+			keys[i] = read_value(bytes);
+		payments = pq_getmsgint64(bytes);
+		add(groups, keys, payments, read_value(bytes));
+	}
+}
+
+/* A varlena that is neither compressed nor elsewhere; 0 for NULL. */
+static void
+write_value(StringInfo bytes, Datum value)
+{
+	struct varlena *pointer = (struct varlena *) DatumGetPointer(value);
+
+	if (pointer == NULL)
+	{
+		pq_sendint32(bytes, (uint32) -1);
+		return;
+	}
+	pq_sendint32(bytes, (uint32) VARSIZE_ANY_EXHDR(pointer));
+	pq_sendbytes(bytes, VARDATA_ANY(pointer), VARSIZE_ANY_EXHDR(pointer));
+}
+
+static Datum
+read_value(StringInfo bytes)
+{
+	int length = (int) pq_getmsgint(bytes, 4);
+	struct varlena *value;
+
+	if (length < 0)
+		return (Datum) 0;
+	value = palloc(length + VARHDRSZ);
+	SET_VARSIZE(value, length + VARHDRSZ);
+	pq_copymsgbytes(bytes, VARDATA(value), length);
+	return PointerGetDatum(value);
 }

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "libpq/pqformat.h"
 #include "nodes/execnodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -29,6 +30,7 @@
 
 #include "base/compat.h"
 #include "review/batch.h"
+#include "review/parallel.h"
 #include "review/replay.h"
 #include "scoring/lists.h"
 
@@ -121,12 +123,16 @@ typedef struct Tally
 
 typedef struct Replay
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result; /* NULL: they are only counted */
+	Tally *tallies;
 	AgentpayThens *thens;
 	bool contained; /* many in one subtransaction: what fails is raised */
-	Tally *tallies; /* NULL: each is a row of the result */
 } Replay;
 
+static void *open_tallies(void);
+static void count_rows(const NullableDatum *args, bool shared, void *sum);
+static void write_tallies(const void *sum, StringInfo bytes);
+static void add_tallies(void *sum, StringInfo bytes);
 static void run(Replay *replay, const char *query);
 static void body(Replay *replay, const char *query);
 static bool replay_row(AgentpayBatch *batch, HeapTuple row, TupleDesc desc);
@@ -138,7 +144,7 @@ static Datum erased_object(List *names);
 static Datum problem_object(const char *problem);
 static void put(Replay *replay, const AgentpayRecorded *recorded, State state,
 				Datum verdict, Datum difference);
-static void count(Tally *tally, const pg_uuid_t *id);
+static void count(Tally *tally, int64 n, const pg_uuid_t *first);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_replay_rules);
 PG_FUNCTION_INFO_V1(agentpay_sql_replay_count);
@@ -154,16 +160,16 @@ agentpay_sql_replay_rules(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* agentpay._replay_count(query): the same, counted by state. */
+/* agentpay._replay_count(query, shared_query): the same, counted by state. */
 Datum
 agentpay_sql_replay_count(PG_FUNCTION_ARGS)
 {
-	Tally tallies[STATES] = {0};
-	Replay replay = {.result = (ReturnSetInfo *) fcinfo->resultinfo,
-					 .tallies = tallies};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Tally *tallies;
 
 	InitMaterializedSRF(fcinfo, 0);
-	run(&replay, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	tallies = agentpay_parallel_run(AGENTPAY_TASK_REPLAY, fcinfo,
+									text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	for (int i = 0; i < STATES; i++)
 	{
 		Datum values[] = {CStringGetTextDatum(state_names[i]),
@@ -172,10 +178,50 @@ agentpay_sql_replay_count(PG_FUNCTION_ARGS)
 		bool nulls[lengthof(values)] = {0};
 
 		if (tallies[i].count > 0)
-			tuplestore_putvalues(replay.result->setResult,
-								 replay.result->setDesc, values, nulls);
+			tuplestore_putvalues(result->setResult, result->setDesc, values,
+								 nulls);
 	}
 	return (Datum) 0;
+}
+
+const AgentpayTask agentpay_replay_task = {
+	.type = "agentpay replay",
+	.open = open_tallies,
+	.work = count_rows,
+	.write = write_tallies,
+	.add = add_tallies,
+};
+
+static void *
+open_tallies(void)
+{
+	return palloc0(sizeof(Tally) * STATES);
+}
+
+static void
+count_rows(const NullableDatum *args, bool shared, void *sum)
+{
+	Replay replay = {.tallies = sum};
+
+	run(&replay, TextDatumGetCString(args[shared ? 1 : 0].value));
+}
+
+static void
+write_tallies(const void *sum, StringInfo bytes)
+{
+	appendBinaryStringInfo(bytes, (const char *) sum, sizeof(Tally) * STATES);
+}
+
+static void
+add_tallies(void *sum, StringInfo bytes)
+{
+	Tally *tallies = sum;
+	Tally others[STATES];
+
+	pq_copymsgbytes(bytes, (char *) others, sizeof(others));
+	for (int i = 0; i < STATES; i++)
+		if (others[i].count > 0)
+			count(&tallies[i], others[i].count, &others[i].first);
 }
 
 static void
@@ -361,7 +407,7 @@ put(Replay *replay, const AgentpayRecorded *recorded, State state,
 
 	if (replay->tallies != NULL)
 	{
-		count(&replay->tallies[state], &recorded->id);
+		count(&replay->tallies[state], 1, &recorded->id);
 		return;
 	}
 	values[OUT_ID] = UUIDPGetDatum(&recorded->id);
@@ -376,9 +422,9 @@ put(Replay *replay, const AgentpayRecorded *recorded, State state,
 }
 
 static void
-count(Tally *tally, const pg_uuid_t *id)
+count(Tally *tally, int64 n, const pg_uuid_t *first)
 {
-	if (tally->count == 0 || memcmp(id, &tally->first, UUID_LEN) < 0)
-		tally->first = *id;
-	tally->count++;
+	if (tally->count == 0 || memcmp(first, &tally->first, UUID_LEN) < 0)
+		tally->first = *first;
+	tally->count += n;
 }
