@@ -118,8 +118,6 @@ typedef struct Backtest
 	TimestampTz *features_since; /* by number */
 	AgentpayRead *reads;
 	NullableDatum *features;
-	TupleTableSlot *stored; /* the row as the table has it */
-	TupleTableSlot *row;	/* with what was recorded instead */
 
 	/* of the rows that were fetched, those that lack something */
 	SPITupleTable *payments;
@@ -154,7 +152,6 @@ static void look_up_rows(AgentpayBatch *batch);
 static Datum ids_of(Backtest *backtest);
 static bool visit_row(AgentpayBatch *batch, HeapTuple row, TupleDesc desc);
 static void read_payment(Payment *payment, HeapTuple tuple, TupleDesc desc);
-static void load_stored(Backtest *backtest, HeapTupleHeader header);
 static bool
 take(Backtest *backtest, Payment *payment, bool is_there, bool contained);
 static void take_body(void *arg);
@@ -218,8 +215,6 @@ work(const NullableDatum *args, bool shared, void *sum)
 							 DatumGetObjectId(args[ARG_RELATION].value), name);
 		open_backtest(backtest, args);
 		agentpay_batch_query(&batch, query);
-		ExecDropSingleTupleTableSlot(backtest->stored);
-		ExecDropSingleTupleTableSlot(backtest->row);
 	}
 	PG_FINALLY();
 	{
@@ -233,7 +228,6 @@ open_backtest(Backtest *backtest, const NullableDatum *args)
 {
 	const AgentpayPoint *point = backtest->trial.point;
 	const AgentpayPointConfig *config = point->config;
-	TupleDesc desc = RelationGetDescr(backtest->trial.relation);
 	Datum *names;
 	Datum *since;
 	int n_names;
@@ -262,8 +256,6 @@ open_backtest(Backtest *backtest, const NullableDatum *args)
 	backtest->reads = agentpay_recorded_reads(point);
 	backtest->features = palloc0(sizeof(NullableDatum) *
 								 Max(config->n_features, 1));
-	backtest->stored = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
-	backtest->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 }
 
 /* Counts the payment; one that lacks something is noted, and counted later. */
@@ -361,7 +353,8 @@ visit_row(AgentpayBatch *batch, HeapTuple row, TupleDesc desc)
 			 RelationGetRelationName(backtest->trial.relation));
 	read_payment(&payment, backtest->payments->vals[backtest->lacking[number]],
 				 backtest->payments->tupdesc);
-	load_stored(backtest, DatumGetHeapTupleHeader(values[ROW_ROW]));
+	agentpay_trial_load(&backtest->trial,
+						DatumGetHeapTupleHeader(values[ROW_ROW]));
 	agentpay_trial_look(&backtest->trial, DatumGetObjectId(values[ROW_LEAF]),
 						(ItemPointer) DatumGetPointer(values[ROW_TID]),
 						&payment.decided_at);
@@ -384,19 +377,6 @@ read_payment(Payment *payment, HeapTuple tuple, TupleDesc desc)
 	payment->decided_at = DatumGetTimestampTz(payment->values[COL_DECIDED_AT]);
 	if (!nulls[COL_INPUTS] && !DatumGetBool(payment->values[COL_FAILED]))
 		payment->inputs = DatumGetJsonbP(payment->values[COL_INPUTS]);
-}
-
-static void
-load_stored(Backtest *backtest, HeapTupleHeader header)
-{
-	Relation relation = backtest->trial.relation;
-	HeapTuple tuple = palloc0(sizeof(HeapTupleData));
-
-	tuple->t_len = HeapTupleHeaderGetDatumLength(header);
-	tuple->t_tableOid = RelationGetRelid(relation);
-	tuple->t_data = header;
-	ItemPointerSetInvalid(&tuple->t_self);
-	ExecStoreHeapTuple(tuple, backtest->stored, false);
 }
 
 /*
@@ -442,26 +422,14 @@ static bool
 take_recorded(Backtest *backtest, Payment *payment, bool is_there)
 {
 	const AgentpayPoint *point = backtest->trial.point;
-	TupleTableSlot *row = backtest->row;
-	int natts = row->tts_tupleDescriptor->natts;
 
-	ExecClearTuple(row);
-	if (is_there)
-	{
-		slot_getallattrs(backtest->stored);
-		memcpy(row->tts_values, backtest->stored->tts_values,
-			   sizeof(Datum) * natts);
-		memcpy(row->tts_isnull, backtest->stored->tts_isnull,
-			   sizeof(bool) * natts);
-	}
-	else
-		memset(row->tts_isnull, true, sizeof(bool) * natts);
+	agentpay_trial_fill(&backtest->trial, is_there);
 	for (int i = 0; i < point->config->n_features; i++)
 		backtest->features[i].isnull = true;
 	for (int i = 0; i < point->n_inputs; i++)
 		if (!take_input(backtest, payment, i) && !is_there)
 			return false;
-	ExecStoreVirtualTuple(row);
+	ExecStoreVirtualTuple(backtest->trial.row);
 	return true;
 }
 
@@ -477,7 +445,7 @@ take_input(Backtest *backtest, Payment *payment, int index)
 
 	if (!is_column && input->param >= point->config->n_features)
 		return true;
-	if (!agentpay_recorded_member(payment->inputs, input->name, &value) ||
+	if (!agentpay_recorded_input(payment->inputs, input, &value) ||
 		!may_take(backtest, payment, input, &value))
 	{
 		if (!is_column)
@@ -488,9 +456,9 @@ take_input(Backtest *backtest, Payment *payment, int index)
 	{
 		int at = input->column.attno - 1;
 
-		backtest->row->tts_isnull[at] = value.type == jbvNull;
+		backtest->trial.row->tts_isnull[at] = value.type == jbvNull;
 		if (value.type != jbvNull)
-			backtest->row->tts_values[at] =
+			backtest->trial.row->tts_values[at] =
 				agentpay_recorded_datum(&backtest->reads[index],
 										input->column.type, &value);
 		return true;
@@ -532,7 +500,7 @@ evaluate(Backtest *backtest, Payment *payment, bool contained)
 	AgentpayEvaluation evaluation = {
 		.table = backtest->trial.table,
 		.point = backtest->trial.point,
-		.row = backtest->row,
+		.row = backtest->trial.row,
 		.row_id = "",
 		.decided_at = payment->decided_at,
 		.contained = contained,

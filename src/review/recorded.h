@@ -10,6 +10,7 @@
 
 #include "fmgr.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 #include "scoring/table.h"
 
@@ -26,6 +27,13 @@ extern AgentpayRead *agentpay_recorded_reads(const AgentpayPoint *point);
 /* The member of a jsonb object, or false. */
 extern bool
 agentpay_recorded_member(Jsonb *object, const char *key, JsonbValue *value);
+
+/* The member that an input is recorded in. */
+extern bool agentpay_recorded_input(Jsonb *object, const AgentpayInput *input,
+									JsonbValue *value);
+
+/* As numeric_float8(). */
+extern double agentpay_recorded_double(Numeric number);
 
 /*
  * A member that is not null in that type, as scoring/inputs.c wrote it, under

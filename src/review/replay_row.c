@@ -117,8 +117,7 @@ read_input(Reading *reading, int index)
 	AgentpayReplayed *replayed = reading->replayed;
 	JsonbValue value;
 
-	if (!agentpay_recorded_member(reading->recorded->inputs, input->name,
-								  &value))
+	if (!agentpay_recorded_input(reading->recorded->inputs, input, &value))
 	{
 		replayed->missing = lappend(replayed->missing, input->name);
 		return;
@@ -248,8 +247,7 @@ compare_models(Reading *reading)
 			same = param->isnull && value.type == jbvNull;
 		else
 			same = value.type == jbvNumeric &&
-				   DatumGetFloat8(DirectFunctionCall1(
-					   numeric_float8, NumericGetDatum(value.val.numeric))) ==
+				   agentpay_recorded_double(value.val.numeric) ==
 					   DatumGetFloat8(param->value);
 		if (!same)
 			reading->replayed->models = lappend(reading->replayed->models,

@@ -24,37 +24,26 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "base/compat.h"
 #include "base/arguments.h"
 #include "base/config_load.h"
 #include "base/contain.h"
-#include "review/dry_run.h"
+#include "review/batch.h"
+#include "review/recorded.h"
+#include "review/trial.h"
 #include "scoring/draw.h"
 #include "scoring/evaluate.h"
 #include "scoring/inputs.h"
-#include "scoring/lists.h"
-#include "scoring/velocity.h"
-#include "scoring/velocity_stream.h"
-
-/* Rows that are fetched at a time. */
-#define BATCH 1000
 
 /* Arguments of agentpay._simulate_asked(). */
 enum
@@ -75,7 +64,7 @@ enum
 /* Columns of the query. */
 enum
 {
-	COL_DECISION = 1,
+	COL_DECISION,
 	COL_DECIDED_AT,
 	COL_ROW_ID,
 	COL_INPUTS,
@@ -84,7 +73,17 @@ enum
 	COL_VERDICT,
 	COL_LEAF, /* NULL, as the next two: the row is gone */
 	COL_TID,
-	COL_ROW
+	COL_ROW,
+	COLUMNS
+};
+
+/* The row is checked by itself. */
+static const Oid column_types[COLUMNS] = {
+	[COL_DECISION] = UUIDOID, [COL_DECIDED_AT] = TIMESTAMPTZOID,
+	[COL_ROW_ID] = TEXTOID,	  [COL_INPUTS] = JSONBOID,
+	[COL_IN_CLEAR] = BOOLOID, [COL_SCORE] = NUMERICOID,
+	[COL_VERDICT] = TEXTOID,  [COL_LEAF] = OIDOID,
+	[COL_TID] = TIDOID,
 };
 
 /* Columns of the result. */
@@ -108,25 +107,22 @@ enum
 
 typedef struct Simulation
 {
+	AgentpayTrial trial;
 	ReturnSetInfo *result;
-	Relation relation;
-	AgentpayTable *table;
-	AgentpayPoint *point;
 	const char *agent;
 	bytea *salt;
 	bytea *repeat_salt;
 	double repeat_percent;
-	TupleTableSlot *stored; /* the row as the table has it */
-	TupleTableSlot *row;	/* with what was recorded instead */
-	MemoryContext row_context;
+	AgentpayRead *reads;
 
 	/* the current row */
-	HeapTuple tuple;
-	TupleDesc desc;
+	Datum values[COLUMNS];
+	bool nulls[COLUMNS];
 	const char *row_id;
+	TimestampTz decided_at;
 	Jsonb *inputs;
-	bool in_clear;
 	bool is_there;
+	bool contained;
 	bool evaluated;
 	Jsonb *computed;
 	bool holds;
@@ -134,22 +130,18 @@ typedef struct Simulation
 
 static void refuse_nulls(FunctionCallInfo fcinfo);
 static AgentpayConfig *load_config(FunctionCallInfo fcinfo);
-static void run(Simulation *simulation, const char *query);
-static void try_row(Simulation *simulation);
+static bool try_row(AgentpayBatch *batch, HeapTuple tuple, TupleDesc desc);
+static void load_row(Simulation *simulation, HeapTuple tuple, TupleDesc desc);
 static void ask(Simulation *simulation);
 static void ask_body(void *arg);
-static void load_row(Simulation *simulation);
 static bool all_recorded(Simulation *simulation);
-static AgentpayInput *input_of(AgentpayPoint *point, int param);
-static bool
-recorded(Simulation *simulation, AgentpayInput *input, JsonbValue *value);
+static int input_of(const AgentpayPoint *point, int param);
+static bool recorded(Simulation *simulation, int index, JsonbValue *value);
 static void evaluate(Simulation *simulation);
 static void take_recorded(Simulation *simulation);
-static Datum datum_of(const JsonbValue *value, Oid type, bool *isnull);
 static bool evaluate_condition(Simulation *simulation);
 static void put(Simulation *simulation);
 static const char *key_of(Simulation *simulation);
-static Datum column(Simulation *simulation, int number, bool *isnull);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_simulate_asked);
 
@@ -161,6 +153,10 @@ agentpay_sql_simulate_asked(PG_FUNCTION_ARGS)
 	char *query;
 	AgentpayConfig *config;
 	Simulation simulation = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
+	AgentpayBatch batch = {.visit = try_row,
+						   .n_columns = COLUMNS,
+						   .types = column_types,
+						   .arg = &simulation};
 
 	refuse_nulls(fcinfo);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_POINT));
@@ -170,28 +166,21 @@ agentpay_sql_simulate_asked(PG_FUNCTION_ARGS)
 	simulation.salt = PG_GETARG_BYTEA_PP(ARG_SALT);
 	simulation.repeat_salt = PG_GETARG_BYTEA_PP(ARG_REPEAT_SALT);
 	simulation.repeat_percent = PG_GETARG_FLOAT8(ARG_REPEAT_PERCENT);
-	agentpay_config_pin(config);
-	simulation.relation = table_open(PG_GETARG_OID(ARG_RELATION),
-									 AccessShareLock);
 	InitMaterializedSRF(fcinfo, 0);
-	simulation.table = agentpay_table_get(simulation.relation, config);
-	agentpay_table_pin(simulation.table);
 	PG_TRY();
 	{
-		simulation.point = agentpay_review_point(simulation.table, name);
-		if (simulation.point->agents[TRIED].invoke_when == NULL)
-			ThrowErrorData(simulation.point->agents[TRIED].broken);
-		run(&simulation, query);
+		agentpay_trial_begin(&simulation.trial, config,
+							 PG_GETARG_OID(ARG_RELATION), name);
+		if (simulation.trial.point->agents[TRIED].invoke_when == NULL)
+			ThrowErrorData(simulation.trial.point->agents[TRIED].broken);
+		simulation.reads = agentpay_recorded_reads(simulation.trial.point);
+		agentpay_batch_query(&batch, query);
 	}
 	PG_FINALLY();
 	{
-		agentpay_velocity_leave_out(InvalidOid, NULL);
-		agentpay_lists_look_back(NULL);
-		agentpay_table_unpin(simulation.table);
-		agentpay_config_unpin(config);
+		agentpay_trial_end(&simulation.trial);
 	}
 	PG_END_TRY();
-	table_close(simulation.relation, NoLock);
 	return (Datum) 0;
 }
 
@@ -251,80 +240,68 @@ load_config(FunctionCallInfo fcinfo)
 	return config;
 }
 
-/* Puts a row of the result for each payment that is asked about. */
-static void
-run(Simulation *simulation, const char *query)
+/* Puts a row of the result if the payment is asked about. */
+static bool
+try_row(AgentpayBatch *batch, HeapTuple tuple, TupleDesc desc)
 {
-	TupleDesc desc = RelationGetDescr(simulation->relation);
-	Portal portal;
+	Simulation *simulation = batch->arg;
+	AgentpayTrial *trial = &simulation->trial;
 
-	simulation->stored = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
-	simulation->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	simulation->row_context = AllocSetContextCreate(CurrentMemoryContext,
-													"agentpay simulate row",
-													ALLOCSET_DEFAULT_SIZES);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	portal = SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, true,
-									   0);
-	for (;;)
-	{
-		SPITupleTable *rows;
-		uint64 count;
-
-		SPI_cursor_fetch(portal, true, BATCH);
-		rows = SPI_tuptable;
-		count = SPI_processed;
-		for (uint64 i = 0; i < count; i++)
-		{
-			simulation->tuple = rows->vals[i];
-			simulation->desc = rows->tupdesc;
-			try_row(simulation);
-		}
-		SPI_freetuptable(rows);
-		if (count == 0)
-			break;
-	}
-	SPI_cursor_close(portal);
-	SPI_finish();
-	ExecDropSingleTupleTableSlot(simulation->stored);
-	ExecDropSingleTupleTableSlot(simulation->row);
-	MemoryContextDelete(simulation->row_context);
-}
-
-static void
-try_row(Simulation *simulation)
-{
-	MemoryContext old = MemoryContextSwitchTo(simulation->row_context);
-
-	CHECK_FOR_INTERRUPTS();
+	simulation->contained = batch->contained;
 	simulation->evaluated = false;
 	simulation->computed = NULL;
 	simulation->holds = false;
-	load_row(simulation);
-	if (agentpay_evaluate_drawn(&simulation->point->agents[TRIED],
+	load_row(simulation, tuple, desc);
+	if (agentpay_evaluate_drawn(&trial->point->agents[TRIED],
 								simulation->row_id))
 		ask(simulation);
 	if (simulation->holds)
 		put(simulation);
-	ExecClearTuple(simulation->stored);
-	ExecClearTuple(simulation->row);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(simulation->row_context);
+	ExecClearTuple(trial->stored);
+	ExecClearTuple(trial->row);
+	return true;
+}
+
+/* Fills both rows and what else the query says of the payment. */
+static void
+load_row(Simulation *simulation, HeapTuple tuple, TupleDesc desc)
+{
+	AgentpayTrial *trial = &simulation->trial;
+	Datum *values = simulation->values;
+	bool *nulls = simulation->nulls;
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	simulation->row_id = TextDatumGetCString(values[COL_ROW_ID]);
+	simulation->decided_at = DatumGetTimestampTz(values[COL_DECIDED_AT]);
+	simulation->inputs = nulls[COL_INPUTS] ? NULL
+										   : DatumGetJsonbP(values[COL_INPUTS]);
+	simulation->is_there = !nulls[COL_ROW];
+	if (simulation->is_there)
+	{
+		if (TupleDescAttr(desc, COL_ROW)->atttypid !=
+			trial->relation->rd_rel->reltype)
+			elog(ERROR, "a row is no row of table \"%s\"",
+				 RelationGetRelationName(trial->relation));
+		agentpay_trial_load(trial, DatumGetHeapTupleHeader(values[COL_ROW]));
+	}
+	agentpay_trial_fill(trial, simulation->is_there);
+	ExecStoreVirtualTuple(trial->row);
 }
 
 /* Sets holds: whether invoke_when does; an expression that fails does not. */
 static void
 ask(Simulation *simulation)
 {
-	const AgentpayPoint *point = simulation->point;
+	const AgentpayPoint *point = simulation->trial.point;
 	AgentpayExpressionState saved;
 	ErrorData *error;
 
 	agentpay_expression_enter(&point->scope, point->foreign_functions, &saved);
 	PG_TRY();
 	{
-		if (!agentpay_contain(ask_body, simulation, &error))
+		if (simulation->contained)
+			ask_body(simulation);
+		else if (!agentpay_contain(ask_body, simulation, &error))
 			simulation->holds = false;
 	}
 	PG_FINALLY();
@@ -334,49 +311,12 @@ ask(Simulation *simulation)
 	PG_END_TRY();
 }
 
-/* Fills both rows and what else the query says of the payment. */
-static void
-load_row(Simulation *simulation)
-{
-	TupleTableSlot *row = simulation->row;
-	int natts = row->tts_tupleDescriptor->natts;
-	bool isnull;
-	Datum value;
-
-	simulation->row_id = TextDatumGetCString(
-		column(simulation, COL_ROW_ID, &isnull));
-	value = column(simulation, COL_INPUTS, &isnull);
-	simulation->inputs = isnull ? NULL : DatumGetJsonbP(value);
-	simulation->in_clear = DatumGetBool(
-		column(simulation, COL_IN_CLEAR, &isnull));
-	memset(row->tts_isnull, true, sizeof(bool) * natts);
-	value = column(simulation, COL_ROW, &isnull);
-	simulation->is_there = !isnull;
-	if (!isnull)
-	{
-		HeapTupleHeader header = DatumGetHeapTupleHeader(value);
-		HeapTuple tuple = palloc0(sizeof(HeapTupleData));
-
-		tuple->t_len = HeapTupleHeaderGetDatumLength(header);
-		tuple->t_tableOid = RelationGetRelid(simulation->relation);
-		tuple->t_data = header;
-		ItemPointerSetInvalid(&tuple->t_self);
-		ExecStoreHeapTuple(tuple, simulation->stored, false);
-		slot_getallattrs(simulation->stored);
-		memcpy(row->tts_values, simulation->stored->tts_values,
-			   sizeof(Datum) * natts);
-		memcpy(row->tts_isnull, simulation->stored->tts_isnull,
-			   sizeof(bool) * natts);
-	}
-	ExecStoreVirtualTuple(row);
-}
-
 /* Sets holds, and computed where something was not recorded. */
 static void
 ask_body(void *arg)
 {
 	Simulation *simulation = arg;
-	AgentpayPoint *point = simulation->point;
+	AgentpayPoint *point = simulation->trial.point;
 
 	simulation->holds = false;
 	for (int i = 0; i < point->params->numParams; i++)
@@ -391,11 +331,8 @@ ask_body(void *arg)
 	{
 		JsonbValue value;
 
-		if (simulation->inputs == NULL ||
-			getKeyJsonValueFromContainer(&simulation->inputs->root,
-										 point->inputs[i].name,
-										 point->inputs[i].name_len,
-										 &value) == NULL)
+		if (!agentpay_recorded_input(simulation->inputs, &point->inputs[i],
+									 &value))
 		{
 			evaluate(simulation);
 			break;
@@ -407,7 +344,7 @@ ask_body(void *arg)
 static bool
 all_recorded(Simulation *simulation)
 {
-	AgentpayPoint *point = simulation->point;
+	AgentpayPoint *point = simulation->trial.point;
 	Bitmapset *params = point->agents[TRIED].invoke_when->params;
 	int param = -1;
 
@@ -424,15 +361,15 @@ all_recorded(Simulation *simulation)
 	return true;
 }
 
-/* The member of inputs that holds a parameter, or NULL. */
-static AgentpayInput *
-input_of(AgentpayPoint *point, int param)
+/* The input that a parameter is; -1: it is none. */
+static int
+input_of(const AgentpayPoint *point, int param)
 {
 	for (int i = 0; i < point->n_inputs; i++)
 		if (point->inputs[i].column.attno == 0 &&
 			point->inputs[i].param == param)
-			return &point->inputs[i];
-	return NULL;
+			return i;
+	return -1;
 }
 
 /*
@@ -441,39 +378,42 @@ input_of(AgentpayPoint *point, int param)
  * it.
  */
 static bool
-recorded(Simulation *simulation, AgentpayInput *input, JsonbValue *value)
+recorded(Simulation *simulation, int index, JsonbValue *value)
 {
-	if (input == NULL || simulation->inputs == NULL)
+	const AgentpayInput *input;
+
+	if (index < 0)
 		return false;
-	if (!simulation->in_clear &&
+	input = &simulation->trial.point->inputs[index];
+	if (!DatumGetBool(simulation->values[COL_IN_CLEAR]) &&
 		((input->has_policy &&
 		  input->policy.treatment != AGENTPAY_TREATMENT_PASS) ||
 		 (input->scanned && input->column.attno != 0 && simulation->is_there)))
 		return false;
-	return getKeyJsonValueFromContainer(&simulation->inputs->root, input->name,
-										input->name_len, value) != NULL;
+	return agentpay_recorded_input(simulation->inputs, input, value);
 }
 
 /* Features and models of the row as the table has it; sets computed. */
 static void
 evaluate(Simulation *simulation)
 {
-	AgentpayEvaluation evaluation = {.table = simulation->table,
-									 .point = simulation->point,
-									 .row = simulation->stored,
-									 .row_id = simulation->row_id};
-	bool isnull;
+	AgentpayTrial *trial = &simulation->trial;
+	AgentpayEvaluation evaluation = {
+		.table = trial->table,
+		.point = trial->point,
+		.row = trial->stored,
+		.row_id = simulation->row_id,
+		.decided_at = simulation->decided_at,
+		.contained = simulation->contained,
+	};
 
 	simulation->evaluated = true;
 	if (!simulation->is_there)
 		return;
-	agentpay_velocity_leave_out(
-		DatumGetObjectId(column(simulation, COL_LEAF, &isnull)),
-		(ItemPointer) DatumGetPointer(column(simulation, COL_TID, &isnull)));
-	evaluation.decided_at = DatumGetTimestampTz(
-		column(simulation, COL_DECIDED_AT, &isnull));
-	agentpay_lists_look_back(&evaluation.decided_at);
-	agentpay_streams_stop(simulation->table->streams);
+	agentpay_trial_look(trial, DatumGetObjectId(simulation->values[COL_LEAF]),
+						(ItemPointer) DatumGetPointer(
+							simulation->values[COL_TID]),
+						&simulation->decided_at);
 	agentpay_evaluate(&evaluation);
 	simulation->computed = evaluation.inputs;
 }
@@ -482,79 +422,46 @@ evaluate(Simulation *simulation)
 static void
 take_recorded(Simulation *simulation)
 {
-	AgentpayPoint *point = simulation->point;
-	TupleTableSlot *row = simulation->row;
+	AgentpayPoint *point = simulation->trial.point;
+	TupleTableSlot *row = simulation->trial.row;
 	ParamExternData *params = point->params->params;
 	int score = AGENTPAY_PARAM_SCORE(&point->scope);
 	int verdict = AGENTPAY_PARAM_VERDICT(&point->scope);
 
 	for (int i = 0; i < point->n_inputs; i++)
 	{
-		AgentpayInput *input = &point->inputs[i];
-		int at = input->column.attno - 1;
+		int at = point->inputs[i].column.attno - 1;
+		int param = point->inputs[i].param;
+		Datum *datum = at >= 0 ? &row->tts_values[at] : &params[param].value;
+		bool *isnull = at >= 0 ? &row->tts_isnull[at] : &params[param].isnull;
 		JsonbValue value;
 
-		if (!recorded(simulation, input, &value))
+		if (!recorded(simulation, i, &value))
 			continue;
-		if (at >= 0)
-			row->tts_values[at] = datum_of(&value, input->column.type,
-										   &row->tts_isnull[at]);
-		else
-			params[input->param].value = datum_of(&value,
-												  params[input->param].ptype,
-												  &params[input->param].isnull);
+		*isnull = value.type == jbvNull;
+		if (!*isnull)
+			*datum = agentpay_recorded_datum(&simulation->reads[i],
+											 point->inputs[i].column.type,
+											 &value);
 	}
-	params[score].value = column(simulation, COL_SCORE, &params[score].isnull);
-	params[verdict].value = column(simulation, COL_VERDICT,
-								   &params[verdict].isnull);
-}
-
-/* A member of inputs in a type, by its text form. */
-static Datum
-datum_of(const JsonbValue *value, Oid type, bool *isnull)
-{
-	Oid input;
-	Oid param;
-	char *text;
-
-	*isnull = value->type == jbvNull;
-	switch (value->type)
-	{
-		case jbvNull:
-			return (Datum) 0;
-		case jbvString:
-			text = pnstrdup(value->val.string.val, value->val.string.len);
-			break;
-		case jbvNumeric:
-			text = DatumGetCString(
-				DirectFunctionCall1(numeric_out,
-									NumericGetDatum(value->val.numeric)));
-			break;
-		case jbvBool:
-			text = value->val.boolean ? "true" : "false";
-			break;
-		default:
-			text = JsonbToCString(NULL, value->val.binary.data,
-								  value->val.binary.len);
-			break;
-	}
-	getTypeInputInfo(type, &input, &param);
-	return OidInputFunctionCall(input, text, param, -1);
+	params[score].value = simulation->values[COL_SCORE];
+	params[score].isnull = simulation->nulls[COL_SCORE];
+	params[verdict].value = simulation->values[COL_VERDICT];
+	params[verdict].isnull = simulation->nulls[COL_VERDICT];
 }
 
 static bool
 evaluate_condition(Simulation *simulation)
 {
-	ExprContext *econtext = simulation->table->econtext;
+	ExprContext *econtext = simulation->trial.table->econtext;
 	bool isnull;
 	bool holds;
 	Datum value;
 
 	ResetExprContext(econtext);
-	econtext->ecxt_scantuple = simulation->row;
-	value =
-		agentpay_expression_eval(simulation->point->agents[TRIED].invoke_when,
-								 econtext, &isnull);
+	econtext->ecxt_scantuple = simulation->trial.row;
+	value = agentpay_expression_eval(
+		simulation->trial.point->agents[TRIED].invoke_when, econtext, &isnull);
 	holds = !isnull && DatumGetBool(value);
 	econtext->ecxt_scantuple = NULL;
 	return holds;
@@ -568,10 +475,9 @@ put(Simulation *simulation)
 	AgentpayDraw numbers;
 	uint64 again;
 
-	values[OUT_DECISION] = column(simulation, COL_DECISION,
-								  &nulls[OUT_DECISION]);
-	values[OUT_DECIDED_AT] = column(simulation, COL_DECIDED_AT,
-									&nulls[OUT_DECIDED_AT]);
+	values[OUT_DECISION] = simulation->values[COL_DECISION];
+	nulls[OUT_DECISION] = simulation->nulls[COL_DECISION];
+	values[OUT_DECIDED_AT] = TimestampTzGetDatum(simulation->decided_at);
 	if (!agentpay_draw(VARDATA_ANY(simulation->salt),
 					   VARSIZE_ANY_EXHDR(simulation->salt), key_of(simulation),
 					   &numbers) ||
@@ -598,22 +504,17 @@ put(Simulation *simulation)
 static const char *
 key_of(Simulation *simulation)
 {
-	AgentpayPoint *point = simulation->point;
+	AgentpayPoint *point = simulation->trial.point;
 	bool isnull;
 	Datum value;
 
 	if (point->subject.attno == 0 || !simulation->is_there)
 		return simulation->row_id;
-	value = slot_getattr(simulation->stored, point->subject.attno, &isnull);
+	value = slot_getattr(simulation->trial.stored, point->subject.attno,
+						 &isnull);
 	if (isnull)
 		return simulation->row_id;
 	return agentpay_text_form(point->subject.type,
 							  OutputFunctionCall(&point->subject_output,
 												 value));
-}
-
-static Datum
-column(Simulation *simulation, int number, bool *isnull)
-{
-	return SPI_getbinval(simulation->tuple, simulation->desc, number, isnull);
 }

@@ -9,7 +9,9 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "datatype/timestamp.h"
+#include "executor/tuptable.h"
 #include "storage/itemptr.h"
 #include "utils/relcache.h"
 
@@ -21,6 +23,8 @@ typedef struct AgentpayTrial
 	Relation relation;
 	AgentpayTable *table;
 	AgentpayPoint *point;
+	TupleTableSlot *stored; /* a row as the table has it */
+	TupleTableSlot *row;	/* with what was recorded instead */
 } AgentpayTrial;
 
 /*
@@ -35,5 +39,14 @@ extern void agentpay_trial_end(AgentpayTrial *trial);
 /* The row that is evaluated next: where it stands, and when it was decided. */
 extern void agentpay_trial_look(AgentpayTrial *trial, Oid leaf, ItemPointer tid,
 								const TimestampTz *decided_at);
+
+/* Puts a row of the table into stored, of which it stays a part. */
+extern void agentpay_trial_load(AgentpayTrial *trial, HeapTupleHeader header);
+
+/*
+ * Fills row, to be stored as a virtual tuple: what stored has, or, when it is
+ * not there, nothing.
+ */
+extern void agentpay_trial_fill(AgentpayTrial *trial, bool is_there);
 
 #endif /* AGENTPAY_TRIAL_H */
