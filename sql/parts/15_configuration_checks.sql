@@ -238,11 +238,61 @@ AS $$
 		UNION
 		SELECT d.typbasetype FROM t JOIN pg_type d ON d.oid = t.oid
 		 WHERE d.typtype = 'd')
-	SELECT format_type(t.oid, NULL) FROM t JOIN pg_type b ON b.oid = t.oid
+	-- of any length: NULL would make char(1) of bpchar
+	SELECT format_type(t.oid, -1) FROM t JOIN pg_type b ON b.oid = t.oid
 	 WHERE b.typtype <> 'd'
 $$;
 REVOKE ALL ON FUNCTION agentpay._id_type(regclass, name) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._id_type(regclass, name) IS 'type of the id column, of a domain the one below it; NULL: no such column';
+
+-- A table may be attached again with another id: what was recorded before may be
+-- no value of its type.
+CREATE FUNCTION agentpay._id_or_null(row_id text, type text) RETURNS text
+	LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- most are, which is seen sooner
+	IF type IN ('text', 'character varying')
+	   OR type = 'bigint' AND row_id ~ '^-?[0-9]{1,18}$'
+	   OR type = 'integer' AND row_id ~ '^-?[0-9]{1,9}$'
+	   OR type = 'uuid'
+		  AND row_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
+		RETURN row_id;
+	END IF;
+	EXECUTE format('SELECT $1::%s', type) USING row_id;
+	RETURN row_id;
+EXCEPTION WHEN data_exception OR check_violation THEN
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._id_or_null(text, text) FROM PUBLIC;
+
+-- An expression of that type: the id that the one of type text says, or NULL.
+-- Nested, since both sides of an AND may be evaluated.
+CREATE FUNCTION agentpay._id_cast(expression text, type text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN type IN ('text', 'character varying') THEN
+			format('%s::%s', expression, type)
+		WHEN type IN ('smallint', 'integer', 'bigint') THEN
+			format('CASE WHEN %1$s ~ ''^-?[0-9]{1,19}$'' THEN'
+				' CASE WHEN %1$s::numeric BETWEEN %2$s AND %3$s'
+				' THEN %1$s::%4$s END END', expression,
+				CASE type WHEN 'smallint' THEN '-32768'
+				WHEN 'integer' THEN '-2147483648'
+				ELSE '-9223372036854775808' END,
+				CASE type WHEN 'smallint' THEN '32767'
+				WHEN 'integer' THEN '2147483647'
+				ELSE '9223372036854775807' END, type)
+		WHEN type = 'uuid' THEN
+			format('CASE WHEN %1$s ~ ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'''
+				' THEN %1$s::uuid END', expression)
+		ELSE format('agentpay._id_or_null(%1$s, %2$L)::%2$s', expression,
+			type) END
+$$;
+REVOKE ALL ON FUNCTION agentpay._id_cast(text, text) FROM PUBLIC;
 
 -- Kinds: text, number, time, reasons; NULL column passes.
 CREATE FUNCTION agentpay._check_column(relation regclass, column_name text,

@@ -37,7 +37,11 @@ CREATE FUNCTION agentpay._sees(point text, row_id text) RETURNS boolean
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce((
-		SELECT agentpay._is_row_visible(p.table_name, p.id_column, $2)
+		SELECT agentpay._is_row_visible(p.table_name, p.id_column,
+				CASE WHEN agentpay._is_row_secured(p.table_name)
+				THEN agentpay._id_or_null($2,
+					agentpay._id_type(p.table_name, p.id_column))
+				ELSE $2 END)
 		  FROM agentpay.decision_points p
 		 WHERE p.point = $1
 		   AND EXISTS (SELECT FROM agentpay.decisions d

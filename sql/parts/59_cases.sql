@@ -164,9 +164,10 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	RETURN agentpay._read_time(p.table_name, format(
-		'SELECT respond_by FROM %s WHERE %I = %L::%s LIMIT 1', p.table_name,
-		p.id_column, row_id,
-		agentpay._id_type(p.table_name, p.id_column)));
+		'SELECT respond_by FROM %s WHERE %I = %s LIMIT 1', p.table_name,
+		p.id_column, coalesce(agentpay._id_cast(
+			quote_literal(row_id) || '::text',
+			agentpay._id_type(p.table_name, p.id_column)), 'NULL')));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._respond_by(agentpay.decision_points, text)
 	FROM PUBLIC;

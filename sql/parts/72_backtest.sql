@@ -69,9 +69,10 @@ CREATE FUNCTION agentpay._rows_query(p agentpay.decision_points) RETURNS text
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('SELECT o.number, t.tableoid, t.ctid, t '
-		'FROM unnest($1::%3$s[]) WITH ORDINALITY AS o (id, number) '
-		'JOIN %1$s t ON t.%2$I = o.id', p.table_name, p.id_column,
-		agentpay._id_type(p.table_name, p.id_column))
+		'FROM unnest($1::text[]) WITH ORDINALITY AS o (id, number) '
+		'JOIN %1$s t ON t.%2$I = %3$s', p.table_name, p.id_column,
+		agentpay._id_cast('o.id',
+			agentpay._id_type(p.table_name, p.id_column)))
 	 WHERE agentpay._id_type(p.table_name, p.id_column) IS NOT NULL
 $$;
 REVOKE ALL ON FUNCTION agentpay._rows_query(agentpay.decision_points)

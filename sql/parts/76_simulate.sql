@@ -266,12 +266,13 @@ AS $$
 		'agentpay._unseal(d), d.sealed IS NOT NULL, d.score, '
 		'coalesce(d.answer, d.verdict), t.tableoid, t.ctid, t '
 		'FROM agentpay.decisions d '
-		'LEFT JOIN %1$s t ON t.%2$I = d.row_id::%3$s '
+		'LEFT JOIN %1$s t ON t.%2$I = %3$s '
 		'WHERE d.point = %4$L AND d.kind = ''rules'' '
 		'AND NOT coalesce(d.detail ? ''repeats'', false) '
 		'AND d.occurred_at >= %5$L AND d.occurred_at < %6$L AND (%7$s)',
 		p.table_name, p.id_column,
-		agentpay._id_type(p.table_name, p.id_column), p.point,
+		agentpay._id_cast('d.row_id',
+			agentpay._id_type(p.table_name, p.id_column)), p.point,
 		coalesce(since, '-infinity'), coalesce(until, 'infinity'), who)
 	 WHERE agentpay._id_type(p.table_name, p.id_column) IS NOT NULL
 $$;
@@ -441,8 +442,10 @@ AS $$
 				   count(*)::int AS n
 			  FROM generate_series(1, greatest(g.recorded, 1)) AS i) AS t
 		 WHERE NOT q.nothing_said)
-	SELECT (z.r).occurred_at,
-		   CASE a.position WHEN 'pre_auth' THEN (z.r).occurred_at
+	-- to times far off no window can be added
+	SELECT least((z.r).occurred_at, '294275-01-01 00:00:00+00'),
+		   CASE a.position WHEN 'pre_auth'
+				THEN least((z.r).occurred_at, '294275-01-01 00:00:00+00')
 				+ make_interval(secs => p.decide_within_ms / 1000.0) END,
 		   f.bounds, f.costs, z.n,
 		   e.changed,
@@ -668,7 +671,8 @@ BEGIN
 		   coalesce(s.calls, 0), trim_scale(coalesce(s.cost, 0)),
 		   coalesce(s.refused, 0), coalesce(s.verdict_changes, 0),
 		   coalesce(s.blocks, 0), coalesce(s.escalations, 0), s.exhausted_at
-	  FROM (SELECT date_trunc('hour', d.occurred_at, 'UTC') AS hour,
+	  FROM (SELECT date_trunc('hour', least(d.occurred_at,
+					'294275-01-01 00:00:00+00'), 'UTC') AS hour,
 				   count(*) AS payments
 			  FROM agentpay.decisions d
 			 WHERE d.point = p.point AND d.kind = 'rules'

@@ -91,14 +91,17 @@ finds(Oid relation, AttrNumber column, Datum row_id, Oid asker)
 	bool found;
 
 	get_atttypetypmodcoll(relation, column, &type, &typmod, &collation);
-	/* a domain's CHECK is its owner's code */
-	type = getBaseTypeAndTypmod(type, &typmod);
+	/*
+	 * A domain's CHECK is its owner's code; by its typmod, a longer id would
+	 * be cut to one that is there.
+	 */
+	type = getBaseType(type);
 	query = psprintf("SELECT FROM %s WHERE %s = $1::%s",
 					 quote_qualified_identifier(
 						 get_namespace_name(get_rel_namespace(relation)),
 						 get_rel_name(relation)),
 					 quote_identifier(get_attname(relation, column, false)),
-					 format_type_with_typemod(type, typmod));
+					 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN));
 	GetUserIdAndSecContext(&user, &security_context);
 	guc_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(asker,

@@ -18,7 +18,7 @@ SELECT at || ' ' || amount, at::timestamptz, amount::numeric
 	   unnest('{5,500,NaN,Infinity,-Infinity,1e1000,-1}'::text[]) AS amount;
 SELECT agentpay.record_outcome('t_far', id, 'fraud') FROM t_far.payments WHERE id LIKE '%500';
 \o
-SELECT plan((SELECT count(*) FROM pg_class c WHERE c.relnamespace = 'agentpay'::regnamespace AND c.relkind = 'v')::int + 7);
+SELECT plan((SELECT count(*) FROM pg_class c WHERE c.relnamespace = 'agentpay'::regnamespace AND c.relkind = 'v')::int + 9);
 SELECT is(count(*), 35::bigint, 'each has its decision') FROM agentpay.current_decisions WHERE point = 't_far';
 SELECT lives_ok(format('SELECT * FROM agentpay.%I', c.relname), c.relname::text)
   FROM pg_class c WHERE c.relnamespace = 'agentpay'::regnamespace AND c.relkind = 'v' ORDER BY c.relname;
@@ -26,6 +26,11 @@ SELECT lives_ok('SELECT agentpay.report_html()', 'the report');
 SELECT lives_ok('SELECT e.* FROM agentpay.current_decisions d, agentpay.explain(d.decision_id) AS e WHERE d.point = ''t_far''', 'explain()');
 SELECT lives_ok('SELECT e.* FROM agentpay.current_decisions d, agentpay.payment_timeline(d.point, d.row_id) AS e WHERE d.point = ''t_far''', 'payment_timeline()');
 SELECT lives_ok('SELECT * FROM agentpay.backtest(''t_far'')', 'backtest()');
+-- payments of the far future are of one hour; five wait for room that never comes
+SELECT results_eq(format($$SELECT hour, payments, calls, refused FROM agentpay.simulate('t_far', '{"name": "t_far", "protocol": "builtin", "model": "t_far",
+	"invoke_when": "true", "price_per_call": 0.1, "position": "%s"}', '[{"name": "day", "period": "month", "cap_calls": 2, "on_exhausted": "wait"}]')
+	ORDER BY 1 DESC LIMIT 1$$, pos), $$VALUES ('294275-01-01 00:00:00+00'::timestamptz, 7::bigint, 2::bigint, 5::bigint)$$, 'simulate(), ' || pos)
+  FROM unnest('{pre_auth,post_auth}'::text[]) AS pos;
 SELECT lives_ok('SELECT e.* FROM agentpay.current_decisions d, agentpay.replay(d.decision_id) AS e WHERE d.point = ''t_far''', 'replay()');
 -- 'review' by the rules, or by on_error: another verdict makes an action
 SELECT lives_ok('SELECT agentpay.resolve_case(coalesce((SELECT c.case_id FROM agentpay.cases c WHERE c.point = ''t_far'' AND c.row_id = p.id AND c.state <> ''closed''), agentpay.open_case(''t_far'', p.id, ''a test'')), ''decline'', ''a test'') FROM t_far.payments p', 'a person decides about each');
