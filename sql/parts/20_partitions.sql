@@ -168,6 +168,12 @@ DECLARE
 	at timestamptz;
 	until timestamptz := agentpay._partitions_until();
 BEGIN
+	-- partitions without an identity are those of a copy; while this lock is
+	-- held, nobody makes the extension anew
+	LOCK TABLE agentpay._identity IN ACCESS SHARE MODE;
+	IF agentpay._held() THEN
+		RETURN;
+	END IF;
 	-- logs in one order, so that two sessions cannot wait for each other
 	FOREACH log IN ARRAY ARRAY['decisions', 'agent_calls', 'outcomes',
 							   'governance_log', '_tasks']
@@ -180,7 +186,7 @@ BEGIN
 	END LOOP;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._make_partitions() FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._make_partitions() IS 'the partitions of every log from now on, as far ahead as they are kept';
+COMMENT ON FUNCTION agentpay._make_partitions() IS 'the partitions of every log from now on, as far ahead as they are kept; none where nothing has started';
 
 -- For advice: those of this period and the next one that are not there.
 CREATE FUNCTION agentpay._missing_partitions()

@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 
 #include "base/appender.h"
@@ -97,9 +98,15 @@ agentpay_sql_is_apply_worker(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(IsLogicalWorker());
 }
 
-/* agentpay._restoring(): from the first restored log until adopt(). */
+/*
+ * agentpay._restoring(): from the first restored log until adopt().
+ *
+ * Leaves first: the first attach() of another session commits them with the
+ * identity, so that whoever sees leaves sees that as well.
+ */
 Datum
 agentpay_sql_restoring(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(agentpay_identity_held() && has_leaves());
+	AcceptInvalidationMessages();
+	PG_RETURN_BOOL(has_leaves() && agentpay_identity_held());
 }

@@ -181,15 +181,11 @@ due(TimestampTz *last, int every_ms)
 	return true;
 }
 
-/*
- * Not where the extension was made anew since somebody looked: partitions
- * without an identity are those of a copy.
- */
+/* As far ahead as they are kept. */
 static void
 make_partitions(void *arg)
 {
-	SPI_execute("SELECT agentpay._make_partitions() WHERE NOT agentpay._held()",
-				false, 0);
+	SPI_execute("SELECT agentpay._make_partitions()", false, 0);
 }
 
 /* The lookup key is made; what was forgotten stays so. */

@@ -90,6 +90,31 @@ SQL
 		'its workers went');
 }
 
+# ── made anew while a governor is at work ───────────────────────────────────
+# Its partitions would make the new extension look like a copy, whose first
+# attach() is refused; there are none before something has started, and while
+# they are made nobody drops the extension.
+$node->safe_psql('ledger', 'CREATE EXTENSION agentpay; SELECT agentpay._make_partitions()');
+is($node->safe_psql('ledger', 'SELECT agentpay._has_leaves(), agentpay._held()'), 'f|t', 'before the first attach() there are no partitions');
+$node->safe_psql('ledger', "SELECT agentpay.attach('payments', 'fraud', 'fraud', 'id', 'at', 'amount', 'USD', outcome => 'outcome')");
+is($node->safe_psql('ledger', 'SELECT agentpay._has_leaves(), agentpay._held()'), 't|f', 'which makes them');
+is($node->safe_psql('ledger', <<'SQL'), 'AccessShareLock', 'the maker keeps the extension from being dropped');
+BEGIN;
+DO $$ BEGIN PERFORM agentpay._make_partitions(); END $$;
+SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'agentpay._identity'::regclass;
+ROLLBACK;
+SQL
+foreach my $i (1 .. 3)
+{
+	my ($rc, undef, $stderr) = $node->psql('ledger', <<'SQL');
+DROP EXTENSION agentpay CASCADE;
+CREATE EXTENSION agentpay;
+SELECT agentpay.attach('payments', 'fraud', 'fraud', 'id', 'at', 'amount', 'USD', outcome => 'outcome');
+SQL
+	is($rc, 0, "made anew and attached, time $i") or diag($stderr);
+}
+$node->safe_psql('ledger', 'DROP EXTENSION agentpay CASCADE');
+
 # ── another version ─────────────────────────────────────────────────────────
 # ALTER EXTENSION UPDATE, by the scripts of test/tap/update, while all goes on:
 # there are always tasks that wait, so that no dispatcher comes to rest by itself.
