@@ -571,7 +571,7 @@ CREATE VIEW agentpay.budget_status AS
 	 CROSS JOIN LATERAL agentpay._budget_use(b.name, b.period) AS u
 	 CROSS JOIN LATERAL (
 		SELECT u.settled + u.held + u.uncertain AS used,
-			   CASE WHEN b.period <> 'transaction'
+			   CASE WHEN b.period <> 'transaction' AND b.cap_cost IS NOT NULL
 					THEN greatest(b.cap_cost - u.settled - u.held
 								  - u.uncertain, 0) END AS headroom,
 			   (u.settled + u.held + u.uncertain) * 3600 / extract(epoch

@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(66);
+SELECT plan(67);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
@@ -75,6 +75,8 @@ SELECT pg_temp.ask(3, 0, role => 'dispute') AS one \gset
 SELECT is(pg_temp.now_at('calls'), '0 0 0 1 ok', 'one call of four');
 SELECT pg_temp.ask(4, 0, role => 'dispute') AS one \gset
 SELECT is(pg_temp.now_at('calls'), '0 0 0 2 alert', 'two are half');
+SELECT results_eq($$SELECT name, headroom, exhausted_in IS NULL FROM agentpay.budget_status WHERE name IN ('cents', 'calls') ORDER BY 1$$,
+	$$VALUES ('calls', NULL, true), ('cents', 0.3, false)$$, 'without a cap on cost no room for it can be told; 1 - 0.7 is left of the other');
 
 -- ── windows slide ───────────────────────────────────────────────────────────
 -- At 0 h 0.3, at 12 h 0.5: each counts for 24 hours from when it was held.  Ten
