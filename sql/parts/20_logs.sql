@@ -471,21 +471,25 @@ CREATE FUNCTION agentpay.adopt() RETURNS void
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	before jsonb := (SELECT to_jsonb(i) FROM agentpay._identity i);
+	before jsonb;
 	closed bigint;
+	changed bigint;
 BEGIN
 	LOCK TABLE agentpay._identity IN SHARE ROW EXCLUSIVE MODE;
 	IF NOT agentpay._held() THEN
 		RAISE NOTICE 'this database is the ledger already';
 		RETURN;
 	END IF;
+	before := (SELECT to_jsonb(i) FROM agentpay._identity i);
 	PERFORM agentpay._take_identity();
 	-- ahead of the query below, which reads the logs that it appends to
 	PERFORM agentpay._make_partitions();
 	PERFORM agentpay._check_configuration();
+	changed := agentpay._govern_held_changes();
 	closed := agentpay._close_old_tasks();
 	PERFORM agentpay._govern('adopt', 'database', current_database(),
-		format('%s open tasks closed', closed), before,
+		format('%s open tasks closed, %s changes put on record', closed,
+			   changed), before,
 		(SELECT to_jsonb(i) FROM agentpay._identity i));
 END$$;
 REVOKE ALL ON FUNCTION agentpay.adopt() FROM PUBLIC;

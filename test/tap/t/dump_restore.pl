@@ -227,6 +227,10 @@ is($copy->safe_psql('plain', "SELECT row_id, kind, failure, verdict, agent, agen
 	"1|agent||decline|llm|2|3\n1001|fallback|skipped|approve|llm|2|1\n1002|fallback|skipped|review|llm|2|2\n2|fallback|skipped|approve|llm|2|4",
 	'open tasks are closed, once');
 is($copy->safe_psql('plain', "SELECT count(*) FROM agentpay.governance_log WHERE action = 'adopt'"), '1', 'and it is on record');
+# of all that was done to it while it was held, what is not as it was
+my $changed = "SELECT action, object_kind, object, before ->> 'cap_cost', after ->> 'cap_cost' FROM agentpay.governance_log WHERE reason = 'changed while the database was held'";
+is($copy->safe_psql('plain', $changed), 'update|budget|hour|5|6', 'and what was changed while it was held');
+is($copy->safe_psql('plain', "SELECT reason FROM agentpay.governance_log WHERE action = 'adopt'"), '3 open tasks closed, 1 changes put on record', 'in figures');
 is($copy->safe_psql('plain', "SELECT string_agg(DISTINCT version::text, ',') FROM agentpay.agent_versions WHERE agent = 'llm'"),
 	'1,2', 'adopting makes no version');
 is($copy->safe_psql('plain', "SELECT engaged, reason FROM agentpay.kill_switches WHERE target = 'routing'"), 't|incident 7',
@@ -237,6 +241,38 @@ $copy->safe_psql('plain', "INSERT INTO payments (payment_id, card, amount) VALUE
 is($copy->safe_psql('plain', "SELECT count(*) FROM agentpay._tasks WHERE row_id = '3001'"), '1', 'agents are asked again');
 ($rc, $stdout, $stderr) = $copy->psql('plain', 'DROP TABLE agentpay.decisions_' . $copy->safe_psql('plain', "SELECT to_char(agentpay._now() AT TIME ZONE 'UTC', 'YYYY_MM')"));
 like($stderr, qr/append-only: DROP refused/, 'its logs are guarded again');
+
+# Rules of an active version, which nobody can change in a ledger, and a seed
+# row: on record, so that what was decided before still replays.
+my $replayed = "SELECT string_agg(state, ',') FROM agentpay.decisions d, agentpay.replay(d.decision_id) WHERE d.row_id IN ('1001', '1002') AND d.kind = 'rules'";
+is($copy->safe_psql('custom', $replayed), 'identical,identical', 'a held copy replays');
+$copy->safe_psql('custom', <<'SQL');
+SET timezone = 'Asia/Kolkata';
+UPDATE agentpay.rules SET condition = 'amount > 5' WHERE code = 'LARGE' AND version = 1;
+DELETE FROM agentpay.rules WHERE code = 'BUSY' AND version = 1;
+INSERT INTO agentpay.rules (point, version, code, condition, score) VALUES ('fraud', 1, 'NEW', 'amount > 0', 60);
+UPDATE agentpay.gates SET min_samples = 1 WHERE agent = '*' AND metric = 'sign_off';
+UPDATE agentpay.agents SET escalate_to = NULL WHERE name = 'llm';
+SELECT agentpay.adopt();
+SQL
+is($copy->safe_psql('custom', $changed . ' ORDER BY object_kind, object'),
+	"update|agent|llm||\nupdate|gate|*.sign_off||\ndelete|rule|fraud.1.BUSY||\nupdate|rule|fraud.1.LARGE||\ninsert|rule|fraud.1.NEW||",
+	'adopt() puts on record what was changed, came and went, and nothing else');
+is($copy->safe_psql('custom', "SELECT before ->> 'condition', after ->> 'condition' FROM agentpay.governance_log WHERE object = 'fraud.1.LARGE' AND action = 'update' ORDER BY logged_at DESC LIMIT 1"),
+	'amount > 1000|amount > 5', 'as it was and as it is');
+is($copy->safe_psql('custom', $replayed), 'identical,identical', 'what was decided before replays by what the rules were');
+is($copy->safe_psql('custom', "SELECT version, definition ->> 'escalate_to' IS NULL FROM agentpay.agent_versions WHERE agent = 'llm' ORDER BY version DESC LIMIT 1"), '3|t', 'an agent that was changed has a version');
+
+# two sessions at once: one adopts
+my $first = $copy->background_psql('parallel', on_error_die => 1);
+$first->query_safe('BEGIN; SELECT agentpay.adopt();');
+my $second = IPC::Run::start([ 'psql', '-X', '-d', $copy->connstr('parallel'), '-c', 'SELECT agentpay.adopt()' ], '>', \my $said, '2>&1');
+$copy->poll_query_until('parallel', "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'agentpay._identity'::regclass") or die 'nobody waits';
+$first->query_safe('COMMIT;');
+$first->quit;
+IPC::Run::finish($second);
+like($said, qr/NOTICE:  this database is the ledger already/, 'the second finds it done');
+is($copy->safe_psql('parallel', "SELECT count(*) FROM agentpay.governance_log WHERE action = 'adopt'"), '1', 'once');
 
 # a dump of the adopted database restores too
 $copy->command_ok([ 'pg_dump', '-f', "$dir/again.sql", 'plain' ], 'dump of the copy');
@@ -250,6 +286,10 @@ is($ledger->safe_psql('twin', $held), 't|t', 'a twin in the same cluster is held
 is($ledger->safe_psql('ledger', $held), 'f|f', 'the ledger is not');
 $ledger->safe_psql('twin', 'SELECT agentpay.adopt()');
 is($ledger->safe_psql('twin', $held), 'f|f', 'until it is adopted');
+is($ledger->safe_psql('twin', $changed), '', 'with nothing changed');
+$ledger->safe_psql('twin', 'CREATE ROLE clerk; GRANT USAGE ON SCHEMA agentpay TO clerk');
+($rc, $stdout, $stderr) = $ledger->psql('twin', "SET ROLE clerk; SELECT agentpay.adopt()");
+like($stderr, qr/permission denied for function adopt/, 'which is not for everybody');
 
 ok(!IO::Select->new($agent)->can_read(0), 'nobody called the agent');
 
