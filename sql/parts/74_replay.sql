@@ -371,6 +371,162 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay.replay(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay.replay(uuid) IS 'judges a decision again, by the versions that it names and everything else as of its moment, on its stored inputs and the recorded answer: identical, different (difference says in what), or erased';
 
+-- When something changed of what answers are judged by, in order; lists are
+-- asked as of the moment itself.
+CREATE FUNCTION agentpay._judges_changes() RETURNS timestamptz[]
+	LANGUAGE sql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT array_agg(c.at ORDER BY c.at)
+	  FROM (SELECT '-infinity'::timestamptz AS at
+			UNION
+			SELECT g.logged_at FROM agentpay.governance_log g
+			 WHERE g.object_kind IN ('agent', 'authority', 'verdict', 'point')
+			   AND g.action IN ('insert', 'update', 'delete')) AS c
+$$;
+REVOKE ALL ON FUNCTION agentpay._judges_changes() FROM PUBLIC;
+
+-- Decisions of kind agent and fallback, judged again all together: between two
+-- changes the configuration is read once.  What does not come out the same, and
+-- what a tier above answered, is left to agentpay._replay_answer().
+CREATE FUNCTION agentpay._replay_answers(since timestamptz, until timestamptz)
+	RETURNS TABLE (state text, decisions bigint, first_decision_id uuid)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	changes timestamptz[] := agentpay._judges_changes();
+	last_change timestamptz := agentpay._judges_changed_at();
+BEGIN
+	RETURN QUERY
+	WITH epochs AS MATERIALIZED (
+		SELECT DISTINCT width_bucket(d.decided_at, changes) AS n
+		  FROM agentpay.decisions d
+		 WHERE d.kind IN ('agent', 'fallback')
+		   AND d.decided_at >= since AND d.decided_at < until),
+	agents AS MATERIALIZED (
+		SELECT e.n, a.name, a.position, a.min_confidence, a.holdout_percent,
+			   agentpay._stage_rank(a.stage) AS stage,
+			   agentpay._times_lowered(a.name) AS lowered,
+			   agentpay._times_lowered_then(a.name, changes[e.n])
+				AS lowered_then
+		  FROM epochs e CROSS JOIN LATERAL agentpay._agents_at(changes[e.n]) a),
+	verdicts AS MATERIALIZED (
+		SELECT e.n, v.point, v.verdict, v.rank
+		  FROM epochs e
+		 CROSS JOIN LATERAL agentpay._verdicts_at(changes[e.n]) v),
+	authorities AS MATERIALIZED (
+		SELECT e.n, l.agent, l.verdict, l.may_relax, l.max_amount, l.currency
+		  FROM epochs e
+		 CROSS JOIN LATERAL agentpay._authorities_at(changes[e.n]) l),
+	judged AS (
+		SELECT d.decision_id, d.kind, d.authority, d.verdict, d.failure,
+			   d.assignment, t.decision_id IS NOT NULL
+				AND t.escalated_from IS NULL AND r.decision_id IS NOT NULL
+				AND g.agent IS NOT NULL AND (d.agent, d.agent_version,
+					d.repeat_no, d.occurred_at, d.amount, d.currency,
+					d.base_amount, d.propensity)
+				IS NOT DISTINCT FROM (t.agent, t.agent_version, t.repeat_no,
+					r.occurred_at, r.amount, r.currency, r.base_amount,
+					CASE WHEN d.kind = 'agent'
+						  AND d.detail -> 'draw' ->> 'decides' IS NOT NULL
+						 THEN agentpay._label_chance(r, d.verdict,
+													 d.detail -> 'draw')
+						 ELSE r.propensity END) AS same,
+			   (d.score, d.reasons, d.ruleset_version) IS NOT DISTINCT FROM
+			   (r.score, r.reasons, r.ruleset_version) AS same_rules,
+			   d.answer, r.verdict AS rules_verdict,
+			   r.assignment AS rules_assignment,
+			   CASE WHEN d.answer IS NULL OR coalesce(d.failure,
+						'low_confidence') NOT IN ('low_confidence',
+												  'over_authority')
+					THEN d.failure
+					ELSE agentpay._answer_failure(
+						coalesce(d.confidence, 0)
+							< coalesce(a.min_confidence, 0)::real,
+						d.answer = x.rules OR a.position = 'review',
+						v.point IS NOT NULL,
+						v.rank - coalesce(w.rank, v.rank + 1),
+						o.agent IS NOT NULL, l.verdict IS NOT NULL,
+						l.may_relax, l.max_amount IS NULL
+							OR abs(r.amount) <= l.max_amount
+							AND r.currency = l.currency,
+						t.forced, CASE WHEN v.rank IS NULL
+											AND p.role = 'routing'
+							THEN agentpay._in_list_at('disabled_routes',
+								d.answer, d.decided_at) END) END
+				AS failure_now,
+			   coalesce(t.repeat_no = 0 AND r.assignment <> 'explore'
+				AND a.position <> 'review' AND t.bucket < least(t.stage, a.stage)
+				AND NOT coalesce(t.lowered < a.lowered
+								 AND t.lowered < a.lowered_then, false)
+				AND NOT h.held_out AND NOT d.detail ? 'late'
+				AND NOT d.detail ? 'not_applied'
+				AND NOT (d.failure IS NOT DISTINCT FROM 'skipped'
+						 AND d.authority = 'shadow'), false) AS live,
+			   r.assignment <> 'explore' AND h.held_out
+				AND NOT (d.failure IS NOT DISTINCT FROM 'skipped'
+						 AND d.assignment = r.assignment) AS is_held_out
+		  FROM agentpay.decisions d
+		  LEFT JOIN agentpay._tasks t
+			ON t.task_id = (d.detail ->> 'task_id')::bigint
+		   AND t.created_at <= d.decided_at
+		  LEFT JOIN agentpay.decisions r
+			ON r.decision_id = t.decision_id AND r.decided_at = t.created_at
+		  LEFT JOIN agentpay.agent_versions g
+			ON g.agent = d.agent AND g.version = d.agent_version
+		 CROSS JOIN LATERAL (SELECT width_bucket(d.decided_at, changes),
+				CASE r.assignment WHEN 'explore' THEN r.answer
+					 ELSE r.verdict END) AS x (n, rules)
+		  LEFT JOIN agents a ON a.n = x.n AND a.name = t.agent
+		  LEFT JOIN verdicts v ON v.n = x.n AND v.point = t.point
+		   AND v.verdict = d.answer
+		  LEFT JOIN verdicts w ON w.n = x.n AND w.point = v.point
+		   AND w.verdict = x.rules
+		  LEFT JOIN (SELECT DISTINCT s.n, s.agent FROM authorities s) AS o
+			ON o.n = x.n AND o.agent = t.agent
+		  LEFT JOIN authorities l ON l.n = x.n AND l.agent = t.agent
+		   AND l.verdict = v.verdict
+		  LEFT JOIN agentpay.decision_points p ON p.point = t.point
+		 CROSS JOIN LATERAL (SELECT coalesce(
+				t.holdout_bucket < 100 * a.holdout_percent, false))
+			AS h (held_out)
+		 WHERE d.kind IN ('agent', 'fallback')
+		   AND d.decided_at >= since AND d.decided_at < until),
+	answers AS MATERIALIZED (
+		SELECT j.decision_id, count(*) = 1 AND bool_and(coalesce(j.same
+				AND (j.kind, j.verdict, j.failure, j.authority, j.assignment)
+				IS NOT DISTINCT FROM (
+					CASE WHEN j.failure_now IS NULL THEN 'agent'
+						 ELSE 'fallback' END,
+					CASE WHEN j.failure_now IS NULL THEN j.answer
+						 ELSE j.rules_verdict END,
+					j.failure_now, CASE WHEN j.live THEN 'live'
+										ELSE 'shadow' END,
+					CASE WHEN j.is_held_out THEN 'holdout'
+						 ELSE j.rules_assignment END)
+				AND (j.failure_now IS NULL OR j.same_rules), false))
+			AS identical
+		  FROM judged j
+		 GROUP BY j.decision_id)
+	SELECT 'identical', count(*), min(n.decision_id::text COLLATE "C")::uuid
+	  FROM answers n WHERE n.identical
+	HAVING count(*) > 0
+	UNION ALL
+	SELECT x.state, count(*), min(d.decision_id::text COLLATE "C")::uuid
+	  FROM agentpay.decisions d
+	 CROSS JOIN LATERAL agentpay._replay_answer(d, last_change) AS x
+	 WHERE d.kind IN ('agent', 'fallback')
+	   AND d.decided_at >= since AND d.decided_at < until
+	   AND d.decision_id IN (SELECT n.decision_id FROM answers n
+							  WHERE NOT n.identical)
+	 GROUP BY x.state;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._replay_answers(timestamptz, timestamptz)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._replay_answers(timestamptz, timestamptz) IS 'agentpay._replay_answer() of many, counted';
+
 CREATE FUNCTION agentpay.replay_all(since timestamptz DEFAULT NULL,
 	until timestamptz DEFAULT NULL)
 	RETURNS TABLE (state text, decisions bigint, first_decision_id uuid)
@@ -381,7 +537,6 @@ AS $$
 DECLARE
 	first timestamptz := coalesce(since, '-infinity');
 	beyond timestamptz := coalesce(until, 'infinity');
-	last_change timestamptz := agentpay._judges_changed_at();
 BEGIN
 	RETURN QUERY
 	SELECT p.state, sum(p.decisions)::bigint,
@@ -395,12 +550,8 @@ BEGIN
 				agentpay._replay_query(q.plain, c.condition),
 				agentpay._replay_query(q.plain, c.condition, true)) AS x
 		UNION ALL
-		SELECT x.state, count(*), min(d.decision_id::text COLLATE "C")::uuid
-		  FROM agentpay.decisions d
-		 CROSS JOIN LATERAL agentpay._replay_answer(d, last_change) AS x
-		 WHERE d.kind IN ('agent', 'fallback')
-		   AND d.decided_at >= first AND d.decided_at < beyond
-		 GROUP BY x.state
+		SELECT x.state, x.decisions, x.first_decision_id
+		  FROM agentpay._replay_answers(first, beyond) AS x
 		UNION ALL
 		SELECT x.state, count(*), min(d.decision_id::text COLLATE "C")::uuid
 		  FROM agentpay.decisions d

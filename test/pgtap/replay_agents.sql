@@ -4,7 +4,7 @@
 BEGIN;
 SET client_min_messages = error;
 SET LOCAL agentpay.clock_offset = '-460000000s';
-SELECT plan(11);
+SELECT plan(14);
 CREATE SCHEMA t_ra;
 CREATE TABLE t_ra.payments (id text PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	amount numeric, outcome text);
@@ -65,6 +65,12 @@ END$$;
 SELECT matches(pg_temp.forged('unsure', '{"confidence": 0.9}'), '^different .*"failure": \{"recorded": "low_confidence"', 'more sure than it was');
 SELECT matches(pg_temp.forged('ok', '{"verdict": "decline"}'), '^different \{"verdict"', 'another verdict than its answer');
 SELECT matches(pg_temp.forged('ok', '{"authority": "live"}'), '^different \{"authority"', 'live, of an agent in shadow');
+-- together as one by one
+CREATE TEMP VIEW one_by_one AS SELECT x.state, count(*) AS decisions, min(d.decision_id::text COLLATE "C")::uuid AS first
+  FROM agentpay.decisions d CROSS JOIN LATERAL agentpay._replay_answer(d, agentpay._judges_changed_at()) AS x
+ WHERE d.kind IN ('agent', 'fallback') GROUP BY 1;
+SELECT results_eq('SELECT state FROM one_by_one ORDER BY 1', $$VALUES ('different'), ('identical')$$, 'both occur');
+SELECT set_eq($$SELECT * FROM agentpay._replay_answers('-infinity', 'infinity')$$, 'TABLE one_by_one', 'answers judged together as one by one');
 -- asked in shadow and answered at the last stage, asked and answered there
 \o /dev/null
 INSERT INTO t_ra.payments (id, amount) VALUES ('before', 100);
@@ -80,5 +86,6 @@ SELECT results_eq($$SELECT s.row_id, d.authority, s.state, s.difference::text FR
 	$$VALUES ('after', 'live', 'identical', NULL), ('before', 'shadow', 'identical', NULL)$$, 'the stage of the question counts, and of its answer');
 SELECT matches(pg_temp.forged('after', '{"authority": "shadow"}'), '^different \{"authority"', 'in shadow, of one that was live');
 SELECT matches(pg_temp.forged('before', '{"authority": "live"}'), '^different \{"authority"', 'live, of one that was asked in shadow');
+SELECT set_eq($$SELECT * FROM agentpay._replay_answers('-infinity', 'infinity')$$, 'TABLE one_by_one', 'and again, with stages and forgeries of them');
 SELECT * FROM finish();
 ROLLBACK;
