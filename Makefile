@@ -61,6 +61,7 @@ bench-control: stage
 
 bench-evidence: stage
 	@scripts/with-stage test/bench/evidence
+	@scripts/with-stage test/bench/review
 	@scripts/with-stage test/bench/sealed
 
 else # what PGXS serves
