@@ -149,7 +149,7 @@ is(sql("BEGIN ISOLATION LEVEL REPEATABLE READ; $count; COMMIT"), 3001 - 29, 'rep
 # answer, where the row is needed.
 sql(<<'SQL');
 CREATE ROLE clerk;
-CREATE ROLE boss SUPERUSER LOGIN;
+CREATE ROLE teller SUPERUSER LOGIN;
 GRANT USAGE ON SCHEMA agentpay TO clerk;
 GRANT SELECT ON ALL TABLES IN SCHEMA agentpay TO clerk;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA agentpay TO clerk;
@@ -166,24 +166,19 @@ is(sql($half, $apart, $unseen), $hidden, '... from workers as well');
 is(sql("SET clerk.half = 1; SET SESSION AUTHORIZATION clerk", $apart, $unseen), $hidden, '... by session authorization');
 is(sql($apart, $unseen), $gone, '... and from nobody else');
 like(fails($half, $apart, "SELECT * FROM agentpay.backtest('fraud', 77)"), qr/42704/, 'an error before there are workers');
+is(helpers(), 0, 'no worker is left');
+# who may not log in any more, though he is in: below PostgreSQL 17 no worker gets in
+is($node->safe_psql('postgres', "ALTER ROLE teller NOLOGIN; $apart; $questions{$draft}", extra_params => [ '-U', 'teller' ]),
+	$alone{$draft}, 'workers that do not come as far as to begin');
+
+# ── an error of a worker is the leader's ────────────────────────────────────
 sql('REVOKE SELECT ON payments FROM clerk');
-like(fails($half, $apart, $questions{$draft}), qr/42501: permission denied for table payments/, 'a right that a worker misses is the leader\'s error');
+my $denied = '42501: permission denied for table payments';
+like(fails($alone, $half, $questions{$draft}), qr/ERROR: +\Q$denied/, 'an error of one process');
+like(fails($half, $apart, $questions{$draft}), qr/ERROR: +\Q$denied\E.*CONTEXT:.*agentpay backtest$/sm,
+	'... is the same from a worker, and says so');
 is(helpers(), 0, 'no worker is left');
-
-# ── an error of a worker ────────────────────────────────────────────────────
-# the id column takes less than it took
-sql('BEGIN', 'DROP POLICY halves ON payments', 'ALTER TABLE payments DISABLE ROW LEVEL SECURITY', 'DELETE FROM payments WHERE id > 200 AND id < 2900',
-	'ALTER TABLE payments ALTER id TYPE smallint', 'COMMIT');
-sql("CREATE TEMP TABLE d (LIKE agentpay.decisions INCLUDING DEFAULTS)",
-	"INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind, authority, verdict, inputs, xid)"
-	  . " VALUES (gen_random_uuid(), now(), 'fraud', '99999', now(), 'rules', 'live', 'approve', '{}', '1')",
-	"SELECT agentpay._append(ROW(d.*)::agentpay.decisions) FROM d");
-my $range = '22003: value "99999" is out of range for type smallint';
-like(fails($alone, $questions{$draft}), qr/\Q$range/, 'an error of one process');
-like(fails($apart, $questions{$draft}), qr/\Q$range\E.*CONTEXT:.*agentpay backtest$/sm, '... is the same from a worker, and says so');
-is(helpers(), 0, 'no worker is left');
-
-sql('ALTER TABLE payments ALTER id TYPE bigint');
+sql('ALTER TABLE payments DISABLE ROW LEVEL SECURITY');
 
 # ── they end with their leader ──────────────────────────────────────────────
 # A lock on the table keeps workers waiting; the leader takes no part.
