@@ -263,6 +263,9 @@ BEGIN
 		IF EXISTS (SELECT FROM agentpay._rule_rollup_state) THEN
 			DELETE FROM agentpay._rule_rollup_state;
 		END IF;
+		IF EXISTS (SELECT FROM agentpay._asked_state) THEN
+			DELETE FROM agentpay._asked_state;
+		END IF;
 		IF EXISTS (SELECT FROM agentpay._metric_state) THEN
 			DELETE FROM agentpay._metric_state;
 		END IF;

@@ -203,8 +203,10 @@ DECLARE
 	until timestamptz;
 	left_ms int;
 BEGIN
-	LOCK TABLE agentpay._rule_rollup_state IN ROW EXCLUSIVE MODE;
+	LOCK TABLE agentpay._rule_rollup_state, agentpay._asked_state
+		IN ROW EXCLUSIVE MODE;
 	DELETE FROM agentpay._rule_rollup_state;
+	DELETE FROM agentpay._asked_state;
 	PERFORM agentpay._lock_tree();
 	until := clock_timestamp() + least(interval '100 ms',
 		current_setting('deadlock_timeout')::interval / 2);

@@ -2,9 +2,10 @@
 --		The reports: what the agents would have decided, how right they were,
 --		and what they cost.
 --
--- Each view joins whole logs once (hash joins), reduces them to a small table
--- of counted cells, and computes every figure from those cells: no subquery
--- runs per payment.  Rates are rounded to six places, costs to the nano-dollar
+-- Each view reads what is kept of the payments that were asked about
+-- (79_asked_rows.sql), reduces it to a small table of counted cells, and
+-- computes every figure from those cells: no subquery and no function runs per
+-- payment.  Rates are rounded to six places, costs to the nano-dollar
 -- where they were divided.  "Now" is agentpay's clock, asked once a query.
 --
 -- Joins of logs have equalities on nearly unique columns only; the others
@@ -170,47 +171,6 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._row_propensity(numeric, numeric, numeric, real)
 	FROM PUBLIC;
 
--- One row per unit of METRICS: (point, row_id, agent_version), first task only,
--- and never one of those that ask again.
-CREATE VIEW agentpay._answers AS
-SELECT t.point, t.row_id, t.agent, t.agent_version, r.occurred_at,
-	   CASE WHEN e.row_id IS NULL THEN r.propensity
-			ELSE agentpay._row_propensity(e.unstopped, e.unpassed,
-										  e.if_stopped, r.propensity) END
-		   AS propensity,
-	   r.assignment, coalesce(e.given, r.verdict) AS given,
-	   -- of an explored row, verdict is what the column got
-	   coalesce(r.answer, r.verdict) AS rules_verdict,
-	   d.valid_answer AS answer,
-	   CASE WHEN d.kind = 'fallback' THEN coalesce(r.answer, r.verdict)
-			ELSE d.verdict END AS verdict,
-	   CASE WHEN d.decision_id IS NULL THEN 'open'
-			WHEN d.valid_answer IS NULL THEN coalesce(d.failure, 'no_answer')
-			END AS missing,
-	   d.confidence, d.score
-  FROM agentpay._tasks t
-  JOIN agentpay.decisions r
-	ON r.decision_id = t.decision_id AND r.kind = 'rules'
-  LEFT JOIN agentpay._task_decisions d
-	ON d.task_id = t.task_id AND d.row_id = t.row_id
-	   AND d.agent IS NOT DISTINCT FROM t.agent
-  LEFT JOIN agentpay._row_effects e
-	ON e.row_id = t.row_id AND e.point = t.point
- WHERE t.repeat_no = 0
-   AND NOT EXISTS (
-	SELECT FROM agentpay._tasks e
-	 WHERE e.repeat_no = 0 AND e.row_id = t.row_id AND e.point IS NOT DISTINCT FROM t.point
-	   AND e.agent IS NOT DISTINCT FROM t.agent
-	   AND e.agent_version IS NOT DISTINCT FROM t.agent_version
-	   AND e.task_id < t.task_id);
-REVOKE ALL ON agentpay._answers FROM PUBLIC;
-COMMENT ON VIEW agentpay._answers IS 'each row that an agent was asked about, once per agent version: what the rules said, what the agent said';
-COMMENT ON COLUMN agentpay._answers.given IS 'the verdict that the payment got: the rules'' or an agent''s';
-COMMENT ON COLUMN agentpay._answers.propensity IS 'that its label can be observed, whoever decides';
-COMMENT ON COLUMN agentpay._answers.answer IS 'the raw answer, when it was a valid one';
-COMMENT ON COLUMN agentpay._answers.verdict IS 'the effective verdict: a failure counts as the fallback';
-COMMENT ON COLUMN agentpay._answers.missing IS 'why there is no valid answer: the failure, or open';
-
 -- No label is observed in the future, so "by now" needs no condition; one
 -- inside NOT EXISTS that asks the clock would keep it from becoming a join.
 CREATE VIEW agentpay._labels AS
@@ -240,6 +200,16 @@ SELECT r.point, r.positive, r.verdict, r.is_positive
  WHERE r.any_positive;
 REVOKE ALL ON agentpay._readings FROM PUBLIC;
 COMMENT ON VIEW agentpay._readings IS 'which verdicts count as positive: those marked so, or the tightest alone';
+
+-- All that was said about payments, each once.
+--
+-- Here and below, OFFSET 0 hides from the planner what is grouped: it would
+-- take a few columns of two tables for as different as the rows, and sort.
+CREATE VIEW agentpay._sayings AS
+SELECT a.said, s.*
+  FROM (SELECT DISTINCT a.said FROM agentpay._asked a) AS a
+ CROSS JOIN LATERAL agentpay._said(a.said) AS s;
+REVOKE ALL ON agentpay._sayings FROM PUBLIC;
 
 -- ── shadow_vs_rules ─────────────────────────────────────────────────────────
 CREATE VIEW agentpay.shadow_vs_rules AS
@@ -277,11 +247,26 @@ SELECT f.day, f.point, f.agent, f.agent_version, f.compared,
 		   array_agg(c.n) FILTER (WHERE c.missing IS NULL) AS counts,
 		   array_agg(c.missing) AS reasons,
 		   array_agg(c.n) AS reason_counts
-	  FROM (SELECT (a.occurred_at AT TIME ZONE p.time_zone)::date AS day,
-				   a.point, a.agent, a.agent_version, a.rules_verdict,
-				   a.answer, a.verdict, a.missing, count(*)::numeric AS n
-			  FROM agentpay._answers a
-			  JOIN agentpay.decision_points p ON p.point = a.point
+	  FROM (SELECT a.day, s.point, s.agent, s.agent_version, s.rules_verdict,
+				   s.valid_answer AS answer, u.verdict, u.missing,
+				   sum(a.n) AS n
+			  FROM (SELECT d.said, d.day, count(*) AS n
+					  FROM (SELECT a.said, (a.occurred_at AT TIME ZONE
+								p.time_zone)::date AS day
+							  FROM agentpay._asked a
+							  JOIN agentpay.decision_points p
+								ON p.point = a.point
+							 WHERE a.first_of_version
+							   AND a.occurred_at IS NOT NULL OFFSET 0) AS d
+					 GROUP BY 1, 2) AS a
+			  JOIN agentpay._sayings s ON s.said = a.said
+			 CROSS JOIN LATERAL (
+				SELECT CASE WHEN s.kind = 'fallback' THEN s.rules_verdict
+							ELSE s.verdict END AS verdict,
+					   CASE WHEN s.kind IS NULL THEN 'open'
+							WHEN s.valid_answer IS NULL
+							THEN coalesce(s.failure, 'no_answer') END
+						   AS missing) AS u
 			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) AS c
 	  JOIN (SELECT v.point, bool_and(v.rank IS NOT NULL) AS ranked
 			  FROM agentpay.verdicts v GROUP BY v.point) AS k
@@ -361,12 +346,32 @@ REVOKE ALL ON FUNCTION agentpay._use_label(boolean, text, real, text, boolean)
 COMMENT ON FUNCTION agentpay._use_label(boolean, text, real, text, boolean) IS 'the label that counts, whether one is missing, and the weight';
 
 -- ── agent_accuracy ──────────────────────────────────────────────────────────
--- measure: verdict, one cell for each combination of verdicts; or confidence
--- and score, which are counted by the thousandth as well (bucket).
-CREATE VIEW agentpay._labelled_cells AS
-SELECT s.measure, s.point, s.agent, s.agent_version, s.rules_verdict, s.answer,
-	   s.verdict, s.role, (s.use).label, (s.use).unobservable, (s.use).weight,
-	   s.bucket, s.n, s.p1, s.p2
+-- What agents beyond shadow made of payments that were asked about: as
+-- _row_effects, by draws, of which few differ.
+CREATE VIEW agentpay._draw_effects AS
+SELECT x.point, x.draws,
+	   (array_agg(v.verdict ORDER BY d.place)
+			FILTER (WHERE (d.draw ->> 1)::boolean))[1] AS given,
+	   agentpay._product(1 - (d.draw ->> 2)::numeric)
+			FILTER (WHERE v.positive) AS unstopped,
+	   agentpay._product(1 - (d.draw ->> 2)::numeric)
+			FILTER (WHERE NOT v.positive) AS unpassed,
+	   max((d.draw ->> 3)::numeric) AS if_stopped
+  FROM (SELECT DISTINCT s.point, s.draws FROM agentpay._sayings s
+		 WHERE s.draws IS NOT NULL) AS x
+ CROSS JOIN LATERAL jsonb_array_elements(x.draws)
+	   WITH ORDINALITY AS d (draw, place)
+  JOIN agentpay.verdicts v
+	ON v.point = x.point AND v.verdict = d.draw ->> 0
+ GROUP BY x.point, x.draws;
+REVOKE ALL ON agentpay._draw_effects FROM PUBLIC;
+
+-- Answers whose label is due, by all that was said.  measure: verdict, all of
+-- them; or confidence and score, those that have one.
+CREATE VIEW agentpay._labelled_groups AS
+SELECT s.measure, s.said, s.mature, s.point, s.agent, s.agent_version,
+	   s.rules_verdict, s.answer, s.verdict, s.role, (s.use).label,
+	   (s.use).unobservable, (s.use).weight, s.n
   FROM (
 	SELECT k.*, agentpay._use_label(k.stopped, k.assignment,
 			CASE WHEN k.labels_complete THEN 1 ELSE k.propensity END, k.truth,
@@ -375,47 +380,56 @@ SELECT s.measure, s.point, s.agent, s.agent_version, s.rules_verdict, s.answer,
 				OVER (PARTITION BY k.measure, k.point, k.agent,
 					  k.agent_version, k.rules_verdict, k.propensity)) AS use
 	  FROM (
-		SELECT c.*, t.stopped,
-			   coalesce(c.label, CASE WHEN c.role = 'fraud' AND c.mature
+		SELECT m.measure, c.said, c.mature, s.point, s.agent, s.agent_version,
+			   s.rules_verdict, s.valid_answer AS answer,
+			   CASE WHEN s.kind = 'fallback' THEN s.rules_verdict
+					ELSE s.verdict END AS verdict,
+			   s.assignment, c.role, c.labels_complete, m.n, e.propensity,
+			   t.stopped,
+			   coalesce(s.label, CASE WHEN c.role = 'fraud' AND c.mature
 									   AND NOT t.stopped THEN 'legit' END)
 				   AS truth
-		  FROM (
-			SELECT q.measure, a.point, a.agent, a.agent_version,
-				   a.rules_verdict, a.answer, a.verdict, a.given,
-				   a.assignment, a.propensity, p.role, p.labels_complete,
-				   m.mature, l.label, floor(q.p * 1000)::int AS bucket,
-				   count(*)::numeric AS n, sum(q.p) AS p1,
-				   sum(q.p * q.p) AS p2
-			  FROM agentpay._answers a
-			 CROSS JOIN LATERAL (VALUES ('verdict', NULL::double precision),
-					('confidence', a.confidence), ('score', a.score))
-				AS q (measure, p)
-			  JOIN agentpay.decision_points p ON p.point = a.point
-			 CROSS JOIN LATERAL (
-				SELECT a.occurred_at <= (SELECT agentpay._now())
-						   - p.label_maturity AS mature) AS m
-			  LEFT JOIN agentpay._labels l
-				ON l.row_id = a.row_id AND l.point IS NOT DISTINCT FROM a.point
-			 WHERE a.missing IS DISTINCT FROM 'open'
-			   AND (m.mature OR p.labels_complete)
-			   AND (q.measure = 'verdict' OR q.p IS NOT NULL)
-			 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) AS c
+		  FROM (SELECT a.said, a.mature, count(*)::numeric AS n,
+					   count(a.confidence)::numeric AS sure,
+					   count(a.score)::numeric AS scored
+				  FROM (SELECT a.said, a.confidence, a.score, a.occurred_at
+								   <= (SELECT agentpay._now())
+									  - p.label_maturity AS mature
+						  FROM agentpay._asked a
+						  JOIN agentpay.decision_points p ON p.point = a.point
+						 WHERE a.first_of_version
+						   AND a.occurred_at IS NOT NULL OFFSET 0) AS a
+				 GROUP BY 1, 2) AS a
+		 CROSS JOIN LATERAL agentpay._said(a.said) AS s
+		  JOIN agentpay.decision_points p ON p.point = s.point
+		 CROSS JOIN LATERAL (SELECT a.*, p.role, p.labels_complete) AS c
+		 CROSS JOIN LATERAL (VALUES ('verdict', c.n),
+				('confidence', c.sure), ('score', c.scored))
+			AS m (measure, n)
+		  LEFT JOIN agentpay._draw_effects d
+			ON d.point = s.point AND d.draws = s.draws
+		 CROSS JOIN LATERAL (
+			SELECT coalesce(d.given, s.given) AS given,
+				   CASE WHEN d.point IS NULL THEN s.propensity
+						ELSE agentpay._row_propensity(d.unstopped, d.unpassed,
+							d.if_stopped, s.propensity) END AS propensity) AS e
 		  LEFT JOIN agentpay.verdicts v
-			ON v.point = c.point AND v.verdict = c.given
+			ON v.point = s.point AND v.verdict = e.given
 		 -- an agent may stop what the rules let through, or the other way round
 		 CROSS JOIN LATERAL (SELECT agentpay._is_stopped(c.role,
-				c.labels_complete, v.positive, c.assignment, c.propensity)
-			AND coalesce(v.positive, true) AS stopped) AS t) AS k) AS s;
-REVOKE ALL ON agentpay._labelled_cells FROM PUBLIC;
-COMMENT ON VIEW agentpay._labelled_cells IS 'answers counted by verdicts and label, where labels are due';
-COMMENT ON COLUMN agentpay._labelled_cells.label IS 'legit: no fraud label at maturity; NULL: not known, or other rows speak for it';
-COMMENT ON COLUMN agentpay._labelled_cells.unobservable IS 'stopped, and nobody has labelled it';
-COMMENT ON COLUMN agentpay._labelled_cells.p1 IS 'Σ of the confidence or score of the cell; p2: Σ of their squares';
+				c.labels_complete, v.positive, s.assignment, e.propensity)
+			AND coalesce(v.positive, true) AS stopped) AS t
+		 WHERE s.kind IS NOT NULL AND m.n > 0
+		   AND (c.mature OR c.labels_complete)) AS k) AS s;
+REVOKE ALL ON agentpay._labelled_groups FROM PUBLIC;
+COMMENT ON VIEW agentpay._labelled_groups IS 'answers counted by what was said, where labels are due';
+COMMENT ON COLUMN agentpay._labelled_groups.label IS 'legit: no fraud label at maturity; NULL: not known, or other rows speak for it';
+COMMENT ON COLUMN agentpay._labelled_groups.unobservable IS 'stopped, and nobody has labelled it';
 
 CREATE VIEW agentpay._labelled_answers AS
 SELECT c.point, c.agent, c.agent_version, c.rules_verdict, c.answer, c.verdict,
 	   c.role, c.label, c.unobservable, c.weight, c.n
-  FROM agentpay._labelled_cells c WHERE c.measure = 'verdict';
+  FROM agentpay._labelled_groups c WHERE c.measure = 'verdict';
 REVOKE ALL ON agentpay._labelled_answers FROM PUBLIC;
 COMMENT ON VIEW agentpay._labelled_answers IS 'answers counted by verdicts and label, where labels are due';
 
@@ -570,17 +584,6 @@ COMMENT ON COLUMN agentpay.label_coverage.mature IS 'older than the point''s lab
 COMMENT ON COLUMN agentpay.label_coverage.share IS 'of the mature ones, those with a label';
 COMMENT ON COLUMN agentpay.label_coverage.sources IS 'labelled, by the source of the latest label';
 
--- Tasks that ask again, and the one whose answer counts.
-CREATE VIEW agentpay._repeat_tasks AS
-SELECT r.task_id, r.created_at, r.point, r.row_id, r.agent, r.agent_version,
-	   f.task_id AS first_id
-  FROM agentpay._tasks r
-  JOIN agentpay._tasks f
-	ON f.decision_id = r.decision_id AND f.repeat_no = 0
-	   AND f.agent IS NOT DISTINCT FROM r.agent
- WHERE r.repeat_no > 0;
-REVOKE ALL ON agentpay._repeat_tasks FROM PUBLIC;
-
 -- ── agent_cost ──────────────────────────────────────────────────────────────
 CREATE VIEW agentpay.agent_cost AS
 SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
@@ -588,21 +591,14 @@ SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
 	   round(h.cost / nullif(h.decisions, 0), 9) AS cost_per_decision,
 	   agentpay._rate(h.cost, sum(h.cost) OVER (PARTITION BY h.hour)) AS share
   FROM (SELECT date_trunc('hour', c.called_at, 'UTC') AS hour, c.agent,
-			   c.cost_center, coalesce(d.authority, 'shadow') AS authority,
+			   c.cost_center, c.works_for AS authority,
 			   count(*) AS calls,
 			   count(*) FILTER (WHERE c.status <> 'ok') AS failed_calls,
 			   coalesce(sum(c.input_tokens), 0)::bigint AS input_tokens,
 			   coalesce(sum(c.output_tokens), 0)::bigint AS output_tokens,
 			   sum(c.cost) AS cost,
-			   count(*) FILTER (WHERE c.status = 'ok'
-					AND c.decision_id = d.decision_id
-					AND d.valid_answer IS NOT NULL) AS decisions
-		  FROM agentpay._charged_calls c
-		  LEFT JOIN agentpay._repeat_tasks r ON r.task_id = c.task_id
-		  LEFT JOIN agentpay._task_decisions d
-			ON d.task_id = coalesce(r.first_id, c.task_id)
-			   AND d.row_id = c.row_id
-			   AND d.agent IS NOT DISTINCT FROM c.agent
+			   count(*) FILTER (WHERE c.brought) AS decisions
+		  FROM agentpay._called c
 		 GROUP BY 1, 2, 3, 4) AS h;
 REVOKE ALL ON agentpay.agent_cost FROM PUBLIC;
 COMMENT ON VIEW agentpay.agent_cost IS 'what agents charged, hour by hour, in USD: failures, retries and repeats included, uncertain calls at their bound until reconcile_hold() says what they cost';
@@ -620,20 +616,18 @@ COMMENT ON COLUMN agentpay.agent_cost.share IS 'of what all agents charged in th
 -- evaluation: invoked counts the rows, once each.
 CREATE VIEW agentpay.cost_per_million AS
 WITH asked AS (
-	SELECT t.point, t.agent,
-		   CASE WHEN t.repeat_no > 0 THEN 'evaluation'
-				ELSE coalesce(d.authority, 'shadow') END AS authority,
-		   (t.created_at AT TIME ZONE 'UTC')::date AS day,
-		   count(*) FILTER (WHERE t.repeat_no <= 1) AS invoked,
-		   sum(coalesce(c.calls, 0)) AS calls,
-		   sum(coalesce(c.cost, 0)) AS cost
-	  FROM agentpay._tasks t
-	  LEFT JOIN agentpay._task_decisions d
-		ON d.task_id = t.task_id AND d.row_id = t.row_id
-		   AND d.agent IS NOT DISTINCT FROM t.agent
-	  LEFT JOIN (SELECT task_id, agent, count(*) AS calls, sum(cost) AS cost
-				   FROM agentpay._charged_calls GROUP BY 1, 2) AS c
-		ON c.task_id = t.task_id AND c.agent IS NOT DISTINCT FROM t.agent
+	SELECT s.point, s.agent,
+		   CASE WHEN s.repeat_no > 0 THEN 'evaluation'
+				ELSE coalesce(s.authority, 'shadow') END AS authority,
+		   a.day, sum(a.n) FILTER (WHERE s.repeat_no <= 1) AS invoked,
+		   sum(a.calls) AS calls, sum(a.cost) AS cost
+	  FROM (SELECT a.said, a.day, count(*) AS n, sum(a.calls) AS calls,
+				   sum(a.cost) AS cost
+			  FROM (SELECT a.said, a.calls, a.cost,
+						   (a.created_at AT TIME ZONE 'UTC')::date AS day
+					  FROM agentpay._asked a OFFSET 0) AS a
+			 GROUP BY 1, 2) AS a
+	  JOIN agentpay._sayings s ON s.said = a.said
 	 GROUP BY 1, 2, 3, 4),
 paid AS (
 	SELECT d.point, (d.decided_at AT TIME ZONE 'UTC')::date AS day,

@@ -38,33 +38,54 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._merge_bins(numeric[], numeric) FROM PUBLIC;
 
--- Whether what was said came true, by thousandth of p.
+-- Whether what was said came true, by thousandth of p.  What came true, and
+-- how much it weighs, is asked once for all rows of which the same was said.
 CREATE VIEW agentpay._calibration_cells AS
-SELECT c.agent, c.agent_version, c.measure, c.bucket,
-	   sum(c.n) FILTER (WHERE t.y IS NOT NULL) AS n,
-	   sum(c.n) FILTER (WHERE t.y) AS positives,
-	   sum(c.n * c.weight) FILTER (WHERE t.y IS NOT NULL)::double precision
-		   AS w,
-	   sum(c.n * c.weight) FILTER (WHERE t.y)::double precision AS wy,
-	   sum(c.p1 * c.weight) FILTER (WHERE t.y IS NOT NULL) AS wp,
-	   -- (p − y)² = p² − 2py + y
-	   sum(c.weight * (c.p2 - CASE WHEN t.y THEN 2 * c.p1 - c.n ELSE 0 END))
-		   FILTER (WHERE t.y IS NOT NULL) AS wd2,
-	   coalesce(sum(c.n) FILTER (WHERE c.unobservable), 0) AS unobservable
-  FROM agentpay._labelled_cells c
-  LEFT JOIN agentpay.verdicts said
-	ON said.point = c.point AND said.verdict = c.answer
-  LEFT JOIN agentpay.verdicts meant
-	ON meant.point = c.point AND meant.verdict = c.label
- CROSS JOIN LATERAL (
-	SELECT CASE WHEN c.measure = 'score' AND c.role = 'fraud'
-				THEN c.label = 'fraud'
-				WHEN c.measure = 'score' THEN meant.positive
-				WHEN c.role = 'fraud'
-				THEN said.positive = (c.label = 'fraud')
-				ELSE c.answer = c.label END AS y) AS t
- WHERE c.measure <> 'verdict' AND c.answer IS NOT NULL
- GROUP BY 1, 2, 3, 4;
+WITH groups AS MATERIALIZED (
+	SELECT dense_rank() OVER (ORDER BY c.agent, c.agent_version, c.measure)
+			   AS which, c.measure, c.said, c.mature, c.agent, c.agent_version,
+		   c.weight::double precision AS weight, c.unobservable, t.y
+	  FROM agentpay._labelled_groups c
+	  LEFT JOIN agentpay.verdicts said
+		ON said.point = c.point AND said.verdict = c.answer
+	  LEFT JOIN agentpay.verdicts meant
+		ON meant.point = c.point AND meant.verdict = c.label
+	 CROSS JOIN LATERAL (
+		SELECT CASE WHEN c.measure = 'score' AND c.role = 'fraud'
+					THEN c.label = 'fraud'
+					WHEN c.measure = 'score' THEN meant.positive
+					WHEN c.role = 'fraud'
+					THEN said.positive = (c.label = 'fraud')
+					ELSE c.answer = c.label END AS y) AS t
+	 WHERE c.measure <> 'verdict' AND c.answer IS NOT NULL)
+SELECT w.agent, w.agent_version, w.measure, b.bucket, b.n, b.positives, b.w,
+	   b.wy, b.wp, b.wd2, b.unobservable
+  FROM (SELECT x.which, x.bucket,
+			   (count(*) FILTER (WHERE x.y IS NOT NULL))::numeric AS n,
+			   (count(*) FILTER (WHERE x.y))::numeric AS positives,
+			   sum(x.weight) FILTER (WHERE x.y IS NOT NULL) AS w,
+			   sum(x.weight) FILTER (WHERE x.y) AS wy,
+			   sum(x.p * x.weight) FILTER (WHERE x.y IS NOT NULL) AS wp,
+			   sum(x.weight * (x.p - x.y::int) * (x.p - x.y::int)) AS wd2,
+			   count(*) FILTER (WHERE x.unobservable) AS unobservable
+		  FROM (SELECT g.which, g.y, g.weight, g.unobservable, a.p,
+					   floor(a.p * 1000)::int AS bucket
+				  FROM (SELECT m.measure, a.said, m.p, a.occurred_at
+								   <= (SELECT agentpay._now())
+									  - p.label_maturity AS mature
+						  FROM agentpay._asked a
+						  JOIN agentpay.decision_points p ON p.point = a.point
+						 CROSS JOIN LATERAL (VALUES
+								('confidence', a.confidence::double precision),
+								('score', a.score::double precision))
+							AS m (measure, p)
+						 WHERE a.first_of_version AND m.p IS NOT NULL
+						OFFSET 0) AS a
+				  JOIN groups g ON g.said = a.said AND g.measure = a.measure
+				   AND g.mature = a.mature OFFSET 0) AS x
+		 GROUP BY 1, 2) AS b
+  JOIN (SELECT DISTINCT g.which, g.agent, g.agent_version, g.measure
+		  FROM groups g) AS w ON w.which = b.which;
 REVOKE ALL ON agentpay._calibration_cells FROM PUBLIC;
 
 CREATE VIEW agentpay.calibration AS

@@ -7,6 +7,12 @@
 -- over, or of which a dispatcher that is gone left no trace, has none.
 
 -- ── agent_latency ───────────────────────────────────────────────────────────
+CREATE VIEW agentpay._most_in_flight AS
+SELECT a.agent, a.version,
+	   (a.definition ->> 'max_in_flight')::double precision AS most
+  FROM agentpay.agent_versions a;
+REVOKE ALL ON agentpay._most_in_flight FROM PUBLIC;
+
 CREATE VIEW agentpay._attempts AS
 SELECT c.call_id, c.called_at, c.task_id, c.decision_id, c.agent,
 	   c.agent_version, c.status, c.queued_ms, c.latency_ms, c.request_sha256,
@@ -16,28 +22,35 @@ SELECT c.call_id, c.called_at, c.task_id, c.decision_id, c.agent,
 			WHEN c.in_flight_at_start IS NOT NULL THEN '[.75,1]' END
 		   AS load_band
   FROM agentpay.agent_calls c
-  JOIN (SELECT a.agent, a.version,
-			   (a.definition ->> 'max_in_flight')::double precision AS most
-		  FROM agentpay.agent_versions a) AS v
+  JOIN agentpay._most_in_flight v
 	ON v.agent = c.agent AND v.version = c.agent_version;
 REVOKE ALL ON agentpay._attempts FROM PUBLIC;
 COMMENT ON VIEW agentpay._attempts IS 'calls, with the load under which they were made';
 
 CREATE VIEW agentpay.agent_latency AS
-SELECT h.agent, h.hour, h.load_band,
+SELECT h.agent, h.hour, b.band AS load_band,
 	   h.queued AS queued_p95_ms,
 	   h.calls, h.took[1] AS p50_ms, h.took[2] AS p95_ms, h.took[3] AS p99_ms,
 	   h.max_ms
-  FROM (SELECT a.agent, date_trunc('hour', a.called_at, 'UTC') AS hour,
-			   a.load_band, count(*) AS calls,
-			   percentile_cont(0.95) WITHIN GROUP (ORDER BY a.queued_ms)
+  FROM (SELECT c.agent, date_trunc('hour', c.called_at, 'UTC') AS hour,
+			   c.load_band, count(*) AS calls,
+			   percentile_cont(0.95) WITHIN GROUP (ORDER BY c.queued_ms)
 				   AS queued,
 			   percentile_cont('{0.5,0.95,0.99}'::double precision[])
-				   WITHIN GROUP (ORDER BY a.latency_ms) AS took,
-			   max(a.latency_ms) AS max_ms
-		  FROM agentpay._attempts a
-		 WHERE a.latency_ms IS NOT NULL AND a.status <> 'killed'
-		 GROUP BY 1, 2, 3) AS h;
+				   WITHIN GROUP (ORDER BY c.latency_ms) AS took,
+			   max(c.latency_ms) AS max_ms
+		  FROM (SELECT a.agent, a.called_at, a.queued_ms, a.latency_ms,
+					   CASE WHEN a.in_flight_at_start < 0.25 * v.most THEN 1
+							WHEN a.in_flight_at_start < 0.75 * v.most THEN 2
+							WHEN a.in_flight_at_start IS NOT NULL THEN 3 END
+						   AS load_band
+				  FROM agentpay._called a
+				  JOIN agentpay._most_in_flight v
+					ON v.agent = a.agent AND v.version = a.agent_version
+				 WHERE a.latency_ms IS NOT NULL AND a.status <> 'killed') AS c
+		 GROUP BY 1, 2, 3) AS h
+ CROSS JOIN LATERAL (SELECT ('{"[0,.25)","[.25,.75)","[.75,1]"}'::text[])
+						[h.load_band] AS band) AS b;
 REVOKE ALL ON agentpay.agent_latency FROM PUBLIC;
 COMMENT ON VIEW agentpay.agent_latency IS 'how long agents take, per attempt, from the hand-over to libcurl to the last byte of the answer; one that failed or ran into its time-out, until it ended. What a kill switch cut short does not count';
 COMMENT ON COLUMN agentpay.agent_latency.hour IS 'in which the call started';

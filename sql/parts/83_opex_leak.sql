@@ -32,39 +32,25 @@ CREATE VIEW agentpay._call_causes AS
 SELECT (c.called_at AT TIME ZONE 'UTC')::date AS day, c.agent, c.cost_center,
 	   CASE WHEN c.status = 'uncertain' AND NOT c.reconciled THEN 'uncertain'
 			WHEN c.status NOT IN ('ok', 'killed') THEN 'failed'
-			WHEN c.status = 'killed' OR d.failure = 'killed' THEN 'killed'
-			WHEN d.detail ? 'late' THEN 'late'
-			WHEN d.repeat_no > 0 THEN 'evaluation'
-			WHEN u.first_task < c.task_id THEN 'duplicate'
-			WHEN d.failure IN ('over_authority', 'low_confidence')
-			THEN d.failure
-			WHEN d.failure IS NOT NULL THEN 'failed'
+			WHEN c.status = 'killed' OR c.failure = 'killed' THEN 'killed'
+			WHEN c.late THEN 'late'
+			WHEN c.repeat_no > 0 THEN 'evaluation'
+			WHEN c.duplicate THEN 'duplicate'
+			WHEN c.failure IN ('over_authority', 'low_confidence')
+			THEN c.failure
+			WHEN c.failure IS NOT NULL THEN 'failed'
 			WHEN c.cost_center = 'unattributed' THEN 'unattributed'
-			WHEN d.authority = 'live' THEN CASE WHEN n.rules IS NULL
+			WHEN c.authority = 'live' THEN CASE WHEN n.rules IS NULL
 				THEN 'live' ELSE 'no_effect' END
 			ELSE 'evidence' END AS cause,
 	   c.cost
-  FROM agentpay._charged_calls c
-  LEFT JOIN agentpay.decisions d ON d.decision_id = c.decision_id
-  LEFT JOIN (SELECT x.point, x.row_id, x.agent, x.agent_version,
-					min(x.task_id) AS first_task
-			   FROM agentpay._charged_calls x
-			   JOIN agentpay.decisions e ON e.decision_id = x.decision_id
-			  WHERE x.status = 'ok' AND e.repeat_no = 0
-			  GROUP BY 1, 2, 3, 4
-			 HAVING min(x.task_id) < max(x.task_id)) AS u
-	ON u.row_id = c.row_id AND u.point IS NOT DISTINCT FROM c.point
-	   AND u.agent IS NOT DISTINCT FROM c.agent
-	   AND u.agent_version IS NOT DISTINCT FROM c.agent_version
-  -- live answers about rows whose verdict nothing could have changed
-  LEFT JOIN agentpay.decisions r
-	ON d.authority = 'live' AND r.row_id = d.row_id AND r.kind = 'rules'
-	   AND r.point IS NOT DISTINCT FROM d.point
+  FROM agentpay._called c
+  -- rows whose verdict nothing could have changed
   LEFT JOIN (SELECT a.name AS agent, v.verdict AS rules
 			   FROM agentpay.agents a
 			   JOIN agentpay.verdicts v ON v.point = a.point
 			  WHERE NOT agentpay._can_change(a.name, v.verdict)) AS n
-	ON n.agent = c.agent AND n.rules = coalesce(r.answer, r.verdict);
+	ON n.agent = c.agent AND n.rules = c.rules_verdict;
 REVOKE ALL ON agentpay._call_causes FROM PUBLIC;
 
 CREATE VIEW agentpay.opex_leak AS

@@ -184,9 +184,13 @@ BEGIN
 		  FROM (SELECT coalesce(sum(x.cost), 0) AS cost
 				  FROM agentpay._charged_calls x
 				 WHERE x.agent = who AND x.agent_version = v) AS c,
-			   (SELECT count(*) AS n FROM agentpay._answers x
-				 WHERE x.agent = who AND x.agent_version = v
-				   AND x.answer IS NOT NULL) AS d;
+			   (SELECT coalesce(sum(x.n), 0)::bigint AS n
+				  FROM (SELECT a.said, count(*) AS n FROM agentpay._asked a
+						 WHERE a.agent = who AND a.agent_version = v
+						   AND a.first_of_version AND a.occurred_at IS NOT NULL
+						 GROUP BY 1) AS x
+				 CROSS JOIN LATERAL agentpay._said(x.said) AS s
+				 WHERE s.valid_answer IS NOT NULL) AS d;
 	WHEN 'cost_variation' THEN
 		SELECT x.value, x.samples INTO value, samples
 		  FROM agentpay._cost_variation(who, v) AS x;

@@ -161,6 +161,9 @@ AS $$
 		agentpay._is_slice(agentpay._slice_end((SELECT s.horizon
 			FROM agentpay._rule_rollup_state s), 'decisions', 'outcomes'))
 		OR agentpay._is_slice(agentpay._slice_end((SELECT s.horizon
+			FROM agentpay._asked_state s), 'decisions', '_tasks',
+			'agent_calls', 'outcomes'))
+		OR agentpay._is_slice(agentpay._slice_end((SELECT s.horizon
 			FROM agentpay._drift_state s), 'decisions'))
 		OR agentpay._is_slice(agentpay._slice_end((SELECT s.horizon
 			FROM agentpay._metric_state s),

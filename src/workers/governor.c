@@ -49,6 +49,7 @@ static void make_partitions(void *arg);
 static void tend_keys(void *arg);
 static void analyze_log(void *arg);
 static void roll_rules(void *arg);
+static void roll_asked(void *arg);
 static void count_metrics(void *arg);
 static void roll_drift(void *arg);
 static void look_behind(void *arg);
@@ -129,6 +130,7 @@ agentpay_governor_main(Datum arg)
 		{
 			agentpay_worker_report("working", "counting decisions");
 			behind = agentpay_worker_run(roll_rules, NULL) &&
+					 agentpay_worker_run(roll_asked, NULL) &&
 					 agentpay_worker_run(roll_drift, NULL) &&
 					 agentpay_worker_run(look_behind, &behind) && behind;
 		}
@@ -215,6 +217,13 @@ static void
 roll_rules(void *arg)
 {
 	SPI_execute("SELECT agentpay._roll_rules()", false, 0);
+}
+
+/* The same of payments that agents were asked about. */
+static void
+roll_asked(void *arg)
+{
+	SPI_execute("SELECT agentpay._roll_asked()", false, 0);
 }
 
 /* The counters of the view metrics. */

@@ -32,6 +32,7 @@ INSERT INTO crafted VALUES
 	(14, 'm', 't_leak', 'cc', 'uncertain', 0.50, 'approve', 'shadow', 'uncertain', 0, '{}');
 CREATE TEMP TABLE d (LIKE agentpay.decisions INCLUDING DEFAULTS);
 CREATE TEMP TABLE c (LIKE agentpay.agent_calls INCLUDING DEFAULTS);
+UPDATE crafted SET detail = detail || jsonb_build_object('task_id', 940000000 + id);
 INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind, authority, verdict, xid)
 SELECT gen_random_uuid(), now(), 't_leak', row_id, now(), 'rules', 'live', min(rules), pg_current_xact_id() FROM crafted GROUP BY row_id;
 INSERT INTO d (decision_id, decided_at, point, row_id, occurred_at, kind, authority, verdict, agent, agent_version, failure, repeat_no, detail, xid)
@@ -42,6 +43,9 @@ SELECT gen_random_uuid(), now(), 940000000 + id, 1, decision_id, 't_leak', row_i
 	   pg_current_xact_id() FROM crafted;
 SELECT agentpay._append(ROW(d.*)::agentpay.decisions) FROM d;
 SELECT agentpay._append(ROW(c.*)::agentpay.agent_calls) FROM c;
+SELECT agentpay._append(ROW(940000000 + x.id, now(), 't_leak', x.row_id, d.decision_id, x.agent, 1, NULL, gen_random_uuid(),
+		x.repeat_no, NULL, NULL, NULL, false, NULL, NULL, pg_current_xact_id())::agentpay._tasks)
+  FROM crafted x JOIN d ON d.row_id = x.row_id AND d.kind = 'rules';
 -- the last one cost a cent after all
 INSERT INTO agentpay._reconciliations VALUES (940000014, 1, 0.01);
 \o
