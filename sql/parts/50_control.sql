@@ -127,6 +127,36 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._period_length(text) FROM PUBLIC;
 
+-- What still counts in a budget counts as long as its new period says; what
+-- counted longer goes on to, so that nothing leaves the window unseen.
+CREATE FUNCTION agentpay._follow_period() RETURNS trigger
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	names text[];
+BEGIN
+	SELECT array_agg(n.name) INTO names
+	  FROM new_rows n JOIN old_rows o ON o.name = n.name
+	 WHERE agentpay._period_length(n.period)
+		   > agentpay._period_length(o.period);
+	IF names IS NULL THEN
+		RETURN NULL;
+	END IF;
+	PERFORM agentpay._lock_budgets(names);
+	UPDATE agentpay._holds h
+	   SET counts_until = h.held_at + agentpay._period_length(n.period)
+	  FROM new_rows n
+	 WHERE n.name = ANY (names) AND h.budget = n.name
+	   AND h.counts_until < h.held_at + agentpay._period_length(n.period);
+	RETURN NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._follow_period() FROM PUBLIC;
+CREATE TRIGGER agentpay_period AFTER UPDATE ON agentpay.budgets
+	REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION agentpay._follow_period();
+ALTER TABLE agentpay.budgets ENABLE ALWAYS TRIGGER agentpay_period;
+
 CREATE FUNCTION agentpay._in_scope(b agentpay.budgets, role text, point text,
 	agent text, cost_center text) RETURNS boolean
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE

@@ -116,6 +116,7 @@ CREATE FUNCTION agentpay._prepare(lease bigint, task_ids bigint[])
 AS $$
 #variable_conflict use_column
 DECLARE
+	alone constant boolean := pg_current_xact_id_if_assigned() IS NULL;
 	killed text[] := agentpay._killed_agents();
 	ready agentpay._ready[] := agentpay._get_ready(task_ids, killed);
 	moment timestamptz := agentpay._now();
@@ -171,9 +172,10 @@ BEGIN
 	   AND (refused IS NULL OR r.task_id <> ALL (
 			SELECT x.task_id FROM unnest(refused) AS x));
 
-	-- nothing was decided: the holds wait for the disk before the calls begin,
-	-- when nobody waits for the budgets' locks any more
-	IF ends IS NULL THEN
+	-- nothing was decided, here or before in this transaction: the holds wait
+	-- for the disk before the calls begin, when nobody waits for the budgets'
+	-- locks any more
+	IF ends IS NULL AND alone THEN
 		PERFORM set_config('synchronous_commit', 'off', true);
 	END IF;
 

@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(67);
+SELECT plan(72);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
@@ -119,6 +119,23 @@ SELECT pg_temp.ask(3, 0.2) AS one, pg_temp.settle(3, 'uncertain', 0.2) AS two \g
 SELECT is(pg_temp.now_at('month'), '0.25 0 0.2 2 ok', 'of unknown fate: charged at its bound');
 SELECT is(pg_temp.ask(4, 0.56), 'refused by month, fallback', 'and it takes room: 0.25 + 0.2 + 0.56');
 SELECT throws_ok($$SELECT pg_temp.settle(3, 'settled', -1), pg_temp.ask(5, 0.1), pg_temp.settle(5, 'settled', -0.1)$$, '23514');
+
+-- A longer period: what counts goes on counting, from when it was held; a
+-- shorter one takes nothing out before its time.
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES
+	('grows', 'role', 'fraud', 'hour', 1), ('shrinks', 'role', 'fraud', 'day', 1), ('stays', 'role', 'fraud', 'hour', 1);
+SET agentpay.clock_offset = 0;
+SELECT pg_temp.ask(1, 0.3) AS one, pg_temp.settle(1, 'settled', 0.2) AS two, pg_temp.ask(2, 0.1) AS three \gset
+UPDATE agentpay.budgets SET period = CASE name WHEN 'grows' THEN 'day' WHEN 'shrinks' THEN 'hour' ELSE period END;
+SET agentpay.clock_offset = '2h';
+SELECT pg_temp.settle(2, 'settled', 0.1);
+SELECT is(pg_temp.now_at('grows'), '0.3 0 0 2 ok', 'an hour that became a day: after two hours it counts');
+SELECT is(pg_temp.now_at('shrinks'), '0.3 0 0 2 ok', 'a day that became an hour: it counts its day');
+SELECT is(pg_temp.now_at('stays'), '0 0 0 0 ok', 'an hour that stayed one');
+SELECT is(pg_temp.ask(3, 0.71), 'refused by grows, fallback', '0.3 and 0.71 are beyond 1');
+SET agentpay.clock_offset = '25h';
+SELECT is(pg_temp.now_at('grows') || ', ' || pg_temp.now_at('shrinks'), '0 0 0 0 ok, 0 0 0 0 ok', 'after 25 neither');
 
 -- ── a payment's own cap: tiers, attempts, live and shadow alike ─────────────
 SELECT pg_temp.clean();
