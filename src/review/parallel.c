@@ -96,6 +96,7 @@ static AgentpayShared *taken_from = NULL;
 static void (*heed_between)(void) = NULL;
 static Team *led = NULL;
 
+static void lead(Team *team, const NullableDatum *args, int wanted);
 static int wanted_workers(const char *query, Reads *reads);
 static bool may_share(void);
 static void look_at(const char *query, Reads *reads);
@@ -141,15 +142,22 @@ agentpay_parallel_run(AgentpayTaskKind kind, FunctionCallInfo call,
 		return sum;
 	}
 	team->sum = sum;
+	lead(team, call->args, wanted);
+	UnregisterSnapshot(team->config_seen);
+	return sum;
+}
+
+/* Has the work done, and the team's end seen to, whatever comes between. */
+static pg_noinline void
+lead(Team *team, const NullableDatum *args, int wanted)
+{
 	PG_ENSURE_ERROR_CLEANUP(disband, PointerGetDatum(team));
 	{
 		recruit(team, wanted);
-		run_team(team, call->args);
+		run_team(team, args);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(disband, PointerGetDatum(team));
 	disband(0, PointerGetDatum(team));
-	UnregisterSnapshot(team->config_seen);
-	return sum;
 }
 
 /* ── whether, and how many ───────────────────────────────────────────────── */
