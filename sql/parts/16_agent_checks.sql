@@ -240,18 +240,19 @@ REVOKE ALL ON FUNCTION agentpay._check_agent_model(agentpay.agents,
 -- or what a feature aggregates; none for features that only count.
 CREATE FUNCTION agentpay._policy_columns(p agentpay.decision_points,
 	field text) RETURNS text[]
-	LANGUAGE sql STABLE PARALLEL UNSAFE
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce((
+BEGIN
+	RETURN coalesce((
 		SELECT CASE WHEN f.kind = 'since_last'
 					  OR f.aggregate IN ('count', 'rate') THEN '{}'
 			   ELSE agentpay._check_expression(
 					agentpay._policy_table(p, field), p.point, f.value,
 					'any', agentpay._feature_usage(f)) END
 		  FROM agentpay.features f
-		 WHERE f.point = p.point AND f.name = field), ARRAY[field])
-$$;
+		 WHERE f.point = p.point AND f.name = field), ARRAY[field]);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._policy_columns(agentpay.decision_points, text)
 	FROM PUBLIC;
 

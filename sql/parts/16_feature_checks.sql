@@ -322,12 +322,14 @@ REVOKE ALL ON FUNCTION agentpay._check_from_key(agentpay.features,
 -- The table whose columns' policies hold for a field.
 CREATE FUNCTION agentpay._policy_table(p agentpay.decision_points, field text)
 	RETURNS regclass
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce((SELECT agentpay._feature_table(f, p)
+BEGIN
+	RETURN coalesce((SELECT agentpay._feature_table(f, p)
 					   FROM agentpay.features f
-					  WHERE f.point = p.point AND f.name = field), p.table_name)
-$$;
+					  WHERE f.point = p.point AND f.name = field),
+					p.table_name);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._policy_table(agentpay.decision_points, text)
 	FROM PUBLIC;

@@ -12,12 +12,13 @@
 -- ── stages ──────────────────────────────────────────────────────────────────
 -- off -1, shadow 0, steps their percentage; NULL: no stage.
 CREATE FUNCTION agentpay._stage_rank(stage text) RETURNS int
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE stage WHEN 'off' THEN -1 WHEN 'shadow' THEN 0
-		ELSE CASE WHEN stage ~ '^[1-9][0-9]{0,2}$' THEN stage::int END END
-$$;
+BEGIN
+	RETURN CASE stage WHEN 'off' THEN -1 WHEN 'shadow' THEN 0
+		ELSE CASE WHEN stage ~ '^[1-9][0-9]{0,2}$' THEN stage::int END END;
+END$$;
 REVOKE ALL ON FUNCTION agentpay._stage_rank(text) FROM PUBLIC;
 
 -- Settings whose change is a new start, of those that differ.

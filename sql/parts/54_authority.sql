@@ -141,12 +141,13 @@ REVOKE ALL ON FUNCTION agentpay._assignment(agentpay._tasks, agentpay.agents,
 	agentpay.decisions) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._times_lowered(agent text) RETURNS bigint
-	LANGUAGE sql STABLE PARALLEL SAFE
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce((SELECT l.times FROM agentpay._stage_lowerings l
-					  WHERE l.agent = $1), 0)
-$$;
+BEGIN
+	RETURN coalesce((SELECT l.times FROM agentpay._stage_lowerings l
+					  WHERE l.agent = $1), 0);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._times_lowered(text) FROM PUBLIC;
 
 -- Whether the agent's verdict may take effect on the row.  Advice never does,

@@ -137,6 +137,16 @@ REVOKE ALL ON FUNCTION agentpay._why_skipped(agentpay._tasks) FROM PUBLIC;
 -- Whose tasks the cursor has passed: seen, and the agents that have any.
 CREATE TYPE agentpay._claimed AS (seen int, agents text[]);
 
+-- Gives tasks of agents that are called their row of work; agents: these.  The
+-- others are the caller's to end.
+CREATE FUNCTION agentpay._take_tasks(batch agentpay._tasks[],
+	OUT skipped agentpay._task_end[], OUT builtin agentpay._tasks[],
+	OUT agents text[])
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_take_tasks';
+REVOKE ALL ON FUNCTION agentpay._take_tasks(agentpay._tasks[]) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._take_tasks(agentpay._tasks[]) IS 'where claimed tasks go: to a row of work, to the agents inside the database, or to an end';
+
 -- Takes the next tasks: those of builtin agents end here, the others get their
 -- row of work, in the same transaction in which the cursor moves.
 CREATE FUNCTION agentpay._claim(max_tasks int) RETURNS agentpay._claimed
@@ -146,48 +156,21 @@ AS $$
 DECLARE
 	batch agentpay._tasks[] := agentpay._next_tasks(max_tasks);
 	builtin agentpay._tasks[];
-	called agentpay._tasks[];
 	skipped agentpay._task_end[];
+	called text[];
 BEGIN
 	IF cardinality(batch) = 0 THEN
 		RETURN ROW(0, '{}'::text[])::agentpay._claimed;
 	END IF;
-	WITH one AS MATERIALIZED (
-		SELECT DISTINCT ON (t.agent, t.agent_version, t.point) t.agent,
-			   t.agent_version, t.point, t AS task
-		  FROM unnest(batch) AS t
-		 ORDER BY t.agent, t.agent_version, t.point,
-			   t.decide_by DESC NULLS FIRST),
-	agents AS MATERIALIZED (
-		SELECT o.agent, o.agent_version, o.point, a.protocol,
-			   agentpay._why_skipped(o.task) AS why
-		  FROM one o LEFT JOIN agentpay.agents a ON a.name = o.agent)
-	SELECT array_agg(ROW(t.task_id, t.created_at, agentpay._uuid_v7(),
-				'skipped', NULL, NULL, NULL, NULL, NULL, 0, NULL,
-				jsonb_build_object('error', w.why))::agentpay._task_end)
-			FILTER (WHERE w.why IS NOT NULL),
-		   array_agg(t ORDER BY t.xid, t.task_id)
-			FILTER (WHERE w.why IS NULL AND a.protocol = 'builtin'),
-		   array_agg(t ORDER BY t.xid, t.task_id)
-			FILTER (WHERE w.why IS NULL AND a.protocol <> 'builtin')
-	  INTO skipped, builtin, called
-	  FROM unnest(batch) AS t
-	  JOIN agents a ON a.agent = t.agent AND a.point = t.point
-	   AND a.agent_version = t.agent_version
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN t.decide_by <= agentpay._now() AND a.why IS NULL
-					THEN 'decide_by passed' ELSE a.why END AS why) AS w;
+	SELECT x.skipped, x.builtin, x.agents INTO skipped, builtin, called
+	  FROM agentpay._take_tasks(batch) AS x;
 	PERFORM agentpay._end_tasks(skipped) WHERE skipped IS NOT NULL;
 	PERFORM agentpay._decide_builtin(builtin) WHERE builtin IS NOT NULL;
-	INSERT INTO agentpay._task_work (task_id, created_at, agent, state)
-	SELECT t.task_id, t.created_at, t.agent, 'leased' FROM unnest(called) AS t;
 	-- nothing was decided or spent: a crash that forgets it has it claimed anew
 	IF skipped IS NULL AND builtin IS NULL THEN
 		PERFORM set_config('synchronous_commit', 'off', true);
 	END IF;
-	RETURN ROW(cardinality(batch),
-			   ARRAY(SELECT DISTINCT t.agent FROM unnest(called) AS t)
-			)::agentpay._claimed;
+	RETURN ROW(cardinality(batch), called)::agentpay._claimed;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._claim(int) FROM PUBLIC;
 

@@ -23,83 +23,66 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._sendable_fields(agentpay.agents,
 	agentpay.decision_points) FROM PUBLIC;
 
--- A task on its way to being sent; why: it is not, for this reason.
-CREATE TYPE agentpay._ready AS (
-	task_id bigint, created_at timestamptz, agent text, attempt int,
-	spent numeric, point text, row_id text, idempotency_key uuid, role text,
-	table_name oid, cost_center text, timeout_ms int, why text, body text,
-	bound numeric);
-
--- The tasks that still wait, with their bodies and bounds, locked.  What the
--- rows of a batch have in common is worked out once.
-CREATE FUNCTION agentpay._get_ready(task_ids bigint[], killed text[])
-	RETURNS agentpay._ready[]
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- How the tasks of an agent's version are put to it; why: they are not, for this
+-- reason.  The prices are USD per million, as _cost_bound() has them, of a byte
+-- and of a call without one.
+CREATE FUNCTION agentpay._talk(t agentpay._tasks, killed text[], OUT why text,
+	OUT protocol text, OUT role text, OUT prompt text, OUT verdicts text[],
+	OUT notes text[], OUT fields text[], OUT model text,
+	OUT max_output_tokens int, OUT options text, OUT table_name oid,
+	OUT cost_center text, OUT timeout_ms int, OUT price_of_byte numeric,
+	OUT price_of_call numeric)
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
+DECLARE
+	a agentpay.agents;
+	p agentpay.decision_points;
 BEGIN
-	RETURN (
-	WITH ours AS MATERIALIZED (
-		SELECT w.* FROM agentpay._task_work w
-		 WHERE w.task_id = ANY (task_ids) AND w.state = 'leased'
-		   FOR UPDATE SKIP LOCKED),
-	asked AS MATERIALIZED (
-		SELECT o.task_id, o.created_at, o.agent, o.attempt, o.spent, t.point,
-			   t.row_id, t.decision_id, t.agent_version, t.idempotency_key,
-			   t.decide_by
-		  FROM ours o
-		  JOIN agentpay._tasks t
-			ON t.task_id = o.task_id AND t.created_at = o.created_at),
-	one AS MATERIALIZED (
-		SELECT DISTINCT ON (o.agent, o.agent_version, o.point) o.agent,
-			   o.agent_version, o.point, o.task_id, o.created_at
-		  FROM asked o
-		 ORDER BY o.agent, o.agent_version, o.point,
-			   o.decide_by DESC NULLS FIRST),
-	talks AS MATERIALIZED (
-		SELECT o.agent, o.agent_version, o.point, a.protocol, a.prompt,
-			   a.model, a.max_output_tokens, a.cost_center, a.timeout_ms,
-			   p.role, p.table_name,
-			   CASE WHEN o.agent = ANY (killed) THEN 'a switch is engaged'
-					ELSE (SELECT agentpay._why_skipped(t)
-							FROM agentpay._tasks t
-						   WHERE t.task_id = o.task_id
-							 AND t.created_at = o.created_at) END AS why,
-			   agentpay._sendable_fields(a, p) AS fields, v.verdicts, v.notes,
-			   agentpay._protocol_options(a.options)::text AS options,
-			   -- as _cost_bound() has it, for one byte and for none
-			   coalesce(greatest(a.price_input_per_million,
-								 a.price_cached_input_per_million), 0) AS byte,
-			   coalesce(a.max_output_tokens * a.price_output_per_million, 0)
-			   + 1000000 * coalesce(a.price_per_call, 0) AS call
-		  FROM one o
-		  LEFT JOIN agentpay.agents a ON a.name = o.agent
-		  LEFT JOIN agentpay.decision_points p ON p.point = o.point
-		  LEFT JOIN LATERAL agentpay._offered_verdicts(p) AS v ON true)
-	SELECT array_agg(ROW(o.task_id, o.created_at, o.agent, o.attempt, o.spent,
-			o.point, o.row_id, o.idempotency_key, k.role, k.table_name,
-			k.cost_center, k.timeout_ms, w.why, b.body,
-			trim_scale(ceil(1000 * (octet_length(b.body) * k.byte + k.call))
-					   / 1000000000))::agentpay._ready)
-	  FROM asked o
-	  JOIN talks k ON k.agent = o.agent AND k.point = o.point
-	   AND k.agent_version = o.agent_version
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN o.decide_by <= agentpay._now() AND k.why IS NULL
-					THEN 'decide_by passed' ELSE k.why END AS why) AS w
-	  LEFT JOIN agentpay.decisions d ON w.why IS NULL
-	   AND d.decision_id = o.decision_id AND d.decided_at = o.created_at
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN w.why IS NULL THEN agentpay._request_body(
-				k.protocol, k.role, k.prompt, k.verdicts, k.notes,
-				(SELECT coalesce(jsonb_object_agg(f, d.inputs -> f), '{}')
-				   FROM unnest(k.fields) AS f WHERE d.inputs ? f)::text,
-				k.model, k.max_output_tokens, k.options) END AS body
-		-- once, though it is asked for twice
-		OFFSET 0) AS b);
+	why := CASE WHEN t.agent = ANY (killed) THEN 'a switch is engaged'
+		   ELSE agentpay._why_skipped(t) END;
+	IF why IS NOT NULL THEN
+		RETURN;
+	END IF;
+	SELECT * INTO a FROM agentpay.agents x WHERE x.name = t.agent;
+	SELECT * INTO p FROM agentpay.decision_points x WHERE x.point = t.point;
+	SELECT o.verdicts, o.notes INTO verdicts, notes
+	  FROM agentpay._offered_verdicts(p) AS o;
+	protocol := a.protocol;
+	role := p.role;
+	prompt := a.prompt;
+	fields := agentpay._sendable_fields(a, p);
+	model := a.model;
+	max_output_tokens := a.max_output_tokens;
+	options := agentpay._protocol_options(a.options)::text;
+	table_name := p.table_name;
+	cost_center := a.cost_center;
+	timeout_ms := a.timeout_ms;
+	price_of_byte := coalesce(greatest(a.price_input_per_million,
+									   a.price_cached_input_per_million), 0);
+	price_of_call := coalesce(a.max_output_tokens
+							  * a.price_output_per_million, 0)
+					 + 1000000 * coalesce(a.price_per_call, 0);
 END$$;
-REVOKE ALL ON FUNCTION agentpay._get_ready(bigint[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._talk(agentpay._tasks, text[]) FROM PUBLIC;
+
+-- A task on its way to being sent, as it was before; why: it is not, for this
+-- reason.
+CREATE TYPE agentpay._ready AS (
+	task_id bigint, created_at timestamptz, agent text, attempt int,
+	spent numeric, idempotency_key uuid, why text, body text);
+
+-- The tasks that still wait, locked; those that can be sent are marked as sent,
+-- and wanted says what is to be held for them.
+CREATE FUNCTION agentpay._make_ready(lease bigint, task_ids bigint[],
+	killed text[], moment timestamptz, OUT ready agentpay._ready[],
+	OUT wanted agentpay._reservation[], OUT all_fit boolean)
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_make_ready';
+REVOKE ALL ON FUNCTION agentpay._make_ready(bigint, bigint[], text[],
+	timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._make_ready(bigint, bigint[], text[],
+	timestamptz) IS 'bodies and bounds of tasks that wait; the caller holds the bounds, or takes the mark back';
 
 CREATE TYPE agentpay._refusal AS (
 	task_id bigint, refused_by text, on_exhausted text, hopeless boolean);
@@ -118,27 +101,26 @@ AS $$
 DECLARE
 	alone constant boolean := pg_current_xact_id_if_assigned() IS NULL;
 	killed text[] := agentpay._killed_agents();
-	ready agentpay._ready[] := agentpay._get_ready(task_ids, killed);
 	moment timestamptz := agentpay._now();
+	ready agentpay._ready[];
 	wanted agentpay._reservation[];
+	all_fit boolean;
 	refused agentpay._refusal[];
 	ends agentpay._task_end[];
 BEGIN
+	SELECT x.ready, x.wanted, x.all_fit INTO ready, wanted, all_fit
+	  FROM agentpay._make_ready(_prepare.lease, task_ids, killed, moment) AS x;
 	IF ready IS NULL THEN
 		RETURN;
 	END IF;
-	SELECT array_agg(ROW(r.task_id, r.attempt + 1, r.bound, r.role, r.point,
-			r.agent, r.cost_center, r.table_name || ':' || r.row_id,
-			moment + make_interval(secs => r.timeout_ms / 1000.0 + 30)
-			)::agentpay._reservation ORDER BY r.task_id)
-	  INTO wanted FROM unnest(ready) AS r WHERE r.why IS NULL;
-	SELECT array_agg(ROW(x.task_id, x.refused_by, x.on_exhausted, x.hopeless
-			)::agentpay._refusal)
-	  INTO refused FROM agentpay._reserve(wanted) AS x
-	 WHERE x.refused_by IS NOT NULL;
+	IF wanted IS NOT NULL THEN
+		SELECT array_agg(ROW(x.task_id, x.refused_by, x.on_exhausted,
+				x.hopeless)::agentpay._refusal)
+		  INTO refused FROM agentpay._reserve(wanted) AS x
+		 WHERE x.refused_by IS NOT NULL;
+	END IF;
 
-	IF refused IS NOT NULL
-	   OR EXISTS (SELECT FROM unnest(ready) AS r WHERE r.why IS NOT NULL) THEN
+	IF refused IS NOT NULL OR NOT all_fit THEN
 		SELECT array_agg(ROW(r.task_id, r.created_at, agentpay._uuid_v7(),
 				CASE WHEN r.why IS NULL THEN 'over_budget'
 					 WHEN r.agent = ANY (killed) THEN 'killed'
@@ -157,20 +139,14 @@ BEGIN
 		PERFORM agentpay._end_tasks(ends) WHERE ends IS NOT NULL;
 		DELETE FROM agentpay._task_work w USING unnest(ends) AS e
 		 WHERE w.task_id = e.task_id;
-		UPDATE agentpay._task_work w SET run_after = moment + interval '1 second'
+		UPDATE agentpay._task_work w
+		   SET state = 'leased', lease = NULL, lease_until = NULL,
+			   attempt = w.attempt - 1, bound_cost = NULL, sent_at = NULL,
+			   run_after = moment + interval '1 second'
 		  FROM unnest(refused) AS x
 		 WHERE w.task_id = x.task_id AND x.on_exhausted = 'wait'
 		   AND NOT x.hopeless;
 	END IF;
-	UPDATE agentpay._task_work w
-	   SET state = 'sent', lease = _prepare.lease, attempt = w.attempt + 1,
-		   run_after = NULL, bound_cost = r.bound, sent_at = moment,
-		   lease_until = moment + make_interval(
-				secs => r.timeout_ms / 1000.0 + 30)
-	  FROM unnest(ready) AS r
-	 WHERE w.task_id = r.task_id AND r.why IS NULL
-	   AND (refused IS NULL OR r.task_id <> ALL (
-			SELECT x.task_id FROM unnest(refused) AS x));
 
 	-- nothing was decided, here or before in this transaction: the holds wait
 	-- for the disk before the calls begin, when nobody waits for the budgets'
@@ -179,6 +155,13 @@ BEGIN
 		PERFORM set_config('synchronous_commit', 'off', true);
 	END IF;
 
+	IF refused IS NULL AND all_fit THEN
+		RETURN QUERY
+		SELECT r.task_id, 'send', NULL::text, r.attempt + 1, r.body,
+			   r.idempotency_key
+		  FROM unnest(ready) AS r;
+		RETURN;
+	END IF;
 	RETURN QUERY
 	SELECT r.task_id,
 		   CASE WHEN x.task_id IS NULL AND r.why IS NULL THEN 'send'
@@ -285,12 +268,13 @@ REVOKE ALL ON FUNCTION agentpay._seal_call(uuid, bigint, text, text)
 	FROM PUBLIC;
 
 -- Writes the calls of the attempts that are still the lease's, and ends their
--- work or puts it back; again: the tasks that are to be tried once more.  What
--- is to be settled and decided is the caller's to write.
+-- work or puts it back; again: the tasks that are to be tried once more; awaited:
+-- those that end and have a decide_by.  What is to be settled and decided is the
+-- caller's to write.
 CREATE FUNCTION agentpay._take_results(lease bigint,
 	results agentpay._attempt_end[], killed text[],
 	OUT settled agentpay._settlement[], OUT ends agentpay._task_end[],
-	OUT again bigint[], OUT waits boolean)
+	OUT again bigint[], OUT awaited bigint[])
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'agentpay_sql_take_results';
 REVOKE ALL ON FUNCTION agentpay._take_results(bigint,
@@ -313,10 +297,10 @@ DECLARE
 	settled agentpay._settlement[];
 	ends agentpay._task_end[];
 	again bigint[];
-	waits boolean;
+	awaited bigint[];
 BEGIN
-	SELECT x.settled, x.ends, x.again, x.waits
-	  INTO settled, ends, again, waits
+	SELECT x.settled, x.ends, x.again, x.awaited
+	  INTO settled, ends, again, awaited
 	  FROM agentpay._take_results(_record.lease, results,
 								  agentpay._killed_agents()) AS x;
 	IF settled IS NULL THEN
@@ -324,7 +308,7 @@ BEGIN
 	END IF;
 	PERFORM agentpay._settle(settled);
 	IF ends IS NOT NULL THEN
-		PERFORM agentpay._end_tasks(ends, waits);
+		PERFORM agentpay._end_tasks(ends, awaited);
 	END IF;
 	RETURN QUERY SELECT a FROM unnest(again) AS a;
 END$$;

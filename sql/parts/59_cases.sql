@@ -121,6 +121,12 @@ CREATE FUNCTION agentpay._waits_for_tier(t agentpay._tasks,
 AS $$
 #variable_conflict use_column
 BEGIN
+	-- nearly always nobody was asked further
+	IF NOT EXISTS (SELECT FROM agentpay._asked_later l
+					WHERE l.decision_id = t.decision_id
+					  AND l.escalated_from = t.task_id) THEN
+		RETURN false;
+	END IF;
 	RETURN (
 	SELECT EXISTS (
 		SELECT FROM agentpay._asked_later l
@@ -224,6 +230,20 @@ CREATE FUNCTION agentpay._case_of(d agentpay.decisions)
 AS $$
 #variable_conflict use_column
 BEGIN
+	-- of the payment's own question: there is no tier below
+	IF NOT d.detail ? 'escalated_from' THEN
+		RETURN QUERY
+		SELECT r, d.decision_id, d.agent, coalesce(d.failure, 'review')
+		  FROM agentpay._tasks t
+		  JOIN agentpay.decisions r ON r.decision_id = t.decision_id
+		   AND r.decided_at = t.created_at
+		 WHERE t.task_id = (d.detail ->> 'task_id')::bigint
+		   AND t.point = d.point AND t.row_id = d.row_id AND t.agent = d.agent
+		   AND d.authority = 'live'
+		   AND (d.kind = 'agent' OR agentpay._is_unsure(d))
+		   AND NOT agentpay._waits_for_tier(t, r);
+		RETURN;
+	END IF;
 	RETURN QUERY
 	WITH RECURSIVE chain AS (
 		SELECT t, d AS ended, 1 AS step

@@ -99,12 +99,11 @@ COMMENT ON FUNCTION agentpay._endings(agentpay._task_end[], timestamptz) IS 'the
 -- Writes the decisions, and makes them take effect.  Rows are gathered before
 -- they are appended: one cannot make a partition of what is being read.
 CREATE FUNCTION agentpay._end_tasks(ends agentpay._task_end[],
-	waits boolean DEFAULT true) RETURNS void
+	awaited bigint[] DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	awaited bigint[];
 	rows agentpay.decisions[];
 	live agentpay.decisions[];
 	leads agentpay.decisions[];
@@ -113,13 +112,15 @@ BEGIN
 	IF ends IS NULL THEN
 		RETURN;
 	END IF;
-	IF waits THEN
-		SELECT array_agg(t.task_id) INTO awaited
+	IF awaited IS NULL THEN
+		SELECT coalesce(array_agg(t.task_id), '{}') INTO awaited
 		  FROM unnest(ends) AS e
 		  JOIN agentpay._tasks t
 			ON t.task_id = e.task_id AND t.created_at = e.created_at
 		 WHERE t.decide_by IS NOT NULL;
-		-- in a statement before those that read what it guards
+	END IF;
+	-- in a statement before those that read what it guards
+	IF awaited <> '{}' THEN
 		PERFORM agentpay._lock_tasks(awaited);
 	END IF;
 	SELECT x.rows, x.live, x.leads INTO rows, live, leads
@@ -143,13 +144,13 @@ BEGIN
 		PERFORM agentpay._ask_next_tier(leads);
 		PERFORM agentpay._open_cases(leads);
 	END IF;
-	IF awaited IS NOT NULL THEN
+	IF awaited <> '{}' THEN
 		PERFORM agentpay._wake_waiters((u.x).point, (u.x).row_id)
 		   FROM (SELECT unnest(rows) AS x OFFSET 0) AS u
 		  WHERE NOT (u.x).detail ? 'late';
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._end_tasks(agentpay._task_end[],
-	boolean) FROM PUBLIC;
+	bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._end_tasks(agentpay._task_end[],
-	boolean) IS 'ends tasks: one decision each, and what follows from it; waits: some of them may have a decide_by';
+	bigint[]) IS 'ends tasks: one decision each, and what follows from it; awaited: those of them that have a decide_by; NULL: not known';

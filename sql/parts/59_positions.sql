@@ -43,6 +43,7 @@ DECLARE
 							format_type(a.atttypid, a.atttypmod))
 					  FROM pg_attribute a
 					 WHERE a.attrelid = p.table_name AND a.attnum > 0
+					   AND a.attname IN (p.outcome_column, p.score_column)
 					   AND NOT a.attisdropped);
 	changes text := concat_ws(', ',
 		CASE WHEN p.outcome_column IS NOT NULL
@@ -284,7 +285,10 @@ AS $$
 DECLARE
 	id bigint;
 BEGIN
-	IF d.authority <> 'live' THEN
+	IF d.authority <> 'live' OR d.supersedes IS NULL OR NOT EXISTS (
+		SELECT FROM agentpay.agent_versions v
+		 WHERE v.agent = d.agent AND v.version = d.agent_version
+		   AND v.definition ->> 'position' = 'post_auth') THEN
 		RETURN;
 	END IF;
 	INSERT INTO agentpay.actions (point, row_id, decision_id, action,
@@ -387,8 +391,15 @@ BEGIN
 	IF due IS NULL THEN
 		RETURN agentpay._next_deadline(moment);
 	END IF;
+	-- as _ending() has it, for all at once
 	SELECT array_agg(t.task_id) INTO open FROM unnest(due) AS t
-	 WHERE NOT EXISTS (SELECT FROM agentpay._ending(t));
+	 WHERE NOT EXISTS (
+		SELECT FROM agentpay.decisions d
+		 WHERE d.point = t.point AND d.row_id = t.row_id AND d.agent = t.agent
+		   AND d.kind IN ('agent', 'fallback')
+		   AND d.decided_at >= t.created_at
+		   AND d.detail ->> 'task_id' = t.task_id::text
+		   AND NOT d.detail ? 'late');
 	-- one that is locked is being ended just now
 	open := agentpay._try_lock_tasks(open);
 	PERFORM agentpay._end_tasks(array_agg(ROW(t.task_id, t.created_at,
@@ -428,6 +439,8 @@ CREATE FUNCTION agentpay._await_state(point text, row_id text,
 	OUT awaited text)
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
+	-- planning costs more than what it runs, and somebody waits
+	SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
 	p agentpay.decision_points := agentpay._point(_await_state.point);

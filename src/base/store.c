@@ -80,6 +80,22 @@ agentpay_store_find(AgentpayStore *store, int64 key)
 }
 
 bool
+agentpay_store_try_lock(AgentpayStore *store)
+{
+	TM_FailureData failure;
+	ItemPointerData tid = store->row->tts_tid;
+	TM_Result result = table_tuple_lock(store->relation, &tid, store->snapshot,
+										store->row, GetCurrentCommandId(true),
+										LockTupleExclusive, LockWaitSkip, 0,
+										&failure);
+
+	if (result == TM_WouldBlock || was_changed(result))
+		return false;
+	slot_getallattrs(store->row);
+	return true;
+}
+
+bool
 agentpay_store_delete(AgentpayStore *store)
 {
 	TM_FailureData failure;

@@ -43,6 +43,12 @@ extern void agentpay_store_close(AgentpayStore *store);
 extern bool agentpay_store_find(AgentpayStore *store, int64 key);
 
 /*
+ * Locks the row that was found; false when somebody else has it, or has changed
+ * it meanwhile.
+ */
+extern bool agentpay_store_try_lock(AgentpayStore *store);
+
+/*
  * Deletes, or replaces by these values, the row that was found.  False when a
  * transaction that committed meanwhile has changed it: it is as it was left.
  */

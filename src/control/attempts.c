@@ -38,24 +38,6 @@
 #define CALL1(function, a) DirectFunctionCall1(function, a)
 #define CALL2(function, a, b) DirectFunctionCall2(function, a, b)
 
-/* Zero-based, as in sql/parts/55_tasks.sql. */
-typedef enum WorkColumn
-{
-	WORK_TASK_ID,
-	WORK_PLACE,
-	WORK_CREATED_AT,
-	WORK_AGENT,
-	WORK_STATE,
-	WORK_ATTEMPT,
-	WORK_RUN_AFTER,
-	WORK_LEASE,
-	WORK_LEASE_UNTIL,
-	WORK_BOUND_COST,
-	WORK_SPENT,
-	WORK_SENT_AT,
-	WORK_COLUMNS
-} WorkColumn;
-
 /* Zero-based, as in sql/parts/20_logs.sql. */
 typedef enum CallColumn
 {
@@ -151,16 +133,19 @@ typedef struct Taking
 	AgentpayRows ends;
 	Datum *again;
 	int n_again;
-	bool waits; /* somebody waits for one of the tasks */
+	Datum *awaited; /* tasks with a decide_by that end */
+	int n_awaited;
 } Taking;
 
 static void start(Taking *s);
 static Datum finish(Taking *s, TupleDesc description);
+static Datum ids_of(Datum *ids, int n);
 static void take(Taking *s, Row result);
 static bool is_ours(Taking *s, const Attempt *a);
 static bool find_rows(Taking *s, Attempt *a);
 static Version *find_version(Taking *s, Datum agent, Datum number);
 static bool is_killed(Taking *s, Datum agent);
+static bool charge_is(const Attempt *a, const char *name);
 static Datum charge_of(const Attempt *a);
 static Datum usage_cost(const Attempt *a);
 static void judge(Taking *s, Attempt *a);
@@ -178,7 +163,7 @@ PG_FUNCTION_INFO_V1(agentpay_sql_take_results);
 
 /*
  * agentpay._take_results(lease, results agentpay._attempt_end[], killed,
- * OUT settled, OUT ends, OUT again, OUT waits)
+ * OUT settled, OUT ends, OUT again, OUT awaited)
  */
 Datum
 agentpay_sql_take_results(PG_FUNCTION_ARGS)
@@ -193,6 +178,7 @@ agentpay_sql_take_results(PG_FUNCTION_ARGS)
 	agentpay_rows_open(&results, PG_GETARG_ARRAYTYPE_P(1), ATTEMPT_COLUMNS);
 	start(&s);
 	s.again = palloc(sizeof(Datum) * Max(results.n, 1));
+	s.awaited = palloc(sizeof(Datum) * Max(results.n, 1));
 	for (int i = 0; i < results.n; i++)
 		if (agentpay_rows_read(&results, i))
 			take(&s, (Row){results.values, results.nulls});
@@ -225,11 +211,16 @@ finish(Taking *s, TupleDesc description)
 	agentpay_store_close(&s->work);
 	values[0] = agentpay_rows_finish(&s->settled, &nulls[0]);
 	values[1] = agentpay_rows_finish(&s->ends, &nulls[1]);
-	values[2] = PointerGetDatum(construct_array(s->again, s->n_again, INT8OID,
-												sizeof(int64), FLOAT8PASSBYVAL,
-												TYPALIGN_DOUBLE));
-	values[3] = BoolGetDatum(s->waits);
+	values[2] = ids_of(s->again, s->n_again);
+	values[3] = ids_of(s->awaited, s->n_awaited);
 	return agentpay_row(description, values, nulls);
+}
+
+static Datum
+ids_of(Datum *ids, int n)
+{
+	return PointerGetDatum(construct_array(ids, n, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* Nothing for an attempt that is not the lease's any more. */
@@ -253,12 +244,13 @@ take(Taking *s, Row result)
 		judge(s, &a);
 	if (!let_go(s, &a))
 		return;
-	s->waits |= !a.task.nulls[AGENTPAY_TASK_DECIDE_BY];
 	add_settlement(s, &a);
 	if (!result.nulls[ATTEMPT_STATUS])
 		add_call(s, &a);
 	if (a.ended && a.rules.values != NULL)
 		add_end(s, &a);
+	if (a.ended && !a.task.nulls[AGENTPAY_TASK_DECIDE_BY])
+		s->awaited[s->n_awaited++] = a.work.values[WORK_TASK_ID];
 }
 
 static bool
@@ -348,15 +340,20 @@ is_killed(Taking *s, Datum agent)
 	return found;
 }
 
+static bool
+charge_is(const Attempt *a, const char *name)
+{
+	return !a->result.nulls[ATTEMPT_CHARGE] &&
+		   agentpay_text_is(a->result.values[ATTEMPT_CHARGE], name);
+}
+
 /* What the attempt is charged, USD. */
 static Datum
 charge_of(const Attempt *a)
 {
-	Datum how = a->result.values[ATTEMPT_CHARGE];
-
-	if (agentpay_text_is(how, "usage"))
+	if (charge_is(a, "usage"))
 		return usage_cost(a);
-	if (agentpay_text_is(how, "bound") || agentpay_text_is(how, "uncertain"))
+	if (charge_is(a, "bound") || charge_is(a, "uncertain"))
 		return a->work.values[WORK_BOUND_COST];
 	return CALL1(int4_numeric, Int32GetDatum(0));
 }
@@ -484,12 +481,12 @@ let_go(Taking *s, const Attempt *a)
 static void
 add_settlement(Taking *s, const Attempt *a)
 {
-	Datum how = a->result.values[ATTEMPT_CHARGE];
-	bool kept = agentpay_text_is(how, "released") ||
-				agentpay_text_is(how, "uncertain");
+	bool kept = charge_is(a, "released") || charge_is(a, "uncertain");
 	Datum values[4] = {a->work.values[WORK_TASK_ID],
 					   a->work.values[WORK_ATTEMPT],
-					   kept ? how : CStringGetTextDatum("settled"), a->charged};
+					   kept ? a->result.values[ATTEMPT_CHARGE]
+							: CStringGetTextDatum("settled"),
+					   a->charged};
 	bool nulls[4] = {false, false, false, false};
 
 	agentpay_rows_add(&s->settled, values, nulls);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  * attempts.h
- *		The columns of agentpay._attempt_end, in their order: what became of an
- *		attempt, as dispatchers say it.
+ *		The columns of agentpay._attempt_end, what became of an attempt as
+ *		dispatchers say it, and of agentpay._task_work, in their order.
  *-------------------------------------------------------------------------
  */
 #ifndef AGENTPAY_ATTEMPTS_H
@@ -39,5 +39,23 @@ typedef enum AgentpayAttemptColumn
 	ATTEMPT_ANSWER_BODY,
 	ATTEMPT_COLUMNS
 } AgentpayAttemptColumn;
+
+/* Of agentpay._task_work: zero-based, as in sql/parts/55_tasks.sql. */
+typedef enum AgentpayWorkColumn
+{
+	WORK_TASK_ID,
+	WORK_PLACE,
+	WORK_CREATED_AT,
+	WORK_AGENT,
+	WORK_STATE,
+	WORK_ATTEMPT,
+	WORK_RUN_AFTER,
+	WORK_LEASE,
+	WORK_LEASE_UNTIL,
+	WORK_BOUND_COST,
+	WORK_SPENT,
+	WORK_SENT_AT,
+	WORK_COLUMNS
+} AgentpayWorkColumn;
 
 #endif /* AGENTPAY_ATTEMPTS_H */

@@ -2,8 +2,8 @@
  * preview.c
  *		The body of a request, for preview_call().
  *
- * Built by the same functions as the dispatcher's, so that what is shown is
- * what would be sent.  Nothing here opens a connection.  No locks.
+ * Built by the same function as the dispatcher's (agents/request.c), so that
+ * what is shown is what would be sent.  No locks.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -13,8 +13,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "agents/prompt.h"
 #include "agents/protocol.h"
+#include "agents/request.h"
 
 #define ARG_TEXT(n) \
 	(PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n)))
@@ -45,63 +45,28 @@ agentpay_sql_request_body(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(request_body(protocol, fcinfo)));
 }
 
-/* The body, palloc'd; what the pure rooms malloc is freed on every path. */
 static char *
 request_body(const AgentpayProtocol *protocol, FunctionCallInfo fcinfo)
 {
-	char *role = ARG_TEXT(1);
-	char *prompt = ARG_TEXT(2);
-	char **names;
-	char **descriptions;
-	int n_verdicts = take_texts(fcinfo, 3, &names);
-	int n_descriptions = take_texts(fcinfo, 4, &descriptions);
-	char *fields = ARG_TEXT(5);
-	AgentpayProtocolRequest request = {
+	AgentpayRequest request = {
+		.protocol = protocol,
+		.role = ARG_TEXT(1),
+		.prompt = ARG_TEXT(2),
+		.fields = ARG_TEXT(5),
 		.model = ARG_TEXT(6),
-		.verdicts = (const char *const *) names,
-		.n_verdicts = n_verdicts,
 		.max_output_tokens = PG_GETARG_INT32(7),
 		.options = ARG_TEXT(8),
 	};
-	AgentpayPromptVerdict *vocabulary = palloc0(sizeof(AgentpayPromptVerdict) *
-												Max(n_verdicts, 1));
-	const char *problem = NULL;
-	char *system;
-	char *user;
-	char *body = NULL;
-	char *copy = NULL;
-	size_t len = 0;
+	int n_notes = take_texts(fcinfo, 4, &request.notes);
 
-	if (role == NULL || fields == NULL || n_verdicts != n_descriptions)
+	request.n_verdicts = take_texts(fcinfo, 3, &request.verdicts);
+	if (request.role == NULL || request.fields == NULL ||
+		request.n_verdicts != n_notes)
 		refuse_arguments();
-	for (int i = 0; i < n_verdicts; i++)
-	{
-		if (names[i] == NULL)
+	for (int i = 0; i < request.n_verdicts; i++)
+		if (request.verdicts[i] == NULL)
 			refuse_arguments();
-		vocabulary[i].verdict = names[i];
-		vocabulary[i].description = descriptions[i];
-	}
-	system = agentpay_prompt_system(role, prompt, vocabulary, n_verdicts);
-	user = agentpay_prompt_user(fields, strlen(fields), &problem);
-	if (system != NULL && user != NULL)
-	{
-		request.system = system;
-		request.user = user;
-		body = protocol->body(&request, &len, &problem);
-	}
-	if (body != NULL)
-		copy = MemoryContextAllocExtended(CurrentMemoryContext, len + 1,
-										  MCXT_ALLOC_NO_OOM);
-	if (copy != NULL)
-		memcpy(copy, body, len + 1);
-	free(system);
-	free(user);
-	free(body);
-	if (copy == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("could not build the request: %s",
-							   problem ? problem : "out of memory")));
-	return copy;
+	return agentpay_request_body(&request);
 }
 
 static void

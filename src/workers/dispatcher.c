@@ -94,11 +94,10 @@ agentpay_dispatcher_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		agentpay_worker_reload();
 		now = GetCurrentTimestamp();
-		dispatcher_follow_settings(
-			&d, checked_at == 0 ||
-					TimestampDifferenceExceeds(checked_at, now, CHECK_MS));
-		if (checked_at == 0 ||
-			TimestampDifferenceExceeds(checked_at, now, CHECK_MS))
+		d.checks = checked_at == 0 ||
+				   TimestampDifferenceExceeds(checked_at, now, CHECK_MS);
+		dispatcher_follow_settings(&d, d.checks);
+		if (d.checks)
 		{
 			ready = check_presence(&d);
 			checked_at = now;
@@ -254,7 +253,8 @@ work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms)
 	long hand_over_ms;
 	bool claimed = true;
 
-	if (d->kill_seen != agentpay_kill_switch_generation() || claim_due)
+	/* COMMIT PREPARED of a kill tells nobody */
+	if (d->kill_seen != agentpay_kill_switch_generation() || d->checks)
 		dispatcher_abort_killed(d);
 	agentpay_http_client_perform(d->client);
 	dispatcher_collect(d);

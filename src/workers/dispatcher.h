@@ -136,6 +136,7 @@ typedef struct Dispatcher
 	int start_failures;		  /* in a row */
 	TimestampTz start_after;  /* starting failed: not before */
 	uint64 kill_seen;
+	bool checks;	   /* this turn looks at what may have changed unheard */
 	bool claim_behind; /* the next claim goes on with an older snapshot */
 	uint32 wakes_seen;
 	bool applies_wait; /* verdicts wait for their row */

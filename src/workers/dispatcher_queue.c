@@ -42,11 +42,12 @@ typedef struct Refill
 {
 	Dispatcher *d;
 	DispatcherAgent *agent;
-	int max;
 } Refill;
 
 static void claim(void *arg);
 static void learn(void *arg);
+static void refill_low(Dispatcher *d);
+static bool is_low(const DispatcherAgent *agent);
 static void refill(void *arg);
 static int queue_limit(const DispatcherAgent *agent);
 static DispatcherTask *add_task(Dispatcher *d, DispatcherAgent *agent,
@@ -86,15 +87,14 @@ dispatcher_claim(Dispatcher *d)
 	if (!agentpay_worker_run(claim, &c))
 		return DISPATCHER_FAILED;
 	if (c.called)
-	{
 		agentpay_shmem_tell_arrivals(agentpay_worker_slot());
-		if (!dispatcher_learn(d))
-			return DISPATCHER_FAILED;
-	}
 	return c.seen;
 }
 
-/* One call of _claim(); no task is in memory before that commits. */
+/*
+ * One call of _claim(), and what it brought loaded at once.  Should that not
+ * commit, tasks in memory have no row: none is prepared for them.
+ */
 static void
 claim(void *arg)
 {
@@ -119,6 +119,10 @@ claim(void *arg)
 	agents = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
 						   &isnull);
 	c->called = !isnull && ARR_NDIM(DatumGetArrayTypeP(agents)) > 0;
+	if (!c->called)
+		return;
+	learn(c->d);
+	refill_low(c->d);
 }
 
 /* Looks which agents have tasks now, ours or another dispatcher's claim. */
@@ -192,14 +196,38 @@ dispatcher_refill(Dispatcher *d)
 												 iter.cur);
 		Refill r = {.d = d, .agent = agent};
 
-		r.max = queue_limit(agent) - agent->n_waiting;
-		if (!agent->spilled || r.max < queue_limit(agent) / 2)
+		if (!is_low(agent))
 			continue;
 		agentpay_worker_report("working", "loading tasks");
 		if (!agentpay_worker_run(refill, &r))
 			return false;
 	}
 	return true;
+}
+
+/* The same in a step that is under way. */
+static void
+refill_low(Dispatcher *d)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &d->agents)
+	{
+		Refill r = {.d = d,
+					.agent = dlist_container(DispatcherAgent, node, iter.cur)};
+
+		if (is_low(r.agent))
+			refill(&r);
+	}
+}
+
+/* Whether more of its tasks wait, and there is room for half of them. */
+static bool
+is_low(const DispatcherAgent *agent)
+{
+	int limit = queue_limit(agent);
+
+	return agent->spilled && limit - agent->n_waiting >= limit / 2;
 }
 
 /* Loads the agent's next tasks, in the order of their place. */
@@ -210,9 +238,10 @@ refill(void *arg)
 		"SELECT * FROM agentpay._waiting($1, $2, $3, $4, $5)"};
 	Refill *r = arg;
 	Dispatcher *d = r->d;
+	int max = queue_limit(r->agent) - r->agent->n_waiting;
 	Oid types[5] = {TEXTOID, INT8OID, INT4OID, INT4OID, INT4OID};
 	Datum args[5] = {CStringGetTextDatum(r->agent->name),
-					 Int64GetDatum(r->agent->beyond), Int32GetDatum(r->max),
+					 Int64GetDatum(r->agent->beyond), Int32GetDatum(max),
 					 Int32GetDatum(r->agent->parts),
 					 Int32GetDatum(r->agent->part)};
 
@@ -237,7 +266,7 @@ refill(void *arg)
 								(run_after - agentpay_clock_now()));
 		r->agent->beyond = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
 	}
-	r->agent->spilled = SPI_processed == (uint64) r->max;
+	r->agent->spilled = SPI_processed == (uint64) max;
 }
 
 static int

@@ -255,7 +255,8 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
-	pgstat_report_stat(true);
+	/* at most once a second */
+	pgstat_report_stat(false);
 	if (after_each != NULL && !in_after_each)
 	{
 		in_after_each = true;
