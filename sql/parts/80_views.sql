@@ -201,13 +201,16 @@ SELECT r.point, r.positive, r.verdict, r.is_positive
 REVOKE ALL ON agentpay._readings FROM PUBLIC;
 COMMENT ON VIEW agentpay._readings IS 'which verdicts count as positive: those marked so, or the tightest alone';
 
--- All that was said about payments, each once.
+-- All that was said about payments, each once; and what no payment says any
+-- more.
 --
 -- Here and below, OFFSET 0 hides from the planner what is grouped: it would
 -- take a few columns of two tables for as different as the rows, and sort.
 CREATE VIEW agentpay._sayings AS
 SELECT a.said, s.*
-  FROM (SELECT DISTINCT a.said FROM agentpay._asked a) AS a
+  FROM (SELECT t.no::text AS said FROM agentpay._said_texts t
+		UNION ALL
+		SELECT DISTINCT n.said FROM agentpay._new_asked() AS n) AS a
  CROSS JOIN LATERAL agentpay._said(a.said) AS s;
 REVOKE ALL ON agentpay._sayings FROM PUBLIC;
 

@@ -58,9 +58,10 @@ WITH groups AS MATERIALIZED (
 					THEN said.positive = (c.label = 'fraud')
 					ELSE c.answer = c.label END AS y) AS t
 	 WHERE c.measure <> 'verdict' AND c.answer IS NOT NULL)
-SELECT w.agent, w.agent_version, w.measure, b.bucket, b.n, b.positives, b.w,
+SELECT w.agent, w.agent_version, w.measure,
+	   ((b.cell & 4294967295) - 2147483648)::int AS bucket, b.n, b.positives, b.w,
 	   b.wy, b.wp, b.wd2, b.unobservable
-  FROM (SELECT x.which, x.bucket,
+  FROM (SELECT x.cell,
 			   (count(*) FILTER (WHERE x.y IS NOT NULL))::numeric AS n,
 			   (count(*) FILTER (WHERE x.y))::numeric AS positives,
 			   sum(x.weight) FILTER (WHERE x.y IS NOT NULL) AS w,
@@ -68,8 +69,10 @@ SELECT w.agent, w.agent_version, w.measure, b.bucket, b.n, b.positives, b.w,
 			   sum(x.p * x.weight) FILTER (WHERE x.y IS NOT NULL) AS wp,
 			   sum(x.weight * (x.p - x.y::int) * (x.p - x.y::int)) AS wd2,
 			   count(*) FILTER (WHERE x.unobservable) AS unobservable
-		  FROM (SELECT g.which, g.y, g.weight, g.unobservable, a.p,
-					   floor(a.p * 1000)::int AS bucket
+		  -- the planner hashes what has one column
+		  FROM (SELECT g.y, g.weight, g.unobservable, a.p,
+					   (g.which << 32) + floor(a.p * 1000)::int + 2147483648
+						   AS cell
 				  FROM (SELECT m.measure, a.said, m.p, a.occurred_at
 								   <= (SELECT agentpay._now())
 									  - p.label_maturity AS mature
@@ -83,9 +86,10 @@ SELECT w.agent, w.agent_version, w.measure, b.bucket, b.n, b.positives, b.w,
 						OFFSET 0) AS a
 				  JOIN groups g ON g.said = a.said AND g.measure = a.measure
 				   AND g.mature = a.mature OFFSET 0) AS x
-		 GROUP BY 1, 2) AS b
+		 GROUP BY x.cell) AS b
   JOIN (SELECT DISTINCT g.which, g.agent, g.agent_version, g.measure
-		  FROM groups g) AS w ON w.which = b.which;
+		  FROM groups g) AS w
+	ON w.which = b.cell >> 32;
 REVOKE ALL ON agentpay._calibration_cells FROM PUBLIC;
 
 CREATE VIEW agentpay.calibration AS

@@ -18,114 +18,117 @@ SELECT v.point, v.verdict,
   FROM agentpay.verdicts v;
 REVOKE ALL ON agentpay._effects FROM PUBLIC;
 
--- ── one payment ─────────────────────────────────────────────────────────────
--- By its first task.  Both arms are looked at apart, so the propensity is that
--- of whoever decided: of a payment that agents alone stopped, that somebody was
--- drawn to look at it.
-CREATE VIEW agentpay._value_rows AS
-SELECT t.point, t.row_id, t.agent, p.base_currency AS currency, o.week,
-	   d.decision_id IS NOT NULL AND o.over AS final,
-	   CASE WHEN d.authority = 'live' THEN 'realised' ELSE 'estimated' END
+-- ── payments alike ──────────────────────────────────────────────────────────
+-- Amounts of a payment that an agent was asked about.
+CREATE TYPE agentpay._stake AS (base_amount numeric, lost numeric);
+
+-- Payments by their first task, counted by all that was said about them and by
+-- day: what has to be asked about each group is asked once.  Both arms are
+-- looked at apart, so the propensity is that of whoever decided: of a payment
+-- that agents alone stopped, that somebody was drawn to look at it.  Amounts
+-- are at hand of payments that may be compared.
+CREATE VIEW agentpay._value_asked AS
+WITH held_out AS (
+	SELECT DISTINCT s.agent FROM agentpay._sayings s
+	 WHERE s.drawn_for = 'holdout'),
+compared AS (
+	SELECT s.said FROM agentpay._sayings s
+	 WHERE (s.kind = 'agent' AND s.verdict <> s.rules_verdict)
+		OR s.agent IN (SELECT h.agent FROM held_out h))
+SELECT a.said, a.point, a.occurred_at, a.amount, a.base_amount, a.amount_lost,
+	   a.row_cost, c.said IS NOT NULL AS compared
+  FROM agentpay._asked a
+  LEFT JOIN compared c ON c.said = a.said
+ WHERE a.first_of_agent AND a.occurred_at IS NOT NULL;
+REVOKE ALL ON agentpay._value_asked FROM PUBLIC;
+
+CREATE VIEW agentpay._value_groups AS
+SELECT s.point, s.agent, p.base_currency AS currency, o.week, g.n, g.cost,
+	   g.charged, g.stakes,
+	   s.kind IS NOT NULL AND o.over AS final,
+	   CASE WHEN s.authority = 'live' THEN 'realised' ELSE 'estimated' END
 		   AS attributed,
-	   CASE WHEN r.assignment = 'explore' THEN NULL
-			WHEN d.assignment = 'holdout' THEN 'held out'
-			WHEN d.decision_id IS NOT NULL THEN 'treated' END AS arm,
-	   r.assignment, o.rules_verdict,
-	   d.kind = 'agent' AND d.verdict <> o.rules_verdict AS differs,
+	   CASE WHEN s.assignment = 'explore' THEN NULL
+			WHEN s.drawn_for = 'holdout' THEN 'held out'
+			WHEN s.kind IS NOT NULL THEN 'treated' END AS arm,
+	   s.assignment, s.rules_verdict,
+	   s.kind = 'agent' AND s.verdict <> s.rules_verdict AS differs,
 	   er.effect AS by_rules, ea.effect AS by_agent, es.effect AS stands,
-	   es.effect = 'review' OR s.kind = 'human' AS reviewed,
+	   es.effect = 'review' OR s.standing_kind = 'human' AS reviewed,
 	   k.stopped, k.through,
 	   CASE WHEN p.labels_complete THEN 1
 			WHEN k.stopped AND eg.effect = 'pass'
 			THEN coalesce(x.if_stopped, 0)
-			WHEN k.stopped OR r.assignment = 'explore' THEN r.propensity
+			WHEN k.stopped OR s.assignment = 'explore' THEN s.propensity
 			ELSE 1 END::real AS propensity,
-	   coalesce(l.label, CASE WHEN NOT k.stopped THEN 'legit' END) AS truth,
-	   l.label IS NOT NULL OR (NOT k.stopped AND o.mature) AS labelled,
-	   r.base_amount,
-	   CASE WHEN k.through AND l.amount_lost IS NOT NULL
-			THEN l.amount_lost * r.base_amount / nullif(r.amount, 0)
-			ELSE r.base_amount END AS at_stake,
-	   coalesce(l.disputed, false) AS disputed,
-	   CASE p.base_currency WHEN 'USD' THEN 1 ELSE u.rate END AS usd_rate,
-	   coalesce(c.cost, 0) AS cost
-  FROM agentpay._tasks t
-  JOIN agentpay.decision_points p ON p.point = t.point AND p.role = 'fraud'
-  JOIN agentpay.decisions r
-	ON r.decision_id = t.decision_id AND r.kind = 'rules'
-  LEFT JOIN agentpay._task_decisions d
-	ON d.task_id = t.task_id AND d.row_id = t.row_id
-	   AND d.agent IS NOT DISTINCT FROM t.agent
-  LEFT JOIN agentpay.current_decisions s
-	ON s.row_id = t.row_id AND s.point IS NOT DISTINCT FROM t.point
-  LEFT JOIN agentpay._row_effects x
-	ON x.row_id = t.row_id AND x.point = t.point
+	   coalesce(s.label, CASE WHEN NOT k.stopped THEN 'legit' END) AS truth,
+	   s.label IS NOT NULL OR (NOT k.stopped AND o.mature) AS labelled,
+	   s.disputed,
+	   CASE p.base_currency WHEN 'USD' THEN 1 ELSE u.rate END AS usd_rate
+  FROM (SELECT date '2000-01-01' + substring(d.alike FROM '^-?\d+')::int
+				   AS day,
+			   substring(d.alike FROM '^-?\d+(.)') = 't' AS mature,
+			   substring(d.alike FROM '^-?\d+.(.*)$') AS said, count(*) AS n,
+			   sum(d.row_cost) FILTER (WHERE d.row_cost > 0) AS cost,
+			   bool_or(d.row_cost > 0) AS charged,
+			   array_agg(ROW(d.base_amount, CASE
+					WHEN d.amount_lost IS NOT NULL THEN d.amount_lost
+						* d.base_amount / nullif(d.amount, 0) END)
+					::agentpay._stake) FILTER (WHERE d.compared) AS stakes
+		  FROM (SELECT a.amount, a.base_amount, a.amount_lost, a.row_cost,
+					   a.compared,
+					   -- a payment may say any time; there is no week of infinity
+					   ((least(greatest(a.occurred_at,
+							'0001-01-02 00:00:00+00'), '9999-12-30 00:00:00+00')
+						AT TIME ZONE p.time_zone)::date - date '2000-01-01')
+					   || CASE WHEN p.labels_complete OR a.occurred_at
+							<= (SELECT agentpay._now()) - p.label_maturity
+						  THEN 't' ELSE 'f' END || a.said AS alike
+				  FROM agentpay._value_asked a
+				  JOIN agentpay.decision_points p
+					ON p.point = a.point AND p.role = 'fraud' OFFSET 0) AS d
+		 GROUP BY d.alike) AS g
+  JOIN agentpay._sayings s ON s.said = g.said
+  JOIN agentpay.decision_points p ON p.point = s.point
+  LEFT JOIN agentpay._draw_effects x
+	ON x.point = s.point AND x.draws = s.draws
   LEFT JOIN agentpay._effects er
-	ON er.point = t.point AND er.verdict = coalesce(r.answer, r.verdict)
+	ON er.point = s.point AND er.verdict = s.rules_verdict
   LEFT JOIN agentpay._effects ea
-	ON ea.point = t.point AND ea.verdict = d.verdict
+	ON ea.point = s.point AND ea.verdict = s.verdict
   LEFT JOIN agentpay._effects es
-	ON es.point = t.point AND es.verdict = coalesce(s.verdict, r.verdict)
+	ON es.point = s.point
+	   AND es.verdict = coalesce(s.standing_verdict, s.given)
   LEFT JOIN agentpay._effects eg
-	ON eg.point = t.point AND eg.verdict = r.verdict
-  LEFT JOIN (
-	SELECT n.point, n.row_id, n.label, n.source, n.amount_lost, n.disputed
-	  FROM (SELECT e.*, row_number() OVER (PARTITION BY e.point, e.row_id
-					ORDER BY e.observed_at DESC, e.outcome_id DESC) AS nth,
-				   bool_or(e.source IN ('chargeback', 'representment'))
-					OVER (PARTITION BY e.point, e.row_id) AS disputed
-			  FROM agentpay.outcomes e) AS n
-	 WHERE n.nth = 1) AS l
-	ON l.row_id = t.row_id AND l.point IS NOT DISTINCT FROM t.point
-  LEFT JOIN (SELECT h.point, h.row_id, h.agent, sum(h.cost) AS cost
-			   FROM agentpay._charged_calls h GROUP BY 1, 2, 3) AS c
-	ON c.row_id = t.row_id AND c.point IS NOT DISTINCT FROM t.point
-	   AND c.agent IS NOT DISTINCT FROM t.agent
+	ON eg.point = s.point AND eg.verdict = s.given
  CROSS JOIN LATERAL (
-	SELECT z.at::date AS day, date_trunc('week', z.at)::date AS week,
-		   coalesce(r.answer, r.verdict) AS rules_verdict,
-		   p.labels_complete OR r.occurred_at
-			   <= (SELECT agentpay._now()) - p.label_maturity AS mature,
+	SELECT date_trunc('week', g.day::timestamp)::date AS week, g.mature,
 		   p.labels_complete
-		   OR ((date_trunc('week', z.at) + interval '7 days')
+		   OR ((date_trunc('week', g.day::timestamp) + interval '7 days')
 			   AT TIME ZONE p.time_zone) + p.label_maturity
-			  <= (SELECT agentpay._now()) AS over
-	  -- a payment may say any time; there is no week of infinity
-	  FROM (SELECT least(greatest(r.occurred_at, '0001-01-02 00:00:00+00'),
-						 '9999-12-30 00:00:00+00') AT TIME ZONE p.time_zone
-				   AS at) AS z) AS o
+			  <= (SELECT agentpay._now()) AS over) AS o
  CROSS JOIN LATERAL (
 	SELECT es.effect <> 'pass' AND NOT p.labels_complete
-			   AND r.assignment <> 'explore' AS stopped,
-		   es.effect = 'pass' OR coalesce(l.source IN ('chargeback',
+			   AND s.assignment <> 'explore' AS stopped,
+		   es.effect = 'pass' OR coalesce(s.source IN ('chargeback',
 				'fraud_report', 'representment'), false) AS through) AS k
   LEFT JOIN (
 	SELECT e.base, e.rate, e.valid_from, lead(e.valid_from)
 				OVER (PARTITION BY e.base ORDER BY e.valid_from) AS until
 	  FROM agentpay.exchange_rates e WHERE e.currency = 'USD') AS u
-	ON u.base = p.base_currency AND o.day >= u.valid_from
-	   AND (o.day < u.until OR u.until IS NULL)
- WHERE t.repeat_no = 0
-   AND NOT EXISTS (
-	SELECT FROM agentpay._tasks e
-	 WHERE e.repeat_no = 0 AND e.row_id = t.row_id
-	   AND e.point IS NOT DISTINCT FROM t.point
-	   AND e.agent IS NOT DISTINCT FROM t.agent AND e.task_id < t.task_id);
-REVOKE ALL ON agentpay._value_rows FROM PUBLIC;
-COMMENT ON VIEW agentpay._value_rows IS 'each payment that an agent of a fraud point was asked about, with what is at stake and what its calls cost';
-COMMENT ON COLUMN agentpay._value_rows.final IS 'the task is done, and the labels of the whole week are due';
-COMMENT ON COLUMN agentpay._value_rows.arm IS 'held out or treated; NULL: explored, or not known yet';
-COMMENT ON COLUMN agentpay._value_rows.through IS 'the payment went through';
+	ON u.base = p.base_currency AND g.day >= u.valid_from
+	   AND (g.day < u.until OR u.until IS NULL);
+REVOKE ALL ON agentpay._value_groups FROM PUBLIC;
+COMMENT ON VIEW agentpay._value_groups IS 'payments that agents of fraud points were asked about, alike in all but their amounts, with what their calls cost';
+COMMENT ON COLUMN agentpay._value_groups.final IS 'the task is done, and the labels of the whole week are due';
+COMMENT ON COLUMN agentpay._value_groups.arm IS 'held out or treated; NULL: explored, or not known yet';
+COMMENT ON COLUMN agentpay._value_groups.through IS 'the payment went through';
 
--- Each payment in two lines: holdout, and realised or estimated.  gain is what
--- fraud took less, friction what friction cost more: by the agent's verdict
--- than by the rules', or, in basis holdout, than nothing.  Where the label
--- that counts is missing, low and high are the worse and the better of both
--- that it may be.
---   A row for which others speak weighs 0.  Those that speak in basis holdout
--- weigh as many as they speak for: explored rows, which have no arm, are left
--- out there, so that 1 / propensity would be too little.
-CREATE VIEW agentpay._value_parts AS
+-- Each group in two lines: holdout, and realised or estimated.  A row for which
+-- others speak weighs 0.  Those that speak in basis holdout weigh as many as
+-- they speak for: explored rows, which have no arm, are left out there, so that
+-- 1 / propensity would be too little.
+CREATE VIEW agentpay._value_lines AS
 WITH used AS (
 	SELECT v.*, b.basis, b.compared,
 		   agentpay._use_label(v.stopped, v.assignment, v.propensity, v.truth,
@@ -133,70 +136,34 @@ WITH used AS (
 				FILTER (WHERE v.stopped AND v.assignment <> 'audit')
 				OVER (PARTITION BY b.basis, b.compared, v.week, v.point,
 					  v.agent, v.rules_verdict, v.propensity)) AS use
-	  FROM agentpay._value_rows v
+	  FROM agentpay._value_groups v
 	 CROSS JOIN LATERAL (VALUES ('holdout', v.arm),
 			(v.attributed, CASE WHEN v.differs THEN 'differs' END))
 		AS b (basis, compared)),
 counted AS (
-	SELECT u.*, count(*) OVER w AS alike,
-		   count(*) FILTER (WHERE (u.use).label IS NOT NULL
-							OR (u.use).unobservable) OVER w AS speaking
+	SELECT u.*, sum(u.n) OVER w AS alike,
+		   coalesce(sum(u.n) FILTER (WHERE (u.use).label IS NOT NULL
+							OR (u.use).unobservable) OVER w, 0) AS speaking
 	  FROM used u
 	WINDOW w AS (PARTITION BY u.basis, u.compared, u.week, u.point, u.agent,
-				 u.rules_verdict, u.propensity)),
-weighed AS (
-	SELECT c.*, (c.use).unobservable OR c.speaking = 0 AS unknown,
-		   CASE WHEN c.compared IS NULL THEN 0
-				WHEN c.speaking = 0 THEN 1
-				WHEN (c.use).label IS NULL AND NOT (c.use).unobservable THEN 0
-				WHEN c.basis = 'holdout'
-				THEN c.alike::numeric / c.speaking
-				ELSE (c.use).weight END AS weight,
-		   s.margin * c.base_amount AS margin,
-		   CASE s.fee WHEN 0 THEN 0 ELSE s.fee * c.usd_rate END AS fee,
-		   CASE s.review WHEN 0 THEN 0 ELSE s.review * c.usd_rate END AS review
-	  FROM counted c
-	 CROSS JOIN (SELECT
-			current_setting('agentpay.false_decline_margin')::numeric / 100,
-			current_setting('agentpay.dispute_fee')::numeric,
-			current_setting('agentpay.review_cost')::numeric)
-		AS s (margin, fee, review))
-SELECT w.week, w.point, w.agent, w.basis, w.currency, w.compared, w.weight,
-	   w.final, w.labelled, w.cost, w.usd_rate, f.unpriced,
-	   f.gain[1] AS gain_low, f.gain[2] AS gain_high,
-	   f.friction[1] AS friction_low, f.friction[2] AS friction_high,
-	   f.net[1] AS net_low, f.net[2] AS net_high
-  FROM weighed w
- CROSS JOIN LATERAL (
-	SELECT bool_or(g.gain IS NULL OR g.friction IS NULL) AS unpriced,
-		   ARRAY[min(g.gain), max(g.gain)] AS gain,
-		   ARRAY[min(g.friction), max(g.friction)] AS friction,
-		   ARRAY[min(g.gain - g.friction), max(g.gain - g.friction)] AS net
-	  FROM (VALUES (true), (false)) AS y (fraud)
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN y.fraud THEN w.at_stake ELSE 0 END
-			   + CASE WHEN CASE WHEN w.through THEN w.disputed
-								ELSE y.fraud END
-					  THEN w.fee ELSE 0 END AS let_through,
-			   CASE WHEN y.fraud THEN 0 ELSE w.margin END AS declined) AS x
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN w.basis = 'holdout'
-			THEN CASE WHEN w.through THEN - x.let_through ELSE 0 END
-			ELSE CASE w.by_rules WHEN 'pass' THEN x.let_through ELSE 0 END
-			   - CASE w.by_agent WHEN 'pass' THEN x.let_through ELSE 0 END
-			END AS gain,
-			CASE WHEN w.basis = 'holdout'
-			THEN CASE WHEN w.reviewed THEN w.review ELSE 0 END
-			   + CASE w.stands WHEN 'stop' THEN x.declined ELSE 0 END
-			ELSE CASE w.by_agent WHEN 'review' THEN w.review
-								 WHEN 'stop' THEN x.declined ELSE 0 END
-			   - CASE w.by_rules WHEN 'review' THEN w.review
-								 WHEN 'stop' THEN x.declined ELSE 0 END
-			END AS friction) AS g
-	 WHERE w.weight > 0 AND (w.unknown OR y.fraud = (w.truth = 'fraud')))
-	AS f;
-REVOKE ALL ON agentpay._value_parts FROM PUBLIC;
-COMMENT ON VIEW agentpay._value_parts IS 'what each payment adds to the lines of cost_to_value_weekly';
+				 u.rules_verdict, u.propensity))
+SELECT c.*, (c.use).unobservable OR c.speaking = 0 AS unknown,
+	   CASE WHEN c.compared IS NULL THEN 0
+			WHEN c.speaking = 0 THEN 1
+			WHEN (c.use).label IS NULL AND NOT (c.use).unobservable THEN 0
+			WHEN c.basis = 'holdout'
+			THEN c.alike::numeric / c.speaking
+			ELSE (c.use).weight END AS weight,
+	   s.margin,
+	   CASE s.fee WHEN 0 THEN 0 ELSE s.fee * c.usd_rate END AS fee,
+	   CASE s.review WHEN 0 THEN 0 ELSE s.review * c.usd_rate END AS review
+  FROM counted c
+ CROSS JOIN (SELECT
+		current_setting('agentpay.false_decline_margin')::numeric / 100,
+		current_setting('agentpay.dispute_fee')::numeric,
+		current_setting('agentpay.review_cost')::numeric)
+	AS s (margin, fee, review);
+REVOKE ALL ON agentpay._value_lines FROM PUBLIC;
 
 -- ── the difference of two means ─────────────────────────────────────────────
 -- The quantile of Student's t is Fisher's expansion (M. Abramowitz and
@@ -225,31 +192,114 @@ REVOKE ALL ON FUNCTION agentpay._welch(numeric, numeric, numeric, numeric)
 COMMENT ON FUNCTION agentpay._welch(numeric, numeric, numeric, numeric) IS 'half of the 95 % interval of the difference of two means of n1 and n2 values whose squared standard errors are v1 and v2 (B. L. Welch, Biometrika 34 (1947) 28-35); NULL with fewer than four';
 
 -- ── cost_to_value_weekly ────────────────────────────────────────────────────
--- Payments are looked at once, for the lines and for the arms.
+-- Groups are looked at once, for the lines and for the arms.  gain is what
+-- fraud took less, friction what friction cost more: by the agent's verdict
+-- than by the rules', or, in basis holdout, than nothing.  Where the label
+-- that counts is missing, low and high are the worse and the better of both
+-- that it may be (fraud_ and good_).
 CREATE VIEW agentpay.cost_to_value_weekly AS
-WITH parts AS MATERIALIZED (SELECT * FROM agentpay._value_parts),
-lines AS MATERIALIZED (
+WITH groups AS MATERIALIZED (SELECT * FROM agentpay._value_lines),
+-- the basis holdout takes both arms, and with nothing live there is nothing to
+-- compare
+tried AS (
+	SELECT g.week, g.point, g.agent
+	  FROM groups g
+	 GROUP BY 1, 2, 3
+	HAVING bool_or(g.basis = 'holdout' AND g.compared = 'held out')
+	   AND bool_or(g.basis = 'holdout' AND g.compared = 'treated')
+	   AND bool_or(g.basis = 'realised')),
+parts AS MATERIALIZED (
+	SELECT x.*, least(x.fraud_gain, x.good_gain) AS gain_low,
+		   greatest(x.fraud_gain, x.good_gain) AS gain_high,
+		   least(x.fraud_friction, x.good_friction) AS friction_low,
+		   greatest(x.fraud_friction, x.good_friction) AS friction_high,
+		   least(x.fraud_gain - x.fraud_friction,
+				 x.good_gain - x.good_friction) AS net_low,
+		   greatest(x.fraud_gain - x.fraud_friction,
+					x.good_gain - x.good_friction) AS net_high,
+		   (x.may_be_fraud AND (x.fraud_gain IS NULL OR x.fraud_friction IS NULL))
+		   OR (x.may_be_good AND (x.good_gain IS NULL OR x.good_friction IS NULL))
+			   AS unpriced
+	  FROM (
+		SELECT g.week, g.point, g.agent, g.basis, g.currency, g.compared,
+			   g.weight, m.may_be_fraud, m.may_be_good,
+			   CASE WHEN NOT m.may_be_fraud THEN NULL
+					WHEN g.basis = 'holdout'
+					THEN CASE WHEN g.through THEN - t.fraud ELSE 0 END
+					ELSE CASE g.by_rules WHEN 'pass' THEN t.fraud ELSE 0 END
+					   - CASE g.by_agent WHEN 'pass' THEN t.fraud ELSE 0 END
+					END AS fraud_gain,
+			   CASE WHEN NOT m.may_be_good THEN NULL
+					WHEN g.basis = 'holdout'
+					THEN CASE WHEN g.through THEN - t.good ELSE 0 END
+					ELSE CASE g.by_rules WHEN 'pass' THEN t.good ELSE 0 END
+					   - CASE g.by_agent WHEN 'pass' THEN t.good ELSE 0 END
+					END AS good_gain,
+			   CASE WHEN NOT m.may_be_fraud THEN NULL
+					WHEN g.basis = 'holdout'
+					THEN CASE WHEN g.reviewed THEN g.review ELSE 0 END
+					ELSE CASE g.by_agent WHEN 'review' THEN g.review ELSE 0 END
+					   - CASE g.by_rules WHEN 'review' THEN g.review ELSE 0 END
+					END AS fraud_friction,
+			   CASE WHEN NOT m.may_be_good THEN NULL
+					WHEN g.basis = 'holdout'
+					THEN CASE WHEN g.reviewed THEN g.review ELSE 0 END
+					   + CASE g.stands WHEN 'stop' THEN t.declined ELSE 0 END
+					ELSE CASE g.by_agent WHEN 'review' THEN g.review
+										 WHEN 'stop' THEN t.declined ELSE 0 END
+					   - CASE g.by_rules WHEN 'review' THEN g.review
+										 WHEN 'stop' THEN t.declined ELSE 0 END
+					END AS good_friction
+		  FROM groups g
+		  LEFT JOIN tried r ON r.week = g.week AND r.point = g.point
+		   AND r.agent = g.agent
+		 CROSS JOIN LATERAL unnest(g.stakes) AS k
+		 CROSS JOIN LATERAL (
+			SELECT g.unknown OR g.truth = 'fraud' AS may_be_fraud,
+				   g.unknown OR g.truth <> 'fraud' AS may_be_good) AS m
+		 CROSS JOIN LATERAL (
+			SELECT CASE WHEN g.through AND k.lost IS NOT NULL THEN k.lost
+						ELSE k.base_amount END
+				   + CASE WHEN NOT g.through OR g.disputed THEN g.fee ELSE 0 END
+					   AS fraud,
+				   CASE WHEN g.through AND g.disputed THEN g.fee ELSE 0 END
+					   AS good,
+				   g.margin * k.base_amount AS declined) AS t
+		 WHERE g.weight > 0 AND (g.basis <> 'holdout' OR r.week IS NOT NULL))
+		AS x),
+sums AS (
 	SELECT p.week, p.point, p.agent, p.basis, p.currency,
-		   CASE WHEN NOT bool_or(p.cost > 0 AND p.usd_rate IS NULL)
-				THEN coalesce(sum(p.cost * p.usd_rate) FILTER (WHERE p.cost > 0), 0)
-				END AS cost,
-		   coalesce(bool_or(p.unpriced), false) AS unpriced,
-		   coalesce(bool_and(p.gain_low = p.gain_high
-							 AND p.friction_low = p.friction_high)
-					FILTER (WHERE p.weight > 0), true) AS known,
-		   coalesce(bool_and(p.weight = 1) FILTER (WHERE p.weight > 0), true)
-			   AS unweighted,
-		   count(*) FILTER (WHERE p.compared IS NOT NULL) AS compared,
-		   count(*) FILTER (WHERE p.compared IS NOT NULL AND p.labelled)
-			   AS labelled,
-		   NOT bool_and(p.final) AS provisional,
-		   coalesce(sum(p.weight * greatest(p.gain_low, 0)), 0) AS prevented,
-		   coalesce(sum(p.weight * greatest(- p.gain_low, 0)), 0) AS lost,
-		   coalesce(sum(p.weight * p.friction_low), 0) AS friction,
-		   coalesce(sum(p.weight * p.net_low), 0) AS net_low,
-		   coalesce(sum(p.weight * p.net_high), 0) AS net_high
+		   bool_or(p.unpriced) AS unpriced,
+		   bool_and(p.gain_low = p.gain_high
+					AND p.friction_low = p.friction_high) AS known,
+		   sum(p.weight * greatest(p.gain_low, 0)) AS prevented,
+		   sum(p.weight * greatest(- p.gain_low, 0)) AS lost,
+		   sum(p.weight * p.friction_low) AS friction,
+		   sum(p.weight * p.net_low) AS net_low,
+		   sum(p.weight * p.net_high) AS net_high
 	  FROM parts p
 	 GROUP BY 1, 2, 3, 4, 5),
+lines AS MATERIALIZED (
+	SELECT g.week, g.point, g.agent, g.basis, g.currency, g.cost,
+		   coalesce(s.unpriced, false) AS unpriced,
+		   coalesce(s.known, true) AS known, g.unweighted, g.compared,
+		   g.labelled, g.provisional, coalesce(s.prevented, 0) AS prevented,
+		   coalesce(s.lost, 0) AS lost, coalesce(s.friction, 0) AS friction,
+		   coalesce(s.net_low, 0) AS net_low,
+		   coalesce(s.net_high, 0) AS net_high
+	  FROM (SELECT g.week, g.point, g.agent, g.basis, g.currency,
+				   CASE WHEN NOT bool_or(g.charged AND g.usd_rate IS NULL)
+						THEN coalesce(sum(g.cost * g.usd_rate), 0) END AS cost,
+				   coalesce(bool_and(g.weight = 1) FILTER (WHERE g.weight > 0),
+							true) AS unweighted,
+				   coalesce(sum(g.n) FILTER (WHERE g.compared IS NOT NULL), 0)
+					   AS compared,
+				   coalesce(sum(g.n) FILTER (WHERE g.compared IS NOT NULL
+											 AND g.labelled), 0) AS labelled,
+				   NOT bool_and(g.final) AS provisional
+			  FROM groups g GROUP BY 1, 2, 3, 4, 5) AS g
+	  LEFT JOIN sums s ON s.week = g.week AND s.point = g.point
+	   AND s.agent = g.agent AND s.basis = g.basis),
 -- Means of the two arms, and the squared standard errors of net: of a weighted
 -- mean m of n values, n / (n − 1) × Σ w² (y − m)² / (Σ w)².
 arms AS MATERIALIZED (
@@ -260,8 +310,10 @@ arms AS MATERIALIZED (
 		   (a.ww_high_2 - 2 * a.high * a.ww_high + a.high ^ 2 * a.ww)
 			   / a.w ^ 2 * a.n / nullif(a.n - 1, 0) AS high_var
 	  FROM (SELECT p.week, p.point, p.agent, p.compared AS arm,
-				   count(*)::numeric AS rows,
-				   (count(*) FILTER (WHERE p.weight > 0))::numeric AS n,
+				   (SELECT sum(g.n) FROM groups g WHERE g.week = p.week
+					   AND g.point = p.point AND g.agent = p.agent
+					   AND g.basis = 'holdout' AND g.compared = p.compared)
+					   AS rows, count(*)::numeric AS n,
 				   sum(p.weight) AS w, sum(p.weight * p.weight) AS ww,
 				   sum(p.weight * p.gain_low) / sum(p.weight) AS gain,
 				   sum(p.weight * p.friction_low) / sum(p.weight) AS friction,
@@ -272,7 +324,7 @@ arms AS MATERIALIZED (
 				   sum(p.weight ^ 2 * p.net_low ^ 2) AS ww_low_2,
 				   sum(p.weight ^ 2 * p.net_high ^ 2) AS ww_high_2
 			  FROM parts p
-			 WHERE p.basis = 'holdout' AND p.compared IS NOT NULL
+			 WHERE p.basis = 'holdout'
 			 GROUP BY 1, 2, 3, 4) AS a),
 figures AS (
 	SELECT l.week, l.point, l.agent, l.basis, l.currency, l.cost, l.prevented,
@@ -296,11 +348,7 @@ figures AS (
 		   AND h.agent = l.agent AND h.arm = 'held out'
 	  JOIN arms t ON t.week = l.week AND t.point = l.point
 		   AND t.agent = l.agent AND t.arm = 'treated'
-	 WHERE l.basis = 'holdout'
-	   -- with nothing live there is nothing to compare
-	   AND EXISTS (SELECT FROM lines e
-					WHERE e.week = l.week AND e.point = l.point
-					  AND e.agent = l.agent AND e.basis = 'realised'))
+	 WHERE l.basis = 'holdout')
 SELECT f.week, f.point, f.agent, f.basis, f.currency,
 	   round(f.cost, 9) AS cost,
 	   CASE WHEN f.known AND NOT f.unpriced THEN round(f.prevented, 2) END
