@@ -9,7 +9,7 @@
 SUITES := core unit lint regress pgtap isolation tap server oracle fuzz matrix assert
 SCRIPTED := help prepare stage format check $(addprefix check-,$(SUITES)) \
 	check-handbook demo demo-psql demo-stop bench bench-instructions \
-	bench-agents bench-evidence bench-control
+	bench-agents bench-evidence bench-control bench-views
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -58,6 +58,9 @@ bench-agents: stage
 
 bench-control: stage
 	@scripts/with-stage test/bench/control
+
+bench-views: stage
+	@scripts/with-stage test/bench/views
 
 bench-evidence: stage
 	@scripts/with-stage test/bench/evidence
