@@ -140,6 +140,10 @@ BEGIN
 				   ' FOR VALUES FROM (%L) TO (%L)', parent, leaf,
 				   to_char(p.lower AT TIME ZONE 'UTC', bound),
 				   to_char(p.upper AT TIME ZONE 'UTC', bound));
+	PERFORM agentpay._govern('create', 'partition', p.name, NULL, NULL,
+		jsonb_build_object('log', log,
+			'from', to_char(p.lower AT TIME ZONE 'UTC', bound),
+			'until', to_char(p.upper AT TIME ZONE 'UTC', bound)));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._build_partition(text, timestamptz)
 	FROM PUBLIC;

@@ -94,6 +94,17 @@ SELECT log, bool_and(to_regclass(format('agentpay.%s_%s', log, to_char(agentpay.
   FROM unnest('{decisions,agent_calls,outcomes,governance_log,_tasks}'::text[]) AS log,
 	   generate_series(0, 2) AS ahead
  GROUP BY log ORDER BY log COLLATE "C";
+-- each is on record, with its bounds as PostgreSQL has them
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+SELECT count(*) >= 15 AS made, count(*) FILTER (WHERE g.event_id IS NULL) AS unrecorded
+  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+  LEFT JOIN agentpay.governance_log g ON (g.action, g.object_kind, g.object) = ('create', 'partition', c.relname)
+   AND format('FOR VALUES FROM (%L) TO (%L)', g.after ->> 'from', g.after ->> 'until') = pg_get_expr(c.relpartbound, c.oid)
+   AND i.inhparent = format('agentpay.%I', g.after ->> 'log')::regclass
+ WHERE i.inhparent IN (SELECT format('agentpay.%I', l)::regclass FROM unnest('{decisions,agent_calls,outcomes,governance_log,_tasks}'::text[]) AS l);
+RESET timezone;
+RESET datestyle;
 -- and the clock decides which months those are
 BEGIN;
 SET LOCAL agentpay.clock_offset = 315360000;
