@@ -120,8 +120,19 @@ foreach my $id (1 .. $n)
 	push @outcomes, "($id, '@{[ $fraud{$id} ? 'fraud' : 'legit' ]}', 'audit')" if $stopped && $audited{$id};
 }
 query("SELECT count(agentpay.record_outcome('fraud', id, label, source => source)) FROM (VALUES @{[ join ', ', @outcomes ]}) AS o (id, label, source)");
+# What the reports group, row by row.
+query(<<'SQL');
+CREATE VIEW answers AS
+SELECT a.row_id, a.agent, coalesce(d.given, s.given) AS given,
+	   CASE WHEN d.point IS NULL THEN s.propensity
+			ELSE agentpay._row_propensity(d.unstopped, d.unpassed, d.if_stopped, s.propensity) END AS propensity
+  FROM agentpay._made_asked(NULL, NULL) AS a
+ CROSS JOIN LATERAL agentpay._said(a.said) AS s
+  LEFT JOIN agentpay._draw_effects d ON d.point = s.point AND d.draws = s.draws
+ WHERE a.first_of_version
+SQL
 my $where = "agent = 'steep' AND row_id::int <= $n";
-is(query("SELECT count(*) FILTER (WHERE given = 'decline'), count(DISTINCT propensity) FROM agentpay._answers WHERE $where"),
+is(query("SELECT count(*) FILTER (WHERE given = 'decline'), count(DISTINCT propensity) FROM answers WHERE $where"),
 	scalar(grep { $live{$_} } @flagged) . '|2', 'what the payments got');
 my ($tp, $fp) = map { sprintf '%.0f', $_ / 0.82 } scalar(keys %tp), scalar(keys %fp);
 sub accuracy { return query("SELECT $_[0] FROM agentpay.agent_accuracy WHERE agent = 'steep' AND decided_by = 'agent' AND positive = 'tightest' AND population = 'answered'"); }
@@ -152,11 +163,11 @@ add_agent($node, 'watcher', invoke_when => "agent = 'both'");
 pay('both', 2001, 2010, 1500);
 pay('both', 2011, 2020, 20);
 await_tasks($node);
-is(query("SELECT DISTINCT agent, propensity FROM agentpay._answers WHERE row_id::int BETWEEN 2001 AND 2010 ORDER BY 1"),
+is(query("SELECT DISTINCT agent, propensity FROM answers WHERE row_id::int BETWEEN 2001 AND 2010 ORDER BY 1"),
 	"steep|0.665\nstrict|0.665\nwatcher|0.665", 'both decline: 0.41875 × 0.2 + 0.58125');
-is(query("SELECT DISTINCT agent, propensity FROM agentpay._answers WHERE row_id::int BETWEEN 2011 AND 2020 ORDER BY 1"),
+is(query("SELECT DISTINCT agent, propensity FROM answers WHERE row_id::int BETWEEN 2011 AND 2020 ORDER BY 1"),
 	"steep|0.8\nstrict|0.8\nwatcher|0.8", 'one declines: 0.25 × 0.2 + 0.75, also for whoever watches');
-is(query("SELECT count(*) FROM agentpay._answers a JOIN payments p ON p.payment_id::text = a.row_id WHERE a.row_id::int > 2000 AND a.given <> p.outcome"),
+is(query("SELECT count(*) FROM answers a JOIN payments p ON p.payment_id::text = a.row_id WHERE a.row_id::int > 2000 AND a.given <> p.outcome"),
 	'0', 'the payment got what its column says');
 
 # ── a stage that was lowered ────────────────────────────────────────────────
