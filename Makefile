@@ -103,9 +103,12 @@ override with_llvm = no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(SQL_SCRIPT): sql/parts/ORDER $(SQL_PARTS)
+# The script is ASCII, so that databases of any encoding take it: comments are
+# written otherwise, anything else fails.
+$(SQL_SCRIPT): sql/parts/ORDER $(SQL_PARTS) sql/ascii.sed
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION agentpay" to load this file. \quit' && \
-	  cat $(SQL_PARTS); } > $@.tmp
+	  sed -f sql/ascii.sed $(SQL_PARTS); } > $@.tmp
+	! LC_ALL=C grep -n '[^ -~	]' $@.tmp
 	mv $@.tmp $@
 
 # A change of the flags rebuilds all.

@@ -113,7 +113,7 @@ CREATE TABLE agentpay.verdicts (
 	PRIMARY KEY (point, verdict),
 	UNIQUE (point, rank));
 CREATE UNIQUE INDEX verdicts_one_default ON agentpay.verdicts (point) WHERE is_default;
-COMMENT ON TABLE agentpay.verdicts IS 'a point''s vocabulary; attach() fills it by role. fraud: approve 0 (default), review 1, decline 2, the last two positive · reconciliation: matched 0, exception 1 (default, positive) · dispute: accept, contest, escalate (default), unordered, contest positive · routing: the routes, unordered, none positive';
+COMMENT ON TABLE agentpay.verdicts IS 'a point''s vocabulary; attach() fills it by role. fraud: approve 0 (default), review 1, decline 2, the last two positive ; reconciliation: matched 0, exception 1 (default, positive) ; dispute: accept, contest, escalate (default), unordered, contest positive ; routing: the routes, unordered, none positive';
 COMMENT ON COLUMN agentpay.verdicts.rank IS '0 = loosest; NULL: not ordered (routes): no tightening, only authorities';
 COMMENT ON COLUMN agentpay.verdicts.positive IS 'counts as flagged in accuracy';
 COMMENT ON COLUMN agentpay.verdicts.is_default IS 'given when no rule matched';
@@ -385,7 +385,7 @@ CREATE TABLE agentpay.kill_switches (
 INSERT INTO agentpay.kill_switches (scope, target) VALUES
 	('all','*'), ('role','fraud'), ('role','routing'),
 	('role','reconciliation'), ('role','dispute');
-COMMENT ON TABLE agentpay.kill_switches IS 'UPDATE … SET engaged = true is the whole procedure; rows come and go with points and agents';
+COMMENT ON TABLE agentpay.kill_switches IS 'UPDATE ... SET engaged = true is the whole procedure; rows come and go with points and agents';
 COMMENT ON COLUMN agentpay.kill_switches.changed_by IS 'by trigger';
 COMMENT ON COLUMN agentpay.kill_switches.changed_at IS 'by trigger';
 -- Seeded rows that nobody touched come with CREATE EXTENSION; the others are

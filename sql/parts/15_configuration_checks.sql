@@ -716,7 +716,7 @@ BEGIN
 		PERFORM agentpay._refuse('55000',
 			format('table, role and id of point "%s" cannot change', NEW.point),
 			'Its decisions were made about them.',
-			format('Attach another point: SELECT agentpay.attach(%L, point => %L, …);',
+			format('Attach another point: SELECT agentpay.attach(%L, point => %L, ...);',
 				   NEW.table_name::text, NEW.point || '_2'));
 	END IF;
 	IF NEW.explore_percent > 0 OR NEW.audit_sample_percent > 0 THEN

@@ -154,9 +154,9 @@ CREATE FUNCTION agentpay._model_mend(model text, p agentpay.decision_points)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE p.role WHEN 'fraud' THEN format(
-			'SELECT * FROM agentpay.train_logistic(%L, %L, features => …);',
+			'SELECT * FROM agentpay.train_logistic(%L, %L, features => ...);',
 			model, p.point)
-		ELSE format('INSERT INTO agentpay.models (name, kind, features, definition) VALUES (%L, ''logistic'', …);',
+		ELSE format('INSERT INTO agentpay.models (name, kind, features, definition) VALUES (%L, ''logistic'', ...);',
 			model) END
 $$;
 REVOKE ALL ON FUNCTION
@@ -494,7 +494,7 @@ BEGIN
 		   AND cardinality(s.way) < 100)
 	SELECT s.way INTO way FROM steps s WHERE s.name = a.name LIMIT 1;
 	IF way IS NOT NULL THEN
-		problem := 'it comes back: ' || array_to_string(way, ' → ');
+		problem := 'it comes back: ' || array_to_string(way, ' -> ');
 	ELSIF NOT EXISTS (SELECT FROM agentpay.agents o
 					   WHERE o.name = a.escalate_to) THEN
 		problem := 'there is no such agent';

@@ -108,7 +108,7 @@ BEGIN
 		PERFORM agentpay._refuse('22023', format(
 				'the definition of model "%s" has an unknown part: %s', m.name,
 				quote_literal(unknown)),
-			'A file of XGBoost is wrapped in {"xgboost": …, "class": 0}.',
+			'A file of XGBoost is wrapped in {"xgboost": ..., "class": 0}.',
 			'Leave it out.');
 	ELSIF cardinality(m.features) <> (report ->> 'features')::int THEN
 		PERFORM agentpay._refuse('22023', format(
@@ -147,7 +147,7 @@ CREATE FUNCTION agentpay._check_model_definition(m agentpay.models)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	mend text := format('SELECT * FROM agentpay.train_logistic(%L, …);',
+	mend text := format('SELECT * FROM agentpay.train_logistic(%L, ...);',
 						m.name);
 	part text;
 BEGIN
@@ -227,7 +227,7 @@ BEGIN
 		PERFORM agentpay._refuse('55000', format(
 				'version %s of model "%s" is frozen', OLD.version, OLD.name),
 			'Decisions name the version that they used; only active may change.',
-			format('INSERT INTO agentpay.models (name, …) VALUES (%L, …); makes the next version.',
+			format('INSERT INTO agentpay.models (name, ...) VALUES (%L, ...); makes the next version.',
 				   OLD.name));
 	END IF;
 	PERFORM agentpay._check_name('model', OLD.name, NEW.name);

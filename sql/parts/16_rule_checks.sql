@@ -389,7 +389,7 @@ BEGIN
 		format('version %s of the rules of point "%s" is not approved',
 			   s.version, s.point),
 		'The point has four_eyes: another login than the one who asks must approve.',
-		format('SELECT agentpay.activate(%L, %s); then, by another login, SELECT agentpay.approve(%1$L, %2$s, reason => ''…'');',
+		format('SELECT agentpay.activate(%L, %s); then, by another login, SELECT agentpay.approve(%1$L, %2$s, reason => ''...'');',
 			   s.point, s.version));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_approved(agentpay.rulesets) FROM PUBLIC;
@@ -459,7 +459,7 @@ BEGIN
 				after.version, after.point, before.state, after.state),
 			'A version becomes active, and retires when another does; one in shadow becomes active or retires.',
 			CASE WHEN before.state = 'active'
-			THEN format('SELECT agentpay.revert(%L, reason => ''…'');',
+			THEN format('SELECT agentpay.revert(%L, reason => ''...'');',
 						after.point)
 			ELSE format('SELECT agentpay.activate(%L, %s);', after.point,
 						after.version) END);

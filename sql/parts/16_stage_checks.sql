@@ -189,7 +189,7 @@ BEGIN
 			coalesce((SELECT format('Agents are %s.', string_agg(a.name, ', '
 							ORDER BY a.name)) FROM agentpay.agents a
 					  HAVING count(*) > 0), 'There is no agent yet.'),
-			format('INSERT INTO agentpay.agents (name, …) VALUES (%L, …); first.',
+			format('INSERT INTO agentpay.agents (name, ...) VALUES (%L, ...); first.',
 				   NEW.agent));
 	END IF;
 	SELECT v.rank IS NOT NULL INTO ranked FROM agentpay.verdicts v

@@ -233,8 +233,8 @@ BEGIN
 			CASE WHEN targets IS NULL THEN format('There is no %s yet.', b.scope)
 			ELSE format('It is one of %s.', targets) END,
 			CASE b.scope
-			WHEN 'agent' THEN format('INSERT INTO agentpay.agents (name, …) VALUES (%L, …); first.', b.target)
-			WHEN 'point' THEN format('SELECT agentpay.attach(…, point => %L, …); first.', b.target)
+			WHEN 'agent' THEN format('INSERT INTO agentpay.agents (name, ...) VALUES (%L, ...); first.', b.target)
+			WHEN 'point' THEN format('SELECT agentpay.attach(..., point => %L, ...); first.', b.target)
 			ELSE 'Use target ''fraud'', for example.' END);
 	END IF;
 END$$;

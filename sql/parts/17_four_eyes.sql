@@ -267,7 +267,7 @@ BEGIN
 							  points),
 			HINT = 'Let another login run: ' || CASE kind
 			WHEN 'kill_switch' THEN format(
-				'UPDATE agentpay.kill_switches SET engaged = false, reason = ''…'' WHERE scope = %L AND target = %L RETURNING *;',
+				'UPDATE agentpay.kill_switches SET engaged = false, reason = ''...'' WHERE scope = %L AND target = %L RETURNING *;',
 				before ->> 'scope', before ->> 'target')
 			ELSE 'the same statement, with RETURNING *.' END;
 END$$;

@@ -175,8 +175,8 @@ CREATE TABLE agentpay.governance_log (
 ) PARTITION BY RANGE (logged_at);
 COMMENT ON TABLE agentpay.governance_log IS 'who changed what, and what agentpay itself did. Append-only';
 COMMENT ON COLUMN agentpay.governance_log.actor IS 'session_user; workers: agentpay';
-COMMENT ON COLUMN agentpay.governance_log.action IS 'insert, update, delete, activate, revert, adopt, kill, exhausted …';
-COMMENT ON COLUMN agentpay.governance_log.object_kind IS 'agent, budget, kill_switch, partition, key …';
+COMMENT ON COLUMN agentpay.governance_log.action IS 'insert, update, delete, activate, revert, adopt, kill, exhausted ...';
+COMMENT ON COLUMN agentpay.governance_log.object_kind IS 'agent, budget, kill_switch, partition, key ...';
 COMMENT ON COLUMN agentpay.governance_log.before IS 'the row before; never a secret or a key';
 
 CREATE TABLE agentpay._tasks (
@@ -201,7 +201,7 @@ CREATE TABLE agentpay._tasks (
 COMMENT ON TABLE agentpay._tasks IS 'questions for agents: written with the payment, never updated; done when the decision exists';
 COMMENT ON COLUMN agentpay._tasks.created_at IS 'decided_at of the rules decision';
 COMMENT ON COLUMN agentpay._tasks.decide_by IS 'an answer of position pre_auth counts before it; NULL: it may take its time';
-COMMENT ON COLUMN agentpay._tasks.repeat_no IS '0: the question that counts; 1, 2, …: the same question asked again';
+COMMENT ON COLUMN agentpay._tasks.repeat_no IS '0: the question that counts; 1, 2, ...: the same question asked again';
 COMMENT ON COLUMN agentpay._tasks.escalated_from IS 'the task whose answer was not sure enough; NULL: the payment itself asks';
 COMMENT ON COLUMN agentpay._tasks.bucket IS '0 to 99: live at stages above it; a tier has that of the task below. NULL: not drawn, never live';
 COMMENT ON COLUMN agentpay._tasks.holdout_bucket IS '0 to 9999: below 100 * holdout_percent the row stays under rules';
@@ -303,7 +303,7 @@ BEGIN
 	PERFORM agentpay._refuse('AP001',
 		'agentpay.agent_versions is append-only: INSERT refused',
 		'A version is written when the agent changes.',
-		format('UPDATE agentpay.agents SET … WHERE name = %L;', NEW.agent));
+		format('UPDATE agentpay.agents SET ... WHERE name = %L;', NEW.agent));
 	RETURN NULL;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._agent_versions_insert() FROM PUBLIC;

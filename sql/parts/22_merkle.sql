@@ -22,8 +22,8 @@ CREATE TABLE agentpay._nodes (
 	node_index bigint NOT NULL,
 	hash bytea NOT NULL,
 	PRIMARY KEY (level, node_index));
-COMMENT ON TABLE agentpay._nodes IS 'roots of complete subtrees of 256, 65536 … leaves. Append-only';
-COMMENT ON COLUMN agentpay._nodes.level IS '8, 16 …: the subtree has 2 ^ level leaves';
+COMMENT ON TABLE agentpay._nodes IS 'roots of complete subtrees of 256, 65536 ... leaves. Append-only';
+COMMENT ON COLUMN agentpay._nodes.level IS '8, 16 ...: the subtree has 2 ^ level leaves';
 
 CREATE TABLE agentpay._seals (
 	seal_id bigint NOT NULL PRIMARY KEY,

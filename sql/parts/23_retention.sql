@@ -68,7 +68,7 @@ BEGIN
 		   AND t.created_at < p.upper);
 	IF n > 0 THEN
 		why := format('%s holds of budgets are open or uncertain', n);
-		hint := 'SELECT agentpay.reconcile_hold(hold_id, true_cost => …, reason => ''…'') FROM agentpay.budget_holds WHERE state = ''uncertain'';';
+		hint := 'SELECT agentpay.reconcile_hold(hold_id, true_cost => ..., reason => ''...'') FROM agentpay.budget_holds WHERE state = ''uncertain'';';
 		RETURN;
 	END IF;
 	IF p.log <> 'decisions' THEN
@@ -120,7 +120,7 @@ BEGIN
 			IF found_one THEN
 				why := format('labels of point "%s" may come for %s', r.point,
 							  r.label_maturity);
-				hint := format('UPDATE agentpay.decision_points SET label_maturity = … WHERE point = %L;',
+				hint := format('UPDATE agentpay.decision_points SET label_maturity = ... WHERE point = %L;',
 							   r.point);
 				RETURN;
 			END IF;

@@ -311,7 +311,7 @@ BEGIN
 			'digest', agentpay._ruleset_digest(s.point, s.version)));
 	RAISE NOTICE 'version % of point "%" waits for approve() by another login than "%"',
 				 s.version, s.point, session_user
-		USING HINT = format('SELECT agentpay.approve(%L, %s, reason => ''…'');',
+		USING HINT = format('SELECT agentpay.approve(%L, %s, reason => ''...'');',
 							s.point, s.version);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._ask_approval(agentpay.rulesets) FROM PUBLIC;
@@ -440,7 +440,7 @@ BEGIN
 			format('"%s" asked to activate version %s of point "%s", and cannot approve it',
 				   session_user, chosen.version, p.point),
 			'Four eyes are those of two logins; SET ROLE makes no other.',
-			format('Let another login run SELECT agentpay.approve(%L, %s, reason => ''…'');',
+			format('Let another login run SELECT agentpay.approve(%L, %s, reason => ''...'');',
 				   p.point, chosen.version));
 	ELSIF request.after ->> 'digest'
 		  <> agentpay._ruleset_digest(p.point, chosen.version) THEN

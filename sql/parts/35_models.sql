@@ -281,7 +281,7 @@ BEGIN
 				train_logistic.rows),
 			format('Rows count up to %s, the latest of the table less label_delay; the labels of %s of those asked for are not known yet.',
 				coalesce(data.latest::text, 'nothing'), data.immature),
-			format('Choose an earlier since, a later until, a shorter label_delay, or UPDATE agentpay.decision_points SET label_maturity = … WHERE point = %L;',
+			format('Choose an earlier since, a later until, a shorter label_delay, or UPDATE agentpay.decision_points SET label_maturity = ... WHERE point = %L;',
 				train_logistic.point));
 	ELSIF train_frauds = 0 OR train_frauds = train_rows THEN
 		PERFORM agentpay._refuse('55000', format(
@@ -291,7 +291,7 @@ BEGIN
 			format('The latest %s rows are held out; %s of them are frauds.',
 				train_logistic.rows - train_rows,
 				train_logistic.frauds - train_frauds),
-			format('SELECT agentpay.record_outcome(%L, …, ''fraud''); or choose an earlier since.',
+			format('SELECT agentpay.record_outcome(%L, ..., ''fraud''); or choose an earlier since.',
 				train_logistic.point));
 	END IF;
 	SELECT f.name INTO absent

@@ -267,15 +267,15 @@ BEGIN
 	IF subject IS NULL THEN
 		PERFORM agentpay._refuse('22004', 'forget() needs a subject',
 			'It is the value of the points'' subject_column, as text.',
-			'SELECT agentpay.forget(''…'', ''request 4711'');');
+			'SELECT agentpay.forget(''...'', ''request 4711'');');
 	ELSIF coalesce(btrim(reason), '') = '' THEN
 		PERFORM agentpay._refuse('22004', 'forget() needs a reason',
 			'It is recorded in agentpay.governance_log.',
-			'SELECT agentpay.forget(''…'', ''request 4711'');');
+			'SELECT agentpay.forget(''...'', ''request 4711'');');
 	ELSIF length(subject) > 3 AND strpos(reason, subject) > 0 THEN
 		PERFORM agentpay._refuse('22023', 'the reason names the subject',
 			'It stays in agentpay.governance_log, which nobody can change.',
-			'SELECT agentpay.forget(''…'', ''request 4711'');');
+			'SELECT agentpay.forget(''...'', ''request 4711'');');
 	END IF;
 	hash := agentpay._subject_hash(subject);
 	INSERT INTO agentpay._erasures VALUES (hash, clock_timestamp());

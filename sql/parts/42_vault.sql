@@ -41,7 +41,7 @@ BEGIN
 	IF coalesce(btrim(reason), '') = '' THEN
 		PERFORM agentpay._refuse('22004', 'detokenise() needs a reason',
 			'It is recorded in agentpay.governance_log.',
-			'SELECT agentpay.detokenise(''tok_…'', ''case 4711'');');
+			'SELECT agentpay.detokenise(''tok_...'', ''case 4711'');');
 	END IF;
 	-- digits may stand for another value in each domain
 	SELECT agentpay._open_text('t', (array_agg(v.token_id))[1],

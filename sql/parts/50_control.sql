@@ -428,7 +428,7 @@ BEGIN
 	PERFORM agentpay._hold_all(admitted, names);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._reserve(agentpay._reservation[]) FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._reserve(agentpay._reservation[]) IS 'holds the bound of each attempt in every budget in scope, or refuses it; Σ settled + Σ held stays within the cap';
+COMMENT ON FUNCTION agentpay._reserve(agentpay._reservation[]) IS 'holds the bound of each attempt in every budget in scope, or refuses it; sum of settled + sum of held stays within the cap';
 
 -- One event when a budget becomes exhausted; what did not fit then has to fit
 -- again before the state ends.  too_much: the least bound that was refused.

@@ -184,7 +184,7 @@ BEGIN
 				'When what it was engaged for is mended: UPDATE agentpay.kill_switches SET engaged = false WHERE scope = %L AND target = %L RETURNING *;',
 				k.scope, k.target) FROM agentpay._engaged_switches(a) AS k LIMIT 1)
 				WHEN 'sign_off' THEN format(
-				'Let another login run SELECT agentpay.sign_off(%L, reason => ''…'');',
+				'Let another login run SELECT agentpay.sign_off(%L, reason => ''...'');',
 				a.name) ELSE format(
 				'SELECT * FROM agentpay.rollout_status WHERE agent = %L; a gate that is not wanted goes by INSERT INTO agentpay.gates (agent, metric, bound, enabled) VALUES (%1$L, %L, %s, false) ON CONFLICT (agent, metric) DO UPDATE SET enabled = false;',
 				a.name, s.metric, trim_scale(s.bound)) END
@@ -222,7 +222,7 @@ BEGIN
 				'agent "%s" is at its last stage, %s', a.name, a.stage),
 			format('Its rollout_steps are %s.',
 				   array_to_string(a.rollout_steps, ', ')),
-			format('SELECT agentpay.roll_back(%L, reason => ''…''); takes it back to shadow.',
+			format('SELECT agentpay.roll_back(%L, reason => ''...''); takes it back to shadow.',
 				   a.name));
 	END IF;
 	PERFORM agentpay._refuse_gates(a);

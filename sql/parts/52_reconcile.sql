@@ -37,9 +37,9 @@ BEGIN
 	IF coalesce(btrim(reason), '') = '' THEN
 		PERFORM agentpay._refuse('22004', 'a reason is missing',
 			'It goes into agentpay.governance_log: who says what the call cost, and from where.',
-			format('SELECT agentpay.reconcile_hold(%s, %s, ''invoice of …'');',
-				   coalesce(hold_id::text, '…'),
-				   coalesce(true_cost::text, '…')));
+			format('SELECT agentpay.reconcile_hold(%s, %s, ''invoice of ...'');',
+				   coalesce(hold_id::text, '...'),
+				   coalesce(true_cost::text, '...')));
 	END IF;
 	SELECT * INTO h FROM agentpay._holds x WHERE x.hold_id = hold_id;
 	-- the call may count in several budgets; all of them are locked, in order

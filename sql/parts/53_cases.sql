@@ -88,7 +88,7 @@ CREATE FUNCTION agentpay._check_cases() RETURNS trigger
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	open_way constant text := 'SELECT agentpay.open_case(''fraud'', 4711, reason => ''…'');';
+	open_way constant text := 'SELECT agentpay.open_case(''fraud'', 4711, reason => ''...'');';
 	changed text;
 BEGIN
 	IF agentpay._restoring() OR agentpay._is_apply_worker() THEN
@@ -96,7 +96,7 @@ BEGIN
 	ELSIF TG_OP = 'TRUNCATE' THEN
 		PERFORM agentpay._refuse('42501', 'agentpay.cases cannot be truncated',
 			'What people had to look at stays on record.',
-			'SELECT agentpay.resolve_case(…); closes a case.');
+			'SELECT agentpay.resolve_case(...); closes a case.');
 	ELSIF TG_OP = 'INSERT' THEN
 		PERFORM agentpay._refuse('42501', 'cases are opened by agentpay',
 			'A case names the decision that opened it.', open_way);
@@ -104,7 +104,7 @@ BEGIN
 		PERFORM agentpay._refuse('42501',
 			format('case %s cannot be deleted', OLD.case_id),
 			'What people had to look at stays on record.',
-			format('SELECT agentpay.resolve_case(%s, verdict => ''…'', reason => ''…''); closes it.',
+			format('SELECT agentpay.resolve_case(%s, verdict => ''...'', reason => ''...''); closes it.',
 				   OLD.case_id));
 	ELSIF OLD.state = 'closed' AND to_jsonb(NEW) <> to_jsonb(OLD) THEN
 		PERFORM agentpay._refuse('55000',
@@ -115,7 +115,7 @@ BEGIN
 			PERFORM agentpay._refuse('42501',
 				format('case %s cannot be closed by UPDATE', OLD.case_id),
 				'A resolution is a decision by a person, with a reason.',
-				format('SELECT agentpay.resolve_case(%s, verdict => ''…'', reason => ''…'');',
+				format('SELECT agentpay.resolve_case(%s, verdict => ''...'', reason => ''...'');',
 					   OLD.case_id));
 		END IF;
 		RETURN NEW;

@@ -274,4 +274,4 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._label_chance(agentpay.decisions, text, jsonb)
 	FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._label_chance(agentpay.decisions, text, jsonb) IS 'q π(agent) + (1 − q) π(rules)';
+COMMENT ON FUNCTION agentpay._label_chance(agentpay.decisions, text, jsonb) IS 'q pi(agent) + (1 - q) pi(rules)';

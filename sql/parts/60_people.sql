@@ -23,7 +23,7 @@ BEGIN
 	ELSIF label IS NULL THEN
 		PERFORM agentpay._refuse('22004', 'a label is missing',
 			'It is the verdict that was right.',
-			format('SELECT agentpay.record_outcome(%L, %L, …);', point, row_id));
+			format('SELECT agentpay.record_outcome(%L, %L, ...);', point, row_id));
 	ELSE
 		PERFORM agentpay._check_verdict(point, label, 'the label');
 	END IF;

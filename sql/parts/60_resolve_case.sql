@@ -103,7 +103,7 @@ BEGIN
 			(SELECT format('"%s" resolved it at %s: %s.', d.detail ->> 'actor',
 						   c.closed_at, d.verdict)
 			   FROM agentpay.decisions d WHERE d.decision_id = c.resolution_id),
-			format('SELECT agentpay.open_case(%L, %L, reason => ''…''); opens another one.',
+			format('SELECT agentpay.open_case(%L, %L, reason => ''...''); opens another one.',
 				   c.point, c.row_id));
 	END IF;
 	RETURN c;
@@ -207,7 +207,7 @@ BEGIN
 	IF verdict IS NULL THEN
 		PERFORM agentpay._refuse('22004', 'resolve_case() needs a verdict',
 			'It stands for the row from then on.',
-			format('SELECT agentpay.resolve_case(%s, %L, reason => ''…'');',
+			format('SELECT agentpay.resolve_case(%s, %L, reason => ''...'');',
 				   case_id, (SELECT v.verdict FROM agentpay.verdicts v
 							  WHERE v.point = c.point
 							  ORDER BY v.rank, v.verdict LIMIT 1)));

@@ -92,7 +92,7 @@ BEGIN
 				THEN 'the trigger names no column with the payment''s key'
 				ELSE format('unknown argument of the trigger: %L', wrong) END,
 			'After the point and the column with the payment''s key come network=column, reason_code=column, amount=column, currency=column, received_at=column, result=column and resolved_at=column.',
-			'CREATE OR REPLACE TRIGGER … EXECUTE FUNCTION agentpay.record_dispute(''fraud'', ''payment_id'', ''reason_code=code'');');
+			'CREATE OR REPLACE TRIGGER ... EXECUTE FUNCTION agentpay.record_dispute(''fraud'', ''payment_id'', ''reason_code=code'');');
 	END IF;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_dispute_args(text[]) FROM PUBLIC;

@@ -64,7 +64,7 @@ BEGIN
 		CASE WHEN p.stands THEN format('It stands on %s.', p.table_name)
 		ELSE 'Its table was dropped, and decisions name it.' END
 			|| ' create_ledger() makes points fraud, routing, reconciliation and dispute.',
-		format('CREATE DATABASE ledger; in it, CREATE EXTENSION agentpay; and SELECT * FROM agentpay.create_ledger(%L); or attach tables of your own under other names: SELECT agentpay.attach(…, point => %L, …);',
+		format('CREATE DATABASE ledger; in it, CREATE EXTENSION agentpay; and SELECT * FROM agentpay.create_ledger(%L); or attach tables of your own under other names: SELECT agentpay.attach(..., point => %L, ...);',
 			   schema_name, p.point || '_2'));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._check_ledger_points(name) FROM PUBLIC;

@@ -161,7 +161,7 @@ AS $$
 					   AND (o.priority, o.code) < (r.priority, r.code))
 				THEN 'not reached'
 				ELSE 'no match' END,
-		   concat_ws(' — ', r.condition, r.reason, e.sqlstate || ' ' || e.message)
+		   concat_ws(' - ', r.condition, r.reason, e.sqlstate || ' ' || e.message)
 	  FROM agentpay.rulesets s
 	  JOIN LATERAL (
 		SELECT a.*, (agentpay._as_of('rule',
@@ -522,7 +522,7 @@ BEGIN
 			DETAIL = coalesce(CASE WHEN d.decision_id IS NULL
 				THEN agentpay._absence(explain.decision_id) END,
 				'It was never made, or you may not see its row.'),
-			HINT = 'SELECT decision_id FROM agentpay.decisions WHERE point = ''…'' AND row_id = ''…'';';
+			HINT = 'SELECT decision_id FROM agentpay.decisions WHERE point = ''...'' AND row_id = ''...'';';
 	END IF;
 	RETURN QUERY SELECT x.* FROM agentpay._explain(d) AS x;
 END$$;

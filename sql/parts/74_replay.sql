@@ -349,7 +349,7 @@ BEGIN
 			format('there is no decision %s', replay.decision_id),
 			coalesce(agentpay._absence(replay.decision_id),
 					 'It was never made.'),
-			'SELECT decision_id FROM agentpay.decisions WHERE point = … AND row_id = …;');
+			'SELECT decision_id FROM agentpay.decisions WHERE point = ... AND row_id = ...;');
 	END IF;
 	IF d.kind IN ('rules', 'shadow_rules') THEN
 		RETURN QUERY

@@ -107,7 +107,7 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._bootstrap_ratio(double precision[],
 	double precision[], int) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._bootstrap_ratio(double precision[],
-	double precision[], int) IS '95 % percentile interval {low, high} of Σ numerators / Σ denominators over resampled pairs (Efron 1979), deterministic; NULL with fewer than two';
+	double precision[], int) IS '95 % percentile interval {low, high} of sum of numerators / sum of denominators over resampled pairs (Efron 1979), deterministic; NULL with fewer than two';
 
 -- ── what the reports share ──────────────────────────────────────────────────
 -- A task ends with one decision of its agent.  An answer is valid when it was
@@ -296,7 +296,7 @@ COMMENT ON COLUMN agentpay.shadow_vs_rules.kappa IS 'agreement beyond chance (Co
 COMMENT ON COLUMN agentpay.shadow_vs_rules.tightened IS 'pairs where the agent was stricter than the rules; NULL where verdicts are not ranked';
 COMMENT ON COLUMN agentpay.shadow_vs_rules.loosened IS 'pairs where the agent was laxer than the rules; NULL where verdicts are not ranked';
 COMMENT ON COLUMN agentpay.shadow_vs_rules.failed IS 'rows whose task ended without a valid answer';
-COMMENT ON COLUMN agentpay.shadow_vs_rules.by_reason IS 'invoked − pairs, by failure; open: not answered yet';
+COMMENT ON COLUMN agentpay.shadow_vs_rules.by_reason IS 'invoked - pairs, by failure; open: not answered yet';
 
 -- ── whose label counts ──────────────────────────────────────────────────────
 -- Nature labels what was let through, an auditor what was drawn for audit
@@ -538,11 +538,11 @@ COMMENT ON COLUMN agentpay.agent_accuracy.population IS 'answered: rows with a v
 COMMENT ON COLUMN agentpay.agent_accuracy.identifiable IS 'false: rows that should count were stopped, and nobody has labelled them; figures are NULL, and low and high are worst-case bounds (Manski 1990)';
 COMMENT ON COLUMN agentpay.agent_accuracy.labelled IS 'rows whose label is known and counts';
 COMMENT ON COLUMN agentpay.agent_accuracy.positives IS 'of these, rows that should have been flagged: fraud, or a label that is a positive verdict';
-COMMENT ON COLUMN agentpay.agent_accuracy.effective_n IS '(Σw)² / Σw² with weights w = 1 / propensity; labelled when nothing is weighted';
-COMMENT ON COLUMN agentpay.agent_accuracy.tp IS 'Σw of flagged positives, rounded';
-COMMENT ON COLUMN agentpay.agent_accuracy.fp IS 'Σw of flagged negatives, rounded';
-COMMENT ON COLUMN agentpay.agent_accuracy.tn IS 'Σw of negatives let through, rounded';
-COMMENT ON COLUMN agentpay.agent_accuracy.fn IS 'Σw of positives let through, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.effective_n IS 'sum(w)^2 / sum(w^2) with weights w = 1 / propensity; labelled when nothing is weighted';
+COMMENT ON COLUMN agentpay.agent_accuracy.tp IS 'sum of w of flagged positives, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.fp IS 'sum of w of flagged negatives, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.tn IS 'sum of w of negatives let through, rounded';
+COMMENT ON COLUMN agentpay.agent_accuracy.fn IS 'sum of w of positives let through, rounded';
 COMMENT ON COLUMN agentpay.agent_accuracy.accuracy IS '(tp + tn) / all; flatters whoever flags nothing, where positives are rare';
 COMMENT ON COLUMN agentpay.agent_accuracy.accuracy_low IS '95 % interval (Wilson 1927); NULL where rows are weighted; worst case where not identifiable';
 COMMENT ON COLUMN agentpay.agent_accuracy.accuracy_high IS 'as accuracy_low, upper end';
@@ -662,7 +662,7 @@ SELECT f.point, f.agent, f.authority, f.payments,
 			   AND a.authority = who.authority AND a.day = p.day
 		 GROUP BY 1, 2, 3) AS f;
 REVOKE ALL ON agentpay.cost_per_million FROM PUBLIC;
-COMMENT ON VIEW agentpay.cost_per_million IS 'USD that an agent costs per million committed payments of its point = invoked_share × calls_per_invocation × cost_per_call × 1,000,000';
+COMMENT ON VIEW agentpay.cost_per_million IS 'USD that an agent costs per million committed payments of its point = invoked_share * calls_per_invocation * cost_per_call * 1,000,000';
 COMMENT ON COLUMN agentpay.cost_per_million.authority IS 'live, shadow and evaluation apart; evaluation: rows that were asked about again; shadow while a task is open';
 COMMENT ON COLUMN agentpay.cost_per_million.payments IS 'all committed payments of the point, asked about or not';
 COMMENT ON COLUMN agentpay.cost_per_million.calls_per_invocation IS 'retries and repeats make it more than 1, refusals (budget, kill) less';

@@ -161,9 +161,9 @@ COMMENT ON VIEW agentpay.calibration IS 'whether agents are as sure as they are 
 COMMENT ON COLUMN agentpay.calibration.measure IS 'confidence: the agent''s own, against "the verdict was right"; score: its probability, against the label (fraud role: fraud; others: a positive verdict)';
 COMMENT ON COLUMN agentpay.calibration.bin IS 'ten of equal mass, joined until each has five positives';
 COMMENT ON COLUMN agentpay.calibration.labelled IS 'answers whose label is known and counts';
-COMMENT ON COLUMN agentpay.calibration.mean_confidence IS 'Σwp / Σw: what was said';
-COMMENT ON COLUMN agentpay.calibration.observed_rate IS 'Σwy / Σw: what came true; NULL where not identifiable, as the others';
-COMMENT ON COLUMN agentpay.calibration.brier IS 'Σw(p − y)² / Σw (Brier 1950): 0 is perfect';
-COMMENT ON COLUMN agentpay.calibration.skill IS '1 − brier / (ȳ(1 − ȳ)): above 0 better than always saying the mean';
-COMMENT ON COLUMN agentpay.calibration.observed_expected IS 'Σwy / Σwp: below 1 too sure';
+COMMENT ON COLUMN agentpay.calibration.mean_confidence IS 'sum(w p) / sum(w): what was said';
+COMMENT ON COLUMN agentpay.calibration.observed_rate IS 'sum(w y) / sum(w): what came true; NULL where not identifiable, as the others';
+COMMENT ON COLUMN agentpay.calibration.brier IS 'sum(w (p - y)^2) / sum(w) (Brier 1950): 0 is perfect';
+COMMENT ON COLUMN agentpay.calibration.skill IS '1 - brier / (mean of y * (1 - mean of y)): above 0 better than always saying the mean';
+COMMENT ON COLUMN agentpay.calibration.observed_expected IS 'sum(w y) / sum(w p): below 1 too sure';
 COMMENT ON COLUMN agentpay.calibration.ece IS 'expected calibration error over the bins (Guo 2017); flatters constants where positives are rare';

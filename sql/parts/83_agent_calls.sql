@@ -137,7 +137,7 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION agentpay._newcombe(numeric, numeric, numeric, numeric)
 	FROM PUBLIC;
-COMMENT ON FUNCTION agentpay._newcombe(numeric, numeric, numeric, numeric) IS '95 % interval {low, high} of sum1 / n1 − sum2 / n2 (Newcombe 1998, method 10); NULL when one of them has nothing';
+COMMENT ON FUNCTION agentpay._newcombe(numeric, numeric, numeric, numeric) IS '95 % interval {low, high} of sum1 / n1 - sum2 / n2 (Newcombe 1998, method 10); NULL when one of them has nothing';
 
 -- Askings of one row count together when the request was the same and the same
 -- model answered; a failure names no model, and goes with the one that
@@ -208,8 +208,8 @@ COMMENT ON VIEW agentpay.inference_variance IS 'how much an agent''s answers to 
 COMMENT ON COLUMN agentpay.inference_variance.rows IS 'rows with at least two answers to compare in the band';
 COMMENT ON COLUMN agentpay.inference_variance.answers IS 'their answers, the first ones and the failures included';
 COMMENT ON COLUMN agentpay.inference_variance.load_band IS 'calls in flight when it started / max_in_flight: [0,.25), [.25,.75) or [.75,1]; all: whatever it was';
-COMMENT ON COLUMN agentpay.inference_variance.flip_rate IS 'mean over rows of the chance that two of their answers differ, 1 − Σ n(n − 1) / N(N − 1); each type of failure is a verdict of its own';
-COMMENT ON COLUMN agentpay.inference_variance.score_variance IS 'within rows, pooled: Σ (k − 1) s² / Σ (k − 1), of answers that counted and gave a score';
-COMMENT ON COLUMN agentpay.inference_variance.load_effect IS 'in the row of all: flip_rate in [.75,1] − flip_rate in [0,.25)';
+COMMENT ON COLUMN agentpay.inference_variance.flip_rate IS 'mean over rows of the chance that two of their answers differ, 1 - sum(n (n - 1)) / (N (N - 1)); each type of failure is a verdict of its own';
+COMMENT ON COLUMN agentpay.inference_variance.score_variance IS 'within rows, pooled: sum((k - 1) s^2) / sum(k - 1), of answers that counted and gave a score';
+COMMENT ON COLUMN agentpay.inference_variance.load_effect IS 'in the row of all: flip_rate in [.75,1] - flip_rate in [0,.25)';
 COMMENT ON COLUMN agentpay.inference_variance.load_effect_low IS '95 % interval (Newcombe 1998, method 10), on the safe side, lower end';
 COMMENT ON COLUMN agentpay.inference_variance.load_effect_high IS 'upper end';

@@ -49,7 +49,7 @@ REVOKE ALL ON FUNCTION agentpay._count_bin(bigint[], int, int),
 COMMENT ON FUNCTION agentpay._psi(bigint[], bigint[]) IS 'population stability index, with p = (n + 0.5) / (N + 0.5 B)';
 COMMENT ON FUNCTION agentpay._ks(bigint[], bigint[], int) IS 'Kolmogorov and Smirnov''s largest difference, at the edges of the first bins';
 COMMENT ON FUNCTION agentpay._chi_square_above(double precision, double precision) IS 'what a chi-square variable exceeds with that probability';
-COMMENT ON FUNCTION agentpay._ks_above(double precision) IS 'the c such that KS exceeds c √(1/N + 1/M) with at most that probability';
+COMMENT ON FUNCTION agentpay._ks_above(double precision) IS 'the c such that KS exceeds c sqrt(1/N + 1/M) with at most that probability';
 
 -- ── what is kept ────────────────────────────────────────────────────────────
 -- Frozen references are dumped, so that a restored ledger goes on; the rest is

@@ -371,10 +371,10 @@ COMMENT ON COLUMN agentpay.cost_to_value_weekly.week IS 'its Monday, in the poin
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.basis IS 'holdout: the control group beside the rest, the headline; realised: live, where the verdict is not the rules''; estimated: the same in shadow, had it counted';
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.currency IS 'the point''s base_currency, of all amounts';
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.cost IS 'charged for the payments of the line, also where the verdict was the rules'', repeats included; NULL where a rate of USD is missing';
-COMMENT ON COLUMN agentpay.cost_to_value_weekly.prevented IS 'fraud losses and dispute fees that the rules would have let through and the agent did not; holdout: the difference of the means × treated payments, if positive';
+COMMENT ON COLUMN agentpay.cost_to_value_weekly.prevented IS 'fraud losses and dispute fees that the rules would have let through and the agent did not; holdout: the difference of the means * treated payments, if positive';
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.lost IS 'the same the other way round';
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.false_declines IS 'margin of good payments that were declined and cost of reviews, the agent''s less the rules''; negative where the agent spared more';
-COMMENT ON COLUMN agentpay.cost_to_value_weekly.net_value IS 'prevented − lost − false_declines − cost; NULL, as these, where a label that counts is missing or an amount has no rate';
+COMMENT ON COLUMN agentpay.cost_to_value_weekly.net_value IS 'prevented - lost - false_declines - cost; NULL, as these, where a label that counts is missing or an amount has no rate';
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.net_low IS 'holdout: 95 % interval (Welch 1947); where labels are missing, of the worst case. Otherwise the worst case over missing labels; NULL where none is, or rows are weighted';
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.net_high IS 'as net_low, upper end and best case';
 COMMENT ON COLUMN agentpay.cost_to_value_weekly.labelled_share IS 'of the payments that are compared (realised and estimated: whose verdicts differ), those whose label is on record, or that were let through and are mature';

@@ -29,8 +29,8 @@ UNION ALL
 SELECT 'warning', 'agent', a.name,
 	   'all its prices are 0, and it is not on this machine: its calls are charged nothing, and no cap on cost stops them',
 	   format('UPDATE agentpay.agents SET %s WHERE name = %L;',
-			  CASE a.protocol WHEN 'http' THEN 'price_per_call = …'
-			  ELSE 'price_input_per_million = …, price_output_per_million = …'
+			  CASE a.protocol WHEN 'http' THEN 'price_per_call = ...'
+			  ELSE 'price_input_per_million = ..., price_output_per_million = ...'
 			  END, a.name)
   FROM a
  WHERE a.protocol <> 'builtin'
@@ -50,7 +50,7 @@ SELECT 'warning', 'agent', a.name,
 UNION ALL
 SELECT 'warning', 'agent', a.name,
 	   'it may decide nothing: verdicts of its point have no order, and it has no authorities',
-	   format('INSERT INTO agentpay.authorities (agent, verdict) SELECT %L, verdict FROM agentpay.verdicts WHERE point = %L AND verdict IN (…);',
+	   format('INSERT INTO agentpay.authorities (agent, verdict) SELECT %L, verdict FROM agentpay.verdicts WHERE point = %L AND verdict IN (...);',
 			  a.name, a.point)
   FROM a
  WHERE a.position <> 'review'
@@ -101,7 +101,7 @@ UNION ALL
 SELECT 'warning', 'agent', a.name,
 	   format('it has been asked for longer than label_maturity, %s, and its point has no label: what it is worth cannot be told',
 			  a.label_maturity),
-	   format('SELECT agentpay.record_outcome(%L, row_id => …, label => …); -- or record_dispute() on your table of disputes',
+	   format('SELECT agentpay.record_outcome(%L, row_id => ..., label => ...); -- or record_dispute() on your table of disputes',
 			  a.point)
   FROM a
  WHERE NOT EXISTS (SELECT FROM agentpay.outcomes o WHERE o.point = a.point)

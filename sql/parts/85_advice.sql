@@ -209,7 +209,7 @@ SELECT 'warning', 'point', p.point,
 	   CASE WHEN EXISTS (SELECT FROM agentpay.rulesets s
 						  WHERE s.point = p.point AND s.state = 'draft')
 			THEN format('SELECT agentpay.activate(%L);', p.point)
-			ELSE format('INSERT INTO agentpay.rules (point, code, condition, score) VALUES (%L, …, …, …); SELECT agentpay.activate(%L);',
+			ELSE format('INSERT INTO agentpay.rules (point, code, condition, score) VALUES (%L, ..., ..., ...); SELECT agentpay.activate(%L);',
 						p.point, p.point) END
   FROM p WHERE p.enabled
    AND NOT EXISTS (SELECT FROM agentpay.rulesets s
@@ -217,7 +217,7 @@ SELECT 'warning', 'point', p.point,
 UNION ALL
 SELECT 'error', 'rule', format('%s.%s.%s', r.point, r.version, r.code),
 	   'the rule does not compile any more: ' || r.problem,
-	   format('SELECT agentpay.draft(%L); UPDATE agentpay.rules SET condition = … WHERE point = %L AND code = %L AND version = (SELECT max(version) FROM agentpay.rulesets WHERE point = %L); SELECT agentpay.activate(%L);',
+	   format('SELECT agentpay.draft(%L); UPDATE agentpay.rules SET condition = ... WHERE point = %L AND code = %L AND version = (SELECT max(version) FROM agentpay.rulesets WHERE point = %L); SELECT agentpay.activate(%L);',
 			  r.point, r.point, r.code, r.point, r.point)
   FROM r WHERE r.problem IS NOT NULL
 UNION ALL
@@ -275,7 +275,7 @@ SELECT 'error', 'feature', f.point || '.' || f.name,
 				 FROM unnest(s.key || s.time_column::text)
 					  WITH ORDINALITY AS u (k, ord)
 				WHERE k IS NOT NULL))
-			ELSE format('UPDATE agentpay.features SET from_table = … WHERE point = %L AND name = %L;',
+			ELSE format('UPDATE agentpay.features SET from_table = ... WHERE point = %L AND name = %L;',
 						f.point, f.name) END
   FROM p JOIN agentpay.features f ON f.point = p.point
  CROSS JOIN LATERAL (
@@ -336,7 +336,7 @@ UNION ALL
 SELECT 'warning', 'point', a.point,
 	   format('%s stopped payments were drawn for audit more than %s ago, and nobody has labelled them: accuracy is not identifiable until then',
 			  a.rows, a.case_due),
-	   format('SELECT row_id FROM agentpay.decisions d WHERE point = %1$L AND kind = ''rules'' AND assignment = ''audit'' AND NOT EXISTS (SELECT FROM agentpay.outcomes o WHERE o.point = d.point AND o.row_id = d.row_id); -- look at them, then record_outcome(%1$L, row_id => …, label => …, source => ''audit'')',
+	   format('SELECT row_id FROM agentpay.decisions d WHERE point = %1$L AND kind = ''rules'' AND assignment = ''audit'' AND NOT EXISTS (SELECT FROM agentpay.outcomes o WHERE o.point = d.point AND o.row_id = d.row_id); -- look at them, then record_outcome(%1$L, row_id => ..., label => ..., source => ''audit'')',
 			  a.point)
   FROM (SELECT p.point, p.case_due, count(*) AS rows
 		  FROM p
@@ -423,7 +423,7 @@ SELECT 'warning', 'kill_switch', concat_ws(' ', k.scope, nullif(k.target, '*')),
 	   format('engaged by %s at %s%s', k.changed_by,
 			  date_trunc('second', k.changed_at),
 			  coalesce(': ' || k.reason, '')),
-	   format('UPDATE agentpay.kill_switches SET engaged = false, reason = … WHERE scope = %L AND target = %L RETURNING *;',
+	   format('UPDATE agentpay.kill_switches SET engaged = false, reason = ... WHERE scope = %L AND target = %L RETURNING *;',
 			  k.scope, k.target)
   FROM agentpay.kill_switches k WHERE k.engaged;
 REVOKE ALL ON agentpay._advice_control FROM PUBLIC;
@@ -461,7 +461,7 @@ UNION ALL
 SELECT 'warning', 'point', d.point,
 	   format('%s rows of the last day are in %s, which has no exchange rate to %s: what they are worth is not known',
 			  count(*), d.currency, p.base_currency),
-	   format('INSERT INTO agentpay.exchange_rates (base, currency, valid_from, rate) VALUES (%L, %L, current_date, …);',
+	   format('INSERT INTO agentpay.exchange_rates (base, currency, valid_from, rate) VALUES (%L, %L, current_date, ...);',
 			  p.base_currency, d.currency)
   FROM d JOIN agentpay.decision_points p ON p.point = d.point AND p.enabled
  WHERE d.unconverted AND d.currency ~ '^[A-Z]{3}$'
@@ -474,7 +474,7 @@ UNION ALL
 SELECT 'warning', 'point', l.point,
 	   format('of %s payments that are old enough, %s have a label', l.mature,
 			  l.labelled),
-	   format('SELECT agentpay.record_outcome(%L, row_id => …, label => …, source => ''chargeback'');',
+	   format('SELECT agentpay.record_outcome(%L, row_id => ..., label => ..., source => ''chargeback'');',
 			  l.point)
   FROM (SELECT c.point, p.role, p.labels_complete, sum(c.mature) AS mature,
 			   sum(round(c.share * c.mature)) AS labelled
@@ -515,7 +515,7 @@ UNION ALL
 SELECT 'warning', 'table', g.object,
 	   format('disputes have code %s of %s, which no mapping knows: they give no label',
 			  g.after ->> 'reason_code', g.after ->> 'network'),
-	   format('INSERT INTO agentpay.outcome_mappings (network, reason_code, label) VALUES (%L, %L, …); -- ''fraud'', or NULL: no fraud',
+	   format('INSERT INTO agentpay.outcome_mappings (network, reason_code, label) VALUES (%L, %L, ...); -- ''fraud'', or NULL: no fraud',
 			  g.after ->> 'network', g.after ->> 'reason_code')
   FROM agentpay.governance_log g
  WHERE g.object_kind = 'dispute' AND g.action = 'unmapped'
@@ -542,7 +542,7 @@ SELECT 'info', 'setting', n.name,
 	   'no checkpoint of the Merkle log is '
 		   || CASE n.name WHEN 'agentpay.checkpoint_directory'
 			  THEN 'exported' ELSE 'signed' END,
-	   format('ALTER SYSTEM SET %s = …; SELECT pg_reload_conf();', n.name)
+	   format('ALTER SYSTEM SET %s = ...; SELECT pg_reload_conf();', n.name)
   FROM unnest(ARRAY['agentpay.log_origin', 'agentpay.checkpoint_key_file',
 					'agentpay.checkpoint_directory']) AS n (name)
  WHERE current_setting(n.name) = ''
@@ -561,7 +561,7 @@ wrapping AS (
 SELECT 'info' AS level, 'setting' AS object_kind,
 	   'agentpay.master_key' AS object,
 	   'there is no master key: what data policies treat is stored in its treated form only, and replay() cannot repeat what depends on it' AS problem,
-	   'ALTER SYSTEM SET agentpay.master_key = ''file:…''; SELECT pg_reload_conf();' AS fix
+	   'ALTER SYSTEM SET agentpay.master_key = ''file:...''; SELECT pg_reload_conf();' AS fix
   FROM given g
  WHERE g.names IS NULL AND NOT EXISTS (SELECT FROM wrapping)
    AND EXISTS (SELECT FROM agentpay.data_policies d
@@ -571,7 +571,7 @@ UNION ALL
 SELECT 'error', 'setting', 'agentpay.master_key',
 	   format('%s keys cannot be used: the master key %s that wraps them is not given',
 			  w.keys, encode(w.master_name, 'hex')),
-	   'ALTER SYSTEM SET agentpay.master_key = ''file:…''; SELECT pg_reload_conf();'
+	   'ALTER SYSTEM SET agentpay.master_key = ''file:...''; SELECT pg_reload_conf();'
   FROM wrapping w, given g
  WHERE g.names IS NULL OR w.master_name <> ALL (g.names)
 UNION ALL
@@ -615,4 +615,4 @@ REVOKE ALL ON agentpay.advice FROM PUBLIC;
 COMMENT ON VIEW agentpay.advice IS 'what is misconfigured or risky now, the worst first';
 COMMENT ON COLUMN agentpay.advice.level IS 'error: something does not work; warning: something is about to, or needs a look; info: worth knowing';
 COMMENT ON COLUMN agentpay.advice.object_kind IS 'agent, budget, checkpoint, column, database, feature, kill_switch, partition, point, rule, setting, table';
-COMMENT ON COLUMN agentpay.advice.fix IS 'the SQL that mends it; … is yours to fill in';
+COMMENT ON COLUMN agentpay.advice.fix IS 'the SQL that mends it; ... is yours to fill in';

@@ -39,11 +39,11 @@ AS $$
 			|| (SELECT string_agg('<tr>' || (
 					SELECT string_agg(format('<td%s>%s</td>',
 							-- numbers to the right; the class is by our own words
-							CASE WHEN c ~ '^[−-]?[0-9][0-9.,]*( %| USD)?$'
+							CASE WHEN c ~ '^-?[0-9][0-9.,]*( %| USD)?$'
 								 THEN ' class="n"'
 								 WHEN c IN ('pass', 'fail', 'hold', 'exhausted', 'alert')
 								 THEN format(' class="%s"', c) ELSE '' END,
-							coalesce(agentpay._html(c), '–')), '' ORDER BY i)
+							coalesce(agentpay._html(c), '&#8211;')), '' ORDER BY i)
 					  FROM jsonb_array_elements_text(r) WITH ORDINALITY
 						   AS x (c, i)) || '</tr>', '' ORDER BY o)
 				  FROM jsonb_array_elements(rows) WITH ORDINALITY AS t (r, o))

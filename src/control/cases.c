@@ -332,7 +332,7 @@ agentpay_sql_insert_case(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
 						errmsg("a case without a point or a row id"),
 						errhint("SELECT agentpay.open_case('fraud', '4711', "
-								"'asked for by …');")));
+								"'asked for by ...');")));
 	case_id = insert_case(&target, values, nulls);
 	close_target(&target);
 	if (case_id == 0)

@@ -107,7 +107,7 @@ refuse_unknown(Datum key)
 					DatumGetCString(DirectFunctionCall1(uuid_out, key))),
 			 errdetail_internal("%s", absence(key)),
 			 errhint("SELECT decision_id FROM agentpay.decisions WHERE point "
-					 "= … AND row_id = …;")));
+					 "= ... AND row_id = ...;")));
 }
 
 /*

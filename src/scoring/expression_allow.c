@@ -531,5 +531,5 @@ allow_io(AgentpayExpressionParse *parse, CoerceViaIO *io)
 		OidIsValid(get_element_type(getBaseType(io->resulttype))))
 		refuse(parse, node,
 			   "casts between arrays and text cannot be used in an expression",
-			   "Use string_to_array(), or = ANY (…).");
+			   "Use string_to_array(), or = ANY (...).");
 }

@@ -415,7 +415,7 @@ inputs_of(const AgentpayScope *scope, const char *point, const char *model)
 					 errdetail("A model's inputs are columns of the row or "
 							   "features of the point."),
 					 errhint("SELECT * FROM agentpay.train_logistic(%s, %s, "
-							 "features => …);",
+							 "features => ...);",
 							 quote_literal_cstr(model),
 							 quote_literal_cstr(point))));
 		result = lappend(result, unconstify(char *, inputs[i]));

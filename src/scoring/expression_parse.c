@@ -421,16 +421,17 @@ make_feature(AgentpayExpressionParse *parse, int feature, int location)
 	Oid type = agentpay_scope_feature_type(parse->scope, feature);
 
 	if (!OidIsValid(type))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("feature \"%s\" has no type now",
-						parse->scope->features[feature]),
-				 errdetail("Its value does not compile any more: a table, "
-						   "column or function is gone or has changed."),
-				 errhint("UPDATE agentpay.features SET value = … WHERE name = "
-						 "%s;",
-						 quote_literal_cstr(parse->scope->features[feature])),
-				 parser_errposition(parse->pstate, location)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("feature \"%s\" has no type now",
+					parse->scope->features[feature]),
+			 errdetail("Its value does not compile any more: a table, "
+					   "column or function is gone or has changed."),
+			 errhint("UPDATE agentpay.features SET value = ... WHERE name = "
+					 "%s;",
+					 quote_literal_cstr(parse->scope->features[feature])),
+			 parser_errposition(parse->pstate, location)));
 	return make_param(feature, type, location);
 }
 
@@ -491,7 +492,7 @@ finish_names(Node *node, void *context)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("there is no active model \"%s\"", model),
-					 errhint("SELECT * FROM agentpay.train_logistic(%s, …); "
+					 errhint("SELECT * FROM agentpay.train_logistic(%s, ...); "
 							 "makes one.",
 							 quote_literal_cstr(model)),
 					 parser_errposition(parse->pstate, call->location)));
@@ -547,7 +548,7 @@ coerce_result(AgentpayExpressionParse *parse, Node *node)
 				 wanted == BOOLOID
 					 ? errhint("Compare it with something, for example with "
 							   "> 0.")
-					 : errhint("Cast it, for example (…)::%s.",
+					 : errhint("Cast it, for example (...)::%s.",
 							   format_type_be(wanted)),
 				 parser_errposition(parse->pstate, exprLocation(node))));
 	return result;

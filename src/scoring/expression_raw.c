@@ -275,7 +275,7 @@ refuse_aggregate(AgentpayExpressionParse *parse, FuncCall *call)
 					errmsg("aggregates cannot be used in an expression"),
 					errdetail("An expression sees its row and nothing else."),
 					errhint("INSERT INTO agentpay.features (point, name, key, "
-							"aggregate, over) VALUES (…); and use its name."),
+							"aggregate, over) VALUES (...); and use its name."),
 					parser_errposition(parse->pstate, call->location)));
 }
 

@@ -180,7 +180,7 @@ refuse_trees(const char *name, const AgentpayTreesProblem *problem)
 					 errmsg("model \"%s\" has no such class", name),
 					 errdetail("%s", problem->what),
 					 errhint("A class is chosen by the definition "
-							 "{\"xgboost\": …, \"class\": 0}, of objective "
+							 "{\"xgboost\": ..., \"class\": 0}, of objective "
 							 "multi:softprob.")));
 			break;
 		case AGENTPAY_TREES_TOO_LARGE:

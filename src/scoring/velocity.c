@@ -165,7 +165,7 @@ time_type_of(const AgentpayVelocity *velocity)
 					 ? errhint("Name another column in from_time of "
 							   "agentpay.features.")
 					 : errhint("Name another column: SELECT "
-							   "agentpay.attach(…, occurred_at => '…');")));
+							   "agentpay.attach(..., occurred_at => '...');")));
 	return type;
 }
 

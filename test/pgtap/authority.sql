@@ -204,7 +204,7 @@ CREATE TABLE t_auth.rows (ord int GENERATED ALWAYS AS IDENTITY, row text,
 	said text);
 INSERT INTO t_auth.rows (row, said) VALUES
 	($$'nobody', 'decline', NULL, NULL, false$$,
-	 '23503 | unknown agent: ''nobody'' | INSERT INTO agentpay.agents (name, …) VALUES (''nobody'', …); first.'),
+	 '23503 | unknown agent: ''nobody'' | INSERT INTO agentpay.agents (name, ...) VALUES (''nobody'', ...); first.'),
 	($$NULL, 'decline', NULL, NULL, false$$,
 	 '23503 | unknown agent: NULL%'),
 	($$'t_auth_new', 'refund', NULL, NULL, false$$,

@@ -40,7 +40,7 @@ SELECT is(pg_temp.refused($$SELECT agentpay.approve('t_eyes', 2, 'good')$$),
 	'nobody asked');
 SELECT is(pg_temp.refused($$UPDATE agentpay.rulesets SET state = 'active'
 	WHERE point = 't_eyes' AND version = 2$$),
-	'42501 | version 2 of the rules of point "t_eyes" is not approved | SELECT agentpay.activate(''t_eyes'', 2); then, by another login, SELECT agentpay.approve(''t_eyes'', 2, reason => ''…'');',
+	'42501 | version 2 of the rules of point "t_eyes" is not approved | SELECT agentpay.activate(''t_eyes'', 2); then, by another login, SELECT agentpay.approve(''t_eyes'', 2, reason => ''...'');',
 	'not by hand either');
 
 SET SESSION AUTHORIZATION t_eyes_a;
@@ -48,7 +48,7 @@ SELECT is(agentpay.activate('t_eyes'), 2, 'asked');
 SELECT is(pg_temp.states(), '1 active, 2 draft', 'it waits');
 SELECT is(pg_temp.decided('p1'), 'review', 'the old version decides');
 SELECT is(pg_temp.refused($$SELECT agentpay.approve('t_eyes', 2, 'good')$$),
-	'42501 | "t_eyes_a" asked to activate version 2 of point "t_eyes", and cannot approve it | Let another login run SELECT agentpay.approve(''t_eyes'', 2, reason => ''…'');',
+	'42501 | "t_eyes_a" asked to activate version 2 of point "t_eyes", and cannot approve it | Let another login run SELECT agentpay.approve(''t_eyes'', 2, reason => ''...'');',
 	'not by who asked');
 SET ROLE t_eyes_b;
 SELECT alike(pg_temp.refused($$SELECT agentpay.approve('t_eyes', 2, 'good')$$),

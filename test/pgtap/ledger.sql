@@ -206,7 +206,7 @@ SELECT results_eq($$ SELECT DISTINCT recorded_by = session_user FROM agentpay.ou
 -- ── what goes wrong does not lose the dispute ───────────────────────────────
 SELECT is(pg_temp.dispute('d8', 'p8', '10.99'), 'escalate', 'an unknown code');
 SELECT is((SELECT fix FROM agentpay.advice WHERE problem = 'disputes have code 10.99 of visa, which no mapping knows: they give no label'),
-	'INSERT INTO agentpay.outcome_mappings (network, reason_code, label) VALUES (''visa'', ''10.99'', …); -- ''fraud'', or NULL: no fraud',
+	'INSERT INTO agentpay.outcome_mappings (network, reason_code, label) VALUES (''visa'', ''10.99'', ...); -- ''fraud'', or NULL: no fraud',
 	'advice names it');
 INSERT INTO agentpay.outcome_mappings VALUES ('visa', '10.99', 'fraud');
 UPDATE t_ledger.disputes SET reason_code = reason_code WHERE reason_code = '10.99';

@@ -238,7 +238,7 @@ SELECT lives_ok($$SELECT agentpay.sign_off('t_roll', 'good')$$, 'signed');
 SELECT is((SELECT value || ' ' || state FROM agentpay.rollout_status
 			WHERE agent = 't_roll'), '0 hold', 'not for who signed');
 SELECT is(pg_temp.refused($$SELECT agentpay.promote('t_roll')$$),
-	'AP005 | agent "t_roll" cannot go from stage shadow to 5: 1 of its gates is closed | Let another login run SELECT agentpay.sign_off(''t_roll'', reason => ''…'');',
+	'AP005 | agent "t_roll" cannot go from stage shadow to 5: 1 of its gates is closed | Let another login run SELECT agentpay.sign_off(''t_roll'', reason => ''...'');',
 	'who signed cannot promote');
 SET ROLE t_roll_b;
 SELECT alike(pg_temp.refused($$SELECT agentpay.promote('t_roll')$$), 'AP005 | %',
@@ -273,7 +273,7 @@ SELECT is_empty($$SELECT FROM agentpay.rollout_status$$,
 SELECT is(agentpay.promote('t_roll'), s.stage, 'up to ' || s.stage)
   FROM (VALUES ('5'), ('25'), ('100')) AS s (stage);
 SELECT is(pg_temp.refused($$SELECT agentpay.promote('t_roll')$$),
-	'55000 | agent "t_roll" is at its last stage, 100 | SELECT agentpay.roll_back(''t_roll'', reason => ''…''); takes it back to shadow.',
+	'55000 | agent "t_roll" is at its last stage, 100 | SELECT agentpay.roll_back(''t_roll'', reason => ''...''); takes it back to shadow.',
 	'no further');
 SELECT alike(pg_temp.refused($$SELECT agentpay.sign_off('t_roll', 'good')$$),
 	'55000 | agent "t_roll" is at stage 100: there is nothing to sign%',

@@ -116,7 +116,7 @@ SELECT is(pg_temp.advised('agent', 't_llm', 'all its prices%'), NULL,
 UPDATE agentpay.agents SET endpoint = 'https://t-advice.example'
  WHERE name = 't_llm';
 SELECT matches(pg_temp.advised('agent', 't_llm', 'all its prices are 0%'),
-	'SET price_input_per_million = …, price_output_per_million = …',
+	'SET price_input_per_million = ..., price_output_per_million = ...',
 	'elsewhere none does');
 UPDATE agentpay.agents SET price_output_per_million = 2 WHERE name = 't_llm';
 SELECT is(pg_temp.advised('agent', 't_llm', 'all its prices%'), NULL, 'a price');

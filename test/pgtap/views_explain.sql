@@ -24,11 +24,11 @@ SELECT is(pg_temp.line('decision', 'amount', 'B1'), '600 USD', 'the amount');
 SELECT is(pg_temp.line('inputs', 'amount', 'B1'), '600', 'what was read');
 SELECT is(pg_temp.line('inputs', 'country', 'B1'), 'NULL', 'NULL is shown');
 SELECT is(pg_temp.line('rules', 'HIGH', 'B1'),
-	'MATCHED, +60 | amount > 500 — large', 'a rule that matched');
+	'MATCHED, +60 | amount > 500 - large', 'a rule that matched');
 SELECT is(pg_temp.line('rules', 'ABROAD', 'B1'), 'no match | country <> ''US''',
 	'one that did not');
 SELECT is(pg_temp.line('rules', 'ABROAD', 'C1'),
-	'error | country <> ''US'' — 22012 division by zero', 'one that failed');
+	'error | country <> ''US'' - 22012 division by zero', 'one that failed');
 SELECT is(pg_temp.line('thresholds', 'on_error', 'C1'),
 	'review | errors: ABROAD', 'what an error means');
 -- two ranks above the default: 100 × 1/2 and 100 × 2/2
@@ -60,7 +60,7 @@ SELECT is(pg_temp.agent_line('agent', 'failure', 'E1'),
 SELECT is(pg_temp.agent_line('agent', 'agent', 'B1'),
 	't_a | version 1, builtin, model t_views', 'which agent');
 SELECT is(pg_temp.agent_line('rules', 'HIGH', 'B1'),
-	'MATCHED, +60 | amount > 500 — large', 'beside the rules of the same row');
+	'MATCHED, +60 | amount > 500 - large', 'beside the rules of the same row');
 SELECT is(count(*), 13::bigint, 'every failure has words')
   FROM unnest('{timeout,http_error,rate_limited,truncated,not_json,schema,unknown_verdict,over_authority,low_confidence,over_budget,killed,uncertain,skipped}'::text[]) AS f
  WHERE agentpay._failure_meaning(f) IS NOT NULL;

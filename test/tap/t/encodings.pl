@@ -34,7 +34,9 @@ my @databases = (
 		[ 'eda080', '{"hex":"eda080"}' ], [ 'c0af', '{"hex":"c0af"}' ], [ 'f4908080', '{"hex":"f4908080"}' ], [ '61e282', '{"hex":"61e282"}' ],
 		[ 'f09f9882', "\"\xf0\x9f\x98\x82\"" ], [ '2209ff', '{"hex":"2209ff"}' ] ],
 	[ 'LATIN1', 'latin-1', [ '636166e9', "\"caf\xc3\xa9\"" ], [ '80ff', "\"\xc2\x80\xc3\xbf\"" ] ],
-	[ 'WIN1252', 'cp1252', [ '80', "\"\xe2\x82\xac\"" ], [ '81', '{"hex":"81"}' ], [ 'c381', '{"hex":"c381"}' ], [ 'c1', "\"\xc3\x81\"" ] ]);
+	[ 'WIN1252', 'cp1252', [ '80', "\"\xe2\x82\xac\"" ], [ '81', '{"hex":"81"}' ], [ 'c381', '{"hex":"c381"}' ], [ 'c1', "\"\xc3\x81\"" ] ],
+	# more bytes than one a character, and of another length in UTF-8
+	[ 'EUC_JP', 'euc_jp', [ 'c6fccbdc', "\"\xe6\x97\xa5\xe6\x9c\xac\"" ], [ '8eb1', "\"\xef\xbd\xb1\"" ] ]);
 
 my $client; # the encoding of the database at hand, so that nothing is converted
 sub q1
