@@ -8,8 +8,43 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
 #include "agents/prompt.h"
 #include "agents/request.h"
+
+const AgentpayProtocol *
+agentpay_request_protocol(const char *name)
+{
+	const AgentpayProtocol *protocol = agentpay_protocol_find(name);
+
+	if (protocol == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("protocol \"%s\" is not supported", name),
+				 errdetail("Requests are written in openai, anthropic, bedrock "
+						   "or http; a builtin agent has none."),
+				 errhint("UPDATE agentpay.agents SET protocol = 'openai' WHERE "
+						 "name = ...;")));
+	return protocol;
+}
+
+int
+agentpay_request_texts(ArrayType *array, char ***texts)
+{
+	Datum *values;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls,
+					  &n);
+	*texts = palloc0(sizeof(char *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			(*texts)[i] = TextDatumGetCString(values[i]);
+	return n;
+}
 
 /* What the pure rooms malloc is freed on every path. */
 char *

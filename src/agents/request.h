@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "utils/array.h"
+
 #include "agents/protocol.h"
 
 typedef struct AgentpayRequest
@@ -23,6 +25,12 @@ typedef struct AgentpayRequest
 	int max_output_tokens;
 	const char *options;
 } AgentpayRequest;
+
+/* The protocol of that name; an error when it has no requests. */
+extern const AgentpayProtocol *agentpay_request_protocol(const char *name);
+
+/* The elements as C strings, NULL for NULL; returns their number. */
+extern int agentpay_request_texts(ArrayType *array, char ***texts);
 
 /* palloc'd; an error when it cannot be built. */
 extern char *agentpay_request_body(const AgentpayRequest *request);

@@ -11,6 +11,13 @@
 #include "access/tupdesc.h"
 #include "utils/array.h"
 
+/* One row taken apart; whose memory it is, the caller knows. */
+typedef struct AgentpayRow
+{
+	Datum *values;
+	bool *nulls;
+} AgentpayRow;
+
 /* Rows of a type of the schema agentpay that are being gathered. */
 typedef struct AgentpayRows
 {

@@ -98,19 +98,13 @@ typedef struct Version
 	bool nulls[VERSION_COLUMNS];
 } Version;
 
-typedef struct Row
-{
-	Datum *values;
-	bool *nulls;
-} Row;
-
 /* One attempt, with all that is known about it. */
 typedef struct Attempt
 {
-	Row result;
-	Row work;
-	Row task;
-	Row rules; /* values NULL: there is no decision of the rules */
+	AgentpayRow result;
+	AgentpayRow work;
+	AgentpayRow task;
+	AgentpayRow rules; /* values NULL: there is no decision of the rules */
 	Version *version;
 	bool killed;
 	bool ended;
@@ -140,7 +134,7 @@ typedef struct Taking
 static void start(Taking *s);
 static Datum finish(Taking *s, TupleDesc description);
 static Datum ids_of(Datum *ids, int n);
-static void take(Taking *s, Row result);
+static void take(Taking *s, AgentpayRow result);
 static bool is_ours(Taking *s, const Attempt *a);
 static bool find_rows(Taking *s, Attempt *a);
 static Version *find_version(Taking *s, Datum agent, Datum number);
@@ -181,7 +175,7 @@ agentpay_sql_take_results(PG_FUNCTION_ARGS)
 	s.awaited = palloc(sizeof(Datum) * Max(results.n, 1));
 	for (int i = 0; i < results.n; i++)
 		if (agentpay_rows_read(&results, i))
-			take(&s, (Row){results.values, results.nulls});
+			take(&s, (AgentpayRow){results.values, results.nulls});
 	agentpay_rows_close(&results);
 	return finish(&s, BlessTupleDesc(description));
 }
@@ -225,7 +219,7 @@ ids_of(Datum *ids, int n)
 
 /* Nothing for an attempt that is not the lease's any more. */
 static void
-take(Taking *s, Row result)
+take(Taking *s, AgentpayRow result)
 {
 	Attempt a = {.result = result};
 
@@ -362,7 +356,7 @@ charge_of(const Attempt *a)
 static Datum
 usage_cost(const Attempt *a)
 {
-	const Row *r = &a->result;
+	const AgentpayRow *r = &a->result;
 	Datum *prices = a->version->values;
 	Datum cost;
 
@@ -501,8 +495,8 @@ add_settlement(Taking *s, const Attempt *a)
 static void
 add_call(Taking *s, const Attempt *a)
 {
-	const Row *r = &a->result;
-	Row version = {a->version->values, a->version->nulls};
+	const AgentpayRow *r = &a->result;
+	AgentpayRow version = {a->version->values, a->version->nulls};
 	Datum values[CALL_COLUMNS];
 	bool nulls[CALL_COLUMNS];
 	Datum sealed;
@@ -559,7 +553,7 @@ seal(const Attempt *a, Datum call_id, Datum *sealed)
 	static AgentpayStatement statement = {
 		.sql = "SELECT agentpay._seal_call($1, $2, $3, $4)", .writes = true};
 	Oid types[4] = {UUIDOID, INT8OID, TEXTOID, TEXTOID};
-	const Row *r = &a->result;
+	const AgentpayRow *r = &a->result;
 	Datum args[4];
 	bool arg_nulls[4] = {false, false, false, r->nulls[ATTEMPT_ANSWER_BODY]};
 	bool isnull;
@@ -579,7 +573,7 @@ seal(const Attempt *a, Datum call_id, Datum *sealed)
 static void
 add_end(Taking *s, const Attempt *a)
 {
-	const Row *r = &a->result;
+	const AgentpayRow *r = &a->result;
 	Datum values[AGENTPAY_END_COLUMNS];
 	bool nulls[AGENTPAY_END_COLUMNS];
 	Datum detail;
@@ -607,7 +601,7 @@ add_end(Taking *s, const Attempt *a)
 static bool
 detail_of(const Attempt *a, Datum *detail)
 {
-	const Row *r = &a->result;
+	const AgentpayRow *r = &a->result;
 	bool error = !a->counts && !r->nulls[ATTEMPT_ERROR] &&
 				 !agentpay_text_is(r->values[ATTEMPT_ERROR], "");
 	StringInfoData json;

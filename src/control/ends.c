@@ -44,13 +44,6 @@ typedef enum EffectColumn
 	EFFECT_COLUMNS
 } EffectColumn;
 
-/* A row, as its columns. */
-typedef struct Row
-{
-	Datum *values;
-	bool *nulls;
-} Row;
-
 typedef struct Effect
 {
 	Datum values[EFFECT_COLUMNS];
@@ -84,20 +77,24 @@ typedef struct Endings
 	int n_live;
 } Endings;
 
-static void end_one(Endings *s, Row end);
-static bool only_watches(Endings *s, const Row *task, const Row *rules);
+static void end_one(Endings *s, AgentpayRow end);
+static bool
+only_watches(Endings *s, const AgentpayRow *task, const AgentpayRow *rules);
 static bool holds_out(Endings *s, Datum agent);
-static void watch(const Row *end, const Row *rules, Effect *effect);
-static void ask_effect(Endings *s, const Row *end, const Row *task,
-					   const Row *rules, Effect *effect);
-static bool says_something(const Row *end);
-static Datum detail_of(const Row *end, const Row *task, const Effect *effect);
 static void
-fill_decision(Endings *s, const Row *end, const Row *task, const Row *rules,
-			  const Effect *effect, Datum *values, bool *nulls);
+watch(const AgentpayRow *end, const AgentpayRow *rules, Effect *effect);
+static void
+ask_effect(Endings *s, const AgentpayRow *end, const AgentpayRow *task,
+		   const AgentpayRow *rules, Effect *effect);
+static bool says_something(const AgentpayRow *end);
+static Datum detail_of(const AgentpayRow *end, const AgentpayRow *task,
+					   const Effect *effect);
+static void fill_decision(Endings *s, const AgentpayRow *end,
+						  const AgentpayRow *task, const AgentpayRow *rules,
+						  const Effect *effect, Datum *values, bool *nulls);
 static Datum seal(Endings *s, Datum row, Datum key_id, bool keyed);
-static void
-keep(Endings *s, Row decision, Datum row, int64 task_id, const Effect *effect);
+static void keep(Endings *s, AgentpayRow decision, Datum row, int64 task_id,
+				 const Effect *effect);
 static int compare_live(const void *a, const void *b);
 static bool has_key(Datum json, const char *key);
 
@@ -130,7 +127,7 @@ agentpay_sql_endings(PG_FUNCTION_ARGS)
 	s.live = palloc(sizeof(Live) * Max(ends.n, 1));
 	for (int i = 0; i < ends.n; i++)
 		if (agentpay_rows_read(&ends, i))
-			end_one(&s, (Row){ends.values, ends.nulls});
+			end_one(&s, (AgentpayRow){ends.values, ends.nulls});
 	agentpay_log_finder_close(s.decisions);
 	agentpay_log_finder_close(s.tasks);
 	agentpay_rows_close(&ends);
@@ -146,10 +143,10 @@ agentpay_sql_endings(PG_FUNCTION_ARGS)
 
 /* Nothing for a task, or a payment, that is not there. */
 static void
-end_one(Endings *s, Row end)
+end_one(Endings *s, AgentpayRow end)
 {
-	Row task;
-	Row rules;
+	AgentpayRow task;
+	AgentpayRow rules;
 	Effect effect;
 	Datum values[AGENTPAY_DECISION_COLUMNS];
 	bool nulls[AGENTPAY_DECISION_COLUMNS];
@@ -181,13 +178,13 @@ end_one(Endings *s, Row end)
 			(keyed && has_key(detail, "explanation")))
 			row = seal(s, row, rules.values[AGENTPAY_DECISION_KEY_ID], keyed);
 	}
-	keep(s, (Row){values, nulls}, row,
+	keep(s, (AgentpayRow){values, nulls}, row,
 		 DatumGetInt64(end.values[AGENTPAY_END_TASK_ID]), &effect);
 }
 
 /* Whether the task can have no effect but its record. */
 static bool
-only_watches(Endings *s, const Row *task, const Row *rules)
+only_watches(Endings *s, const AgentpayRow *task, const AgentpayRow *rules)
 {
 	return task->nulls[AGENTPAY_TASK_DECIDE_BY] &&
 		   task->nulls[AGENTPAY_TASK_ESCALATED_FROM] &&
@@ -223,7 +220,7 @@ holds_out(Endings *s, Datum agent)
 }
 
 static void
-watch(const Row *end, const Row *rules, Effect *effect)
+watch(const AgentpayRow *end, const AgentpayRow *rules, Effect *effect)
 {
 	memset(effect, 0, sizeof(*effect));
 	effect->values[EFFECT_FAILURE] = end->values[AGENTPAY_END_FAILURE];
@@ -238,8 +235,8 @@ watch(const Row *end, const Row *rules, Effect *effect)
 }
 
 static void
-ask_effect(Endings *s, const Row *end, const Row *task, const Row *rules,
-		   Effect *effect)
+ask_effect(Endings *s, const AgentpayRow *end, const AgentpayRow *task,
+		   const AgentpayRow *rules, Effect *effect)
 {
 	static AgentpayStatement statement = {
 		.sql = "SELECT x.failure, x.late, x.authority, x.assignment, x.draw,"
@@ -262,7 +259,7 @@ ask_effect(Endings *s, const Row *end, const Row *task, const Row *rules,
 
 /* Nothing is said by the second of two ends that made no call. */
 static bool
-says_something(const Row *end)
+says_something(const AgentpayRow *end)
 {
 	return !end->nulls[AGENTPAY_END_ANSWER] ||
 		   !end->nulls[AGENTPAY_END_LATENCY_MS] ||
@@ -274,7 +271,7 @@ says_something(const Row *end)
 }
 
 static Datum
-detail_of(const Row *end, const Row *task, const Effect *effect)
+detail_of(const AgentpayRow *end, const AgentpayRow *task, const Effect *effect)
 {
 	StringInfoData json;
 	Datum detail;
@@ -303,8 +300,9 @@ detail_of(const Row *end, const Row *task, const Effect *effect)
 }
 
 static void
-fill_decision(Endings *s, const Row *end, const Row *task, const Row *rules,
-			  const Effect *effect, Datum *values, bool *nulls)
+fill_decision(Endings *s, const AgentpayRow *end, const AgentpayRow *task,
+			  const AgentpayRow *rules, const Effect *effect, Datum *values,
+			  bool *nulls)
 {
 	bool counts = effect->nulls[EFFECT_FAILURE];
 
@@ -378,7 +376,8 @@ seal(Endings *s, Datum row, Datum key_id, bool keyed)
 
 /* To where it belongs.  What comes late leads to nothing. */
 static void
-keep(Endings *s, Row decision, Datum row, int64 task_id, const Effect *effect)
+keep(Endings *s, AgentpayRow decision, Datum row, int64 task_id,
+	 const Effect *effect)
 {
 	if (effect->nulls[EFFECT_FAILURE] &&
 		agentpay_text_is(effect->values[EFFECT_AUTHORITY], "live"))

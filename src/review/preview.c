@@ -8,12 +8,10 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "agents/protocol.h"
 #include "agents/request.h"
 
 #define ARG_TEXT(n) \
@@ -34,15 +32,11 @@ Datum
 agentpay_sql_request_body(PG_FUNCTION_ARGS)
 {
 	char *name = ARG_TEXT(0);
-	const AgentpayProtocol *protocol = agentpay_protocol_find(name);
 
 	if (name == NULL || strcmp(name, "builtin") == 0)
 		PG_RETURN_NULL();
-	if (protocol == NULL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("protocol \"%s\" is not supported yet", name),
-						errhint("Use protocol openai or builtin.")));
-	PG_RETURN_TEXT_P(cstring_to_text(request_body(protocol, fcinfo)));
+	PG_RETURN_TEXT_P(
+		cstring_to_text(request_body(agentpay_request_protocol(name), fcinfo)));
 }
 
 static char *
@@ -80,21 +74,11 @@ refuse_arguments(void)
 					 "'4711');")));
 }
 
-/* The elements as C strings, NULL for NULL; returns their number. */
+/* Those of an argument that may not be NULL. */
 static int
 take_texts(FunctionCallInfo fcinfo, int argument, char ***texts)
 {
-	Datum *values;
-	bool *nulls;
-	int n;
-
 	if (PG_ARGISNULL(argument))
 		refuse_arguments();
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false,
-					  TYPALIGN_INT, &values, &nulls, &n);
-	*texts = palloc0(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		if (!nulls[i])
-			(*texts)[i] = TextDatumGetCString(values[i]);
-	return n;
+	return agentpay_request_texts(PG_GETARG_ARRAYTYPE_P(argument), texts);
 }

@@ -87,12 +87,6 @@ typedef enum WantedColumn
 	WANTED_COLUMNS
 } WantedColumn;
 
-typedef struct Row
-{
-	Datum *values;
-	bool *nulls;
-} Row;
-
 /* How the tasks of an agent's version are put to it. */
 typedef struct Talk
 {
@@ -123,18 +117,18 @@ typedef struct Making
 } Making;
 
 static void make_ready(Making *s, int64 task_id);
-static Talk *find_talk(Making *s, const Row *task);
-static void ask_talk(Making *s, const Row *task, Talk *talk);
+static Talk *find_talk(Making *s, const AgentpayRow *task);
+static void ask_talk(Making *s, const AgentpayRow *task, Talk *talk);
 static void read_talk(Talk *talk);
 static char *talk_text(const Talk *talk, TalkColumn column);
-static int read_texts(Datum array, char ***texts);
-static char *body_of(Making *s, const Talk *talk, const Row *task);
+static char *body_of(Making *s, const Talk *talk, const AgentpayRow *task);
 static char *fields_of(const Talk *talk, Jsonb *inputs);
 static Datum bound_of(const Talk *talk, const char *body);
 static bool mark_sent(Making *s, const Talk *talk, Datum bound);
-static void want(Making *s, const Talk *talk, const Row *task, Datum bound);
-static void add_ready(Making *s, const Row *work, const Row *task, Datum why,
-					  const char *body);
+static void
+want(Making *s, const Talk *talk, const AgentpayRow *task, Datum bound);
+static void add_ready(Making *s, const AgentpayRow *work,
+					  const AgentpayRow *task, Datum why, const char *body);
 static TimestampTz lease_until(const Making *s, const Talk *talk);
 static int compare_ids(const void *a, const void *b);
 
@@ -189,15 +183,15 @@ agentpay_sql_make_ready(PG_FUNCTION_ARGS)
 static void
 make_ready(Making *s, int64 task_id)
 {
-	Row work;
-	Row task;
+	AgentpayRow work;
+	AgentpayRow task;
 	Talk *talk;
 	Datum why = (Datum) 0;
 	char *body = NULL;
 
 	if (!agentpay_store_find(&s->work, task_id))
 		return;
-	work = (Row){s->work.row->tts_values, s->work.row->tts_isnull};
+	work = (AgentpayRow){s->work.row->tts_values, s->work.row->tts_isnull};
 	if (!agentpay_text_is(work.values[WORK_STATE], "leased") ||
 		!agentpay_log_find(s->tasks,
 						   DatumGetTimestampTz(work.values[WORK_CREATED_AT]),
@@ -229,7 +223,7 @@ make_ready(Making *s, int64 task_id)
 
 /* Asked once for each version of a batch. */
 static Talk *
-find_talk(Making *s, const Row *task)
+find_talk(Making *s, const AgentpayRow *task)
 {
 	Datum agent = task->values[AGENTPAY_TASK_AGENT];
 	Datum point = task->values[AGENTPAY_TASK_POINT];
@@ -255,7 +249,7 @@ find_talk(Making *s, const Row *task)
 
 /* Each task has its own decide_by; here it is as if it had none. */
 static void
-ask_talk(Making *s, const Row *task, Talk *talk)
+ask_talk(Making *s, const AgentpayRow *task, Talk *talk)
 {
 	static AgentpayStatement statement = {
 		.sql = "SELECT x.why, x.protocol, x.role, x.prompt, x.verdicts,"
@@ -280,24 +274,22 @@ static void
 read_talk(Talk *talk)
 {
 	AgentpayRequest *request = &talk->request;
-	char *protocol = talk_text(talk, TALK_PROTOCOL);
 	int n_notes;
 
-	request->protocol = agentpay_protocol_find(protocol);
-	if (request->protocol == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("protocol \"%s\" is not supported yet", protocol),
-				 errhint("Use protocol openai or builtin.")));
+	request->protocol = agentpay_request_protocol(
+		talk_text(talk, TALK_PROTOCOL));
 	request->role = talk_text(talk, TALK_ROLE);
 	request->prompt = talk_text(talk, TALK_PROMPT);
 	request->model = talk_text(talk, TALK_MODEL);
 	request->options = talk_text(talk, TALK_OPTIONS);
 	request->max_output_tokens = DatumGetInt32(
 		talk->values[TALK_MAX_OUTPUT_TOKENS]);
-	request->n_verdicts = read_texts(talk->values[TALK_VERDICTS],
-									 &request->verdicts);
-	n_notes = read_texts(talk->values[TALK_NOTES], &request->notes);
+	request->n_verdicts =
+		agentpay_request_texts(DatumGetArrayTypeP(talk->values[TALK_VERDICTS]),
+							   &request->verdicts);
+	n_notes =
+		agentpay_request_texts(DatumGetArrayTypeP(talk->values[TALK_NOTES]),
+							   &request->notes);
 	if (n_notes != request->n_verdicts)
 		elog(ERROR, "%d verdicts have %d notes", request->n_verdicts, n_notes);
 	deconstruct_array(DatumGetArrayTypeP(talk->values[TALK_FIELDS]), TEXTOID,
@@ -314,29 +306,12 @@ talk_text(const Talk *talk, TalkColumn column)
 							   : TextDatumGetCString(talk->values[column]);
 }
 
-/* The elements as C strings, NULL for NULL; returns their number. */
-static int
-read_texts(Datum array, char ***texts)
-{
-	Datum *values;
-	bool *nulls;
-	int n;
-
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-					  TYPALIGN_INT, &values, &nulls, &n);
-	*texts = palloc0(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		if (!nulls[i])
-			(*texts)[i] = TextDatumGetCString(values[i]);
-	return n;
-}
-
 /* What the agent may see of the inputs was treated when the row was scored. */
 static char *
-body_of(Making *s, const Talk *talk, const Row *task)
+body_of(Making *s, const Talk *talk, const AgentpayRow *task)
 {
 	AgentpayRequest request = talk->request;
-	Row rules;
+	AgentpayRow rules;
 	Jsonb *inputs = NULL;
 
 	if (agentpay_log_find(s->decisions,
@@ -416,7 +391,7 @@ mark_sent(Making *s, const Talk *talk, Datum bound)
 }
 
 static void
-want(Making *s, const Talk *talk, const Row *task, Datum bound)
+want(Making *s, const Talk *talk, const AgentpayRow *task, Datum bound)
 {
 	int32 attempt = DatumGetInt32(s->work.row->tts_values[WORK_ATTEMPT]);
 	char *payment =
@@ -439,8 +414,8 @@ want(Making *s, const Talk *talk, const Row *task, Datum bound)
 }
 
 static void
-add_ready(Making *s, const Row *work, const Row *task, Datum why,
-		  const char *body)
+add_ready(Making *s, const AgentpayRow *work, const AgentpayRow *task,
+		  Datum why, const char *body)
 {
 	Datum values[READY_COLUMNS] = {
 		[READY_TASK_ID] = work->values[WORK_TASK_ID],
