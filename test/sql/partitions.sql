@@ -86,11 +86,12 @@ SELECT agentpay._append(ROW(agentpay._uuid_v7(), '2031-10-10', 'tester', 'test',
   FROM agentpay.governance_log g WHERE object = 't_partitions';
 ROLLBACK;
 
--- this month and two ahead exist as soon as anything was configured
+-- the month in which anything was first configured, and two ahead
 INSERT INTO agentpay.lists VALUES ('t_partitions');
 DELETE FROM agentpay.lists WHERE name = 't_partitions';
-SELECT log, bool_and(to_regclass(format('agentpay.%s_%s', log, to_char(agentpay._now()
-		AT TIME ZONE 'UTC' + make_interval(months => ahead), 'YYYY_MM'))) IS NOT NULL) AS made
+SELECT log, bool_and(to_regclass(format('agentpay.%s_%s', log, to_char(
+		(SELECT logged_at FROM agentpay.governance_log ORDER BY xid LIMIT 1) AT TIME ZONE 'UTC'
+		+ make_interval(months => ahead), 'YYYY_MM'))) IS NOT NULL) AS made
   FROM unnest('{decisions,agent_calls,outcomes,governance_log,_tasks}'::text[]) AS log,
 	   generate_series(0, 2) AS ahead
  GROUP BY log ORDER BY log COLLATE "C";
