@@ -9,7 +9,7 @@ WITH k AS (
 	WHERE scope = 'agent' AND target = 'llm'),
 decided AS (
 	SELECT d.agent, d.decided_at >= k.changed_at AS after, count(*) AS tasks,
-		count(*) FILTER (WHERE d.kind = 'agent') AS answered,
+		count(d.answer) AS answered,
 		count(*) FILTER (WHERE d.failure = 'killed') AS killed
 	FROM agentpay.decisions d CROSS JOIN k
 	WHERE d.kind IN ('agent', 'fallback')
