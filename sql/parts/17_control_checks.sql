@@ -322,8 +322,8 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._check_caps_kept() FROM PUBLIC;
 
 -- ── kill_switches ───────────────────────────────────────────────────────────
--- Rows come and go with points and agents, by triggers (depth 2); people only
--- UPDATE.  A dump brings changed rows, also of those that CREATE EXTENSION
+-- Rows come and go with points and agents, by triggers (depth 2), of which others
+-- may have some, too; people only UPDATE.  A dump brings changed rows, also of those that CREATE EXTENSION
 -- made: while restoring, and only then, INSERT goes over them, since otherwise
 -- INSERT ... ON CONFLICT DO UPDATE ... RETURNING would return nothing.
 CREATE FUNCTION agentpay._check_kill_switches() RETURNS trigger
@@ -344,7 +344,13 @@ BEGIN
 		RETURN coalesce(NEW, OLD);
 	END IF;
 	IF TG_OP <> 'UPDATE' AND pg_trigger_depth() = 1
-	   OR (OLD.scope, OLD.target) <> (NEW.scope, NEW.target) THEN
+	   OR (OLD.scope, OLD.target) <> (NEW.scope, NEW.target)
+	   OR TG_OP = 'DELETE' AND (OLD.scope IN ('all', 'role')
+			OR EXISTS (SELECT FROM agentpay.agents a
+						WHERE OLD.scope = 'agent' AND a.name = OLD.target)
+			OR EXISTS (SELECT FROM agentpay.decision_points p
+						WHERE OLD.scope = 'point' AND p.point = OLD.target))
+	THEN
 		PERFORM agentpay._refuse('55000',
 			'rows of agentpay.kill_switches come and go with points and agents',
 			'Switches are ' || (

@@ -97,7 +97,9 @@ BEGIN
 	PERFORM agentpay._refuse('55000',
 		format('agentpay.%s cannot be truncated', TG_TABLE_NAME),
 		'Every row that goes is recorded in agentpay.governance_log.',
-		format('DELETE FROM agentpay.%I;', TG_TABLE_NAME));
+		CASE TG_TABLE_NAME WHEN 'kill_switches'
+		THEN 'UPDATE agentpay.kill_switches SET engaged = false RETURNING *; opens them all.'
+		ELSE format('DELETE FROM agentpay.%I;', TG_TABLE_NAME) END);
 	RETURN NULL;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._refuse_truncate() FROM PUBLIC;

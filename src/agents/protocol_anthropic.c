@@ -182,6 +182,7 @@ read_answer(const AgentpayProtocolAgent *agent, const char *body, size_t len,
 	read_usage(envelope, answer);
 	read_blocks(agentpay_protocol_member(envelope, "content"), &blocks);
 	agentpay_protocol_read_blocks(&blocks, agent, answer);
+	agentpay_protocol_doubt_usage(answer);
 	json_object_put(envelope);
 }
 

@@ -310,6 +310,7 @@ read_answer(const AgentpayProtocolAgent *agent, const char *body, size_t len,
 			agentpay_protocol_add_text(&blocks, block);
 	}
 	agentpay_protocol_read_blocks(&blocks, agent, answer);
+	agentpay_protocol_doubt_usage(answer);
 	json_object_put(envelope);
 }
 

@@ -231,6 +231,7 @@ read_answer(const AgentpayProtocolAgent *agent, const char *body, size_t len,
 		agentpay_answer_read(answer, json_object_get_string(content),
 							 (size_t) json_object_get_string_len(content),
 							 agent->verdicts, agent->n_verdicts);
+	agentpay_protocol_doubt_usage(answer);
 	json_object_put(envelope);
 }
 

@@ -344,6 +344,14 @@ agentpay_protocol_set_usage(AgentpayAnswer *answer, int64_t input,
 							  cache_read, output);
 }
 
+void
+agentpay_protocol_doubt_usage(AgentpayAnswer *answer)
+{
+	if (answer->input_tokens == 0 ||
+		(answer->output_tokens == 0 && answer->status == AGENTPAY_ANSWER_OK))
+		answer->usage_valid = false;
+}
+
 json_object *
 agentpay_protocol_envelope(const char *body, size_t len, AgentpayAnswer *answer)
 {

@@ -94,6 +94,10 @@ extern void agentpay_protocol_set_usage(AgentpayAnswer *answer, int64_t input,
 										int64_t cache_read, int64_t cache_write,
 										int64_t output);
 
+/* What was asked and answered in words took tokens: a count of none is no
+ * count, as proxies give that do not know. */
+extern void agentpay_protocol_doubt_usage(AgentpayAnswer *answer);
+
 /* Zeroes the answer and parses the body; NULL: the answer says why. */
 extern json_object *agentpay_protocol_envelope(const char *body, size_t len,
 											   AgentpayAnswer *answer);

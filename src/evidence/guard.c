@@ -10,7 +10,8 @@
  * is for the Merkle log to show.
  *
  * Guarded are the logs, the identity, which says whether the guards hold, and
- * the triggers of agentpay's other tables, which check and record changes.
+ * the triggers of agentpay's other tables, which check and record changes:
+ * nobody drops them, or comes between.
  *
  * The guards are lifted for DROP EXTENSION agentpay, in agentpay's own scripts,
  * for the partition maker, and before the database was started or adopted
@@ -69,6 +70,8 @@ static void check_access(ObjectAccessType access, Oid class_id, Oid object_id,
 static bool is_log(Oid relid);
 static bool is_guarded_parent(Oid relid);
 static Oid named_log(RangeVar *name);
+static Oid named_ours(RangeVar *name);
+static Oid trigger_target(CreateTrigStmt *stmt);
 static Oid inherited_log(CreateStmt *stmt);
 static void refuse(Oid relid, const char *what);
 static void refuse_part(const char *what);
@@ -133,11 +136,11 @@ check_utility(Node *parsetree)
 			what = "SET SCHEMA";
 			break;
 		case T_RuleStmt:
-			log = named_log(((RuleStmt *) parsetree)->relation);
+			log = named_ours(((RuleStmt *) parsetree)->relation);
 			what = "CREATE RULE";
 			break;
 		case T_CreateTrigStmt:
-			log = named_log(((CreateTrigStmt *) parsetree)->relation);
+			log = trigger_target((CreateTrigStmt *) parsetree);
 			what = "CREATE TRIGGER";
 			break;
 		case T_CreatePolicyStmt:
@@ -323,6 +326,27 @@ named_log(RangeVar *name)
 		return InvalidOid;
 	relid = RangeVarGetRelid(name, NoLock, true);
 	return OidIsValid(relid) && is_log(relid) ? relid : InvalidOid;
+}
+
+/* The same of all of our tables. */
+static Oid
+named_ours(RangeVar *name)
+{
+	Oid relid = name == NULL ? InvalidOid
+							 : RangeVarGetRelid(name, NoLock, true);
+
+	return is_ours(relid) ? relid : InvalidOid;
+}
+
+/*
+ * Where a trigger may not be: on a log; before a change of any other table of
+ * ours, where it could change the row again that was checked, or drop it.
+ */
+static Oid
+trigger_target(CreateTrigStmt *stmt)
+{
+	return TRIGGER_FOR_AFTER(stmt->timing) ? named_log(stmt->relation)
+										   : named_ours(stmt->relation);
 }
 
 /* The log that a new table would be a partition or child of. */
@@ -522,7 +546,10 @@ drops_agentpay(DropStmt *stmt)
 	return false;
 }
 
-/* The table of a trigger that is about to go. */
+/*
+ * The table of a trigger that is about to go; InvalidOid if whoever put it on
+ * a table of ours may take it off again.
+ */
 static Oid
 trigger_relation(Oid trigger_id)
 {
@@ -532,7 +559,11 @@ trigger_relation(Oid trigger_id)
 
 	if (HeapTupleIsValid(tuple))
 	{
-		relid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (trigger->tgisinternal || is_log(trigger->tgrelid) ||
+			strncmp(NameStr(trigger->tgname), "agentpay_", 9) == 0)
+			relid = trigger->tgrelid;
 		heap_freetuple(tuple);
 	}
 	return relid;

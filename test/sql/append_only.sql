@@ -124,12 +124,21 @@ SELECT statement, pg_temp.try(statement) FROM unnest(ARRAY[
 	'ALTER TABLE agentpay.rules DISABLE TRIGGER ALL',
 	'ALTER TABLE agentpay.kill_switches ENABLE REPLICA TRIGGER agentpay_check',
 	'DROP TRIGGER agentpay_govern ON agentpay.budgets',
-	'ALTER TRIGGER agentpay_check ON agentpay.agents RENAME TO x']) AS statement;
+	'ALTER TRIGGER agentpay_check ON agentpay.agents RENAME TO x',
+	-- one that comes after the checks would take a row past them, or drop it
+	'CREATE TRIGGER zz BEFORE UPDATE ON agentpay.agents FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	'CREATE TRIGGER a BEFORE UPDATE ON agentpay.kill_switches FOR EACH STATEMENT EXECUTE FUNCTION tsvector_update_trigger()',
+	'CREATE RULE r AS ON UPDATE TO agentpay.kill_switches DO INSTEAD NOTHING',
+	-- nor by a trigger elsewhere
+	'CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN DELETE FROM agentpay.kill_switches WHERE scope = ''''all''''; RETURN NULL; END'';
+	 CREATE TABLE t (); CREATE TRIGGER t AFTER INSERT ON t EXECUTE FUNCTION f(); INSERT INTO t DEFAULT VALUES']) AS statement;
 -- adopt() has nothing to do, and changes nothing
 SELECT agentpay.adopt();
 
 -- what changes no row and no guard is nobody's business
 SELECT statement, pg_temp.try(statement) FROM unnest(ARRAY[
+	'CREATE TRIGGER mine AFTER UPDATE ON agentpay.kill_switches FOR EACH ROW EXECUTE FUNCTION tsvector_update_trigger();
+	 DROP TRIGGER mine ON agentpay.kill_switches',
 	'ALTER TABLE LEAF SET (autovacuum_freeze_min_age = 1)',
 	'ALTER TABLE LEAF RESET (autovacuum_freeze_min_age)',
 	'ALTER TABLE LEAF ALTER COLUMN object SET STATISTICS 50',

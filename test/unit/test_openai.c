@@ -259,7 +259,10 @@ test_usage(void)
 		{",\"usage\":null", false},
 		{",\"usage\":[]", false},
 		{",\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":5}", true},
-		{",\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}", true},
+		/* as servers say that do not count */
+		{",\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}", false},
+		{",\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":0}", false},
+		{",\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":5}", false},
 		{",\"usage\":{\"prompt_tokens\":5}", false},
 		{",\"usage\":{\"prompt_tokens\":-5,\"completion_tokens\":5}", false},
 		{",\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":-1}", false},

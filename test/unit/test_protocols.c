@@ -158,6 +158,20 @@ test_bedrock_answers(void)
 					   "\"outputTokens\":1,\"cacheWriteInputTokens\":1}}");
 	check(!answer.usage_valid, "bedrock: no sum overflows");
 	agentpay_answer_free(&answer);
+	answer = read_with(bedrock, NULL,
+					   "{\"usage\":{\"inputTokens\":0,\"outputTokens\":1}}");
+	check(!answer.usage_valid, "bedrock: no prompt takes no token");
+	agentpay_answer_free(&answer);
+	answer = read_with(anthropic, NULL,
+					   "{\"usage\":{\"input_tokens\":0,\"output_tokens\":1}}");
+	check(!answer.usage_valid, "anthropic: no prompt takes no token");
+	agentpay_answer_free(&answer);
+	/* all of the prompt was cached; there is no answer */
+	answer = read_with(anthropic, NULL,
+					   "{\"usage\":{\"input_tokens\":0,\"output_tokens\":0,"
+					   "\"cache_read_input_tokens\":9}}");
+	check(answer.usage_valid, "anthropic: nothing was said");
+	agentpay_answer_free(&answer);
 
 	expect(bedrock, NULL,
 		   CONVERSE("{\"text\":\"{\\\"verdict\\\":\\\"approve\\\","
