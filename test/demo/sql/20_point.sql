@@ -8,6 +8,10 @@ SELECT agentpay.attach('payments', point => 'fraud', role => 'fraud',
 UPDATE agentpay.decision_points SET labels_complete = true
 WHERE point = 'fraud';
 
+-- What amounts are worth in the point's base currency: about the rate of that day.
+INSERT INTO agentpay.exchange_rates (base, currency, valid_from, rate)
+VALUES ('USD', 'EUR', '2013-09-01', 1.32);
+
 -- How often the same amount was charged within ten minutes.
 INSERT INTO agentpay.features (point, name, key, aggregate, over)
 VALUES ('fraud', 'same_amount_10m', '{amount}', 'count', '10 minutes');

@@ -44,6 +44,16 @@ FROM agentpay.agent_cost
 GROUP BY agent, cost_center
 ORDER BY agent;
 
+\echo WORTH (agentpay.cost_to_value_weekly)
+\echo In US dollars, had the agents counted: frauds that they would have stopped and the
+\echo rules let through, the other way round, and what good payments would have cost:
+\echo margins of those declined, and reviews, beyond what the rules spent on them.
+SELECT agent, week, basis, round(cost, 2) AS cost, round(prevented, 2) AS prevented,
+	round(lost, 2) AS lost, round(false_declines, 2) AS false_declines,
+	round(net_value, 2) AS net_value
+FROM agentpay.cost_to_value_weekly
+ORDER BY agent, week;
+
 \echo BUDGETS (agentpay.budget_status)
 \echo Before a call its highest possible price is held, after it the true one settles:
 \echo settled and held together never exceed the cap.
