@@ -186,17 +186,7 @@ SELECT is((SELECT t.forced FROM agentpay._tasks t WHERE t.point = f.point
 		('t_auth_route', 'none', false)) AS f (point, id, forced);
 
 -- ── what is refused ─────────────────────────────────────────────────────────
-CREATE FUNCTION pg_temp.refused(statement text) RETURNS text
-	LANGUAGE plpgsql AS $$
-DECLARE
-	message text; hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, message, hint);
-END$$;
+\ir refused.psql
 INSERT INTO agentpay.agents (name, point, protocol, model, invoke_when) VALUES
 	('t_auth_new', 't_auth', 'builtin', 't_auth', 'true'),
 	('t_auth_r', 't_auth_route', 'builtin', 't_auth', 'true');

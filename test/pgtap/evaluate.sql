@@ -52,18 +52,7 @@ CREATE FUNCTION pg_temp.said(point text, input jsonb) RETURNS SETOF text
 				  e.matched, e.score, e.verdict, e.error)
 	  FROM agentpay.evaluate(point, input) WITH ORDINALITY AS e (item, name,
 		value, matched, score, verdict, error, ord) ORDER BY e.ord $$;
-CREATE FUNCTION pg_temp.refused(statement text) RETURNS text
-	LANGUAGE plpgsql AS $$
-DECLARE
-	message text; hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
-		hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, message, hint);
-END$$;
+\ir refused.psql
 SELECT plan(17);
 
 -- 70 + 50 in the hour; a logistic model of weight 0 says 1/2; 60 + 5 = 65 is

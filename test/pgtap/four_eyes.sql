@@ -16,18 +16,7 @@ UPDATE agentpay.decision_points SET four_eyes = true WHERE point = 't_eyes';
 INSERT INTO agentpay.rules (point, code, condition, verdict)
 VALUES ('t_eyes', 'STRICT', 'true', 'decline');
 \o
-CREATE FUNCTION pg_temp.refused(statement text) RETURNS text
-	LANGUAGE plpgsql AS $$
-DECLARE
-	message text; hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
-		hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, message, hint);
-END$$;
+\ir refused.psql
 CREATE FUNCTION pg_temp.states() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(version || ' ' || state, ', ' ORDER BY version)
 	  FROM agentpay.rulesets WHERE point = 't_eyes' $$;

@@ -3,18 +3,7 @@
 BEGIN;
 SET client_min_messages = warning;
 SET search_path = public, pg_catalog;
-CREATE FUNCTION pg_temp.refused(statement text) RETURNS text
-	LANGUAGE plpgsql AS $$
-DECLARE
-	message text; hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
-		hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, message, hint);
-END$$;
+\ir refused.psql
 SELECT plan(16);
 
 SELECT results_eq($$ SELECT network, string_agg(reason_code, ' ' ORDER BY reason_code COLLATE "C")

@@ -14,17 +14,7 @@ SELECT agentpay.attach('t_roll.payments', 't_roll', 'fraud', 'id', 'at',
 INSERT INTO agentpay.models (name, kind, features, definition)
 VALUES ('t_roll', 'logistic', '{amount}',
 	'{"intercept":9,"coefficients":[0],"mean":[0],"scale":[1]}');
-CREATE FUNCTION pg_temp.refused(statement text) RETURNS text
-	LANGUAGE plpgsql AS $$
-DECLARE
-	message text; hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, message, hint);
-END$$;
+\ir refused.psql
 CREATE FUNCTION pg_temp.stage(agent text) RETURNS text LANGUAGE sql AS $$
 	SELECT stage FROM agentpay.agents WHERE name = agent $$;
 -- An agent at that stage, and a payment of which nothing special is known.

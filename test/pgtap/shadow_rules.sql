@@ -39,18 +39,7 @@ INSERT INTO agentpay.models (name, kind, features, definition) VALUES
 INSERT INTO agentpay.agents (name, point, protocol, model, invoke_when, stage)
 VALUES ('t_shadow', 't_shadow', 'builtin', 't_shadow', 'true', 'shadow');
 \o
-CREATE FUNCTION pg_temp.refused(statement text) RETURNS text
-	LANGUAGE plpgsql AS $$
-DECLARE
-	message text; hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
-		hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(' | ', SQLSTATE, message, hint);
-END$$;
+\ir refused.psql
 CREATE FUNCTION pg_temp.states() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(version || ' ' || state, ', ' ORDER BY version)
 	  FROM agentpay.rulesets WHERE point = 't_shadow' $$;
