@@ -91,7 +91,7 @@ CREATE TABLE agentpay._budget_totals (
 	calls bigint NOT NULL DEFAULT 0,
 	expired_until timestamptz NOT NULL DEFAULT '-infinity',
 	exhausted_by numeric) WITH (fillfactor = 50);
-COMMENT ON COLUMN agentpay._budget_totals.expired_until IS 'the budget''s clock: it never goes back';
+COMMENT ON COLUMN agentpay._budget_totals.expired_until IS 'the budget''s clock: it goes back only by more than a minute, with what it counts';
 COMMENT ON COLUMN agentpay._budget_totals.exhausted_by IS 'the bound that did not fit; NULL: not exhausted';
 
 -- What settlements changed, a row each for each budget, until the next
@@ -172,6 +172,27 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._in_scope(agentpay.budgets, text, text, text,
 	text) FROM PUBLIC;
 
+-- A clock that was ahead and is set back would keep budgets at the moment that
+-- they have seen, and all that they count in it, until it comes again.  What was
+-- held ahead counts from now on, for as long as it would have: nothing leaves a
+-- window, and windows slide again.  The caller holds the budgets' locks.
+CREATE FUNCTION agentpay._set_back(names text[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	moment timestamptz := agentpay._now();
+BEGIN
+	RAISE LOG 'the clock was set back: budgets that were ahead go on from %',
+		moment;
+	UPDATE agentpay._holds h
+	   SET held_at = moment, counts_until = moment + (h.counts_until - h.held_at)
+	 WHERE h.budget = ANY (names) AND h.held_at > moment;
+	UPDATE agentpay._budget_totals t SET expired_until = moment
+	 WHERE t.budget = ANY (names) AND t.expired_until > moment;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._set_back(text[]) FROM PUBLIC;
+
 -- What runs for each batch keeps generic plans, which find holds by index: a
 -- plan for the arrays at hand would scan all of the table once it is small.
 
@@ -185,6 +206,12 @@ CREATE FUNCTION agentpay._expire_holds(names text[]) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
+	IF EXISTS (SELECT FROM agentpay._budget_totals t
+				WHERE t.budget = ANY (names)
+				  AND t.expired_until > agentpay._now() + interval '1 minute')
+	THEN
+		PERFORM agentpay._set_back(names);
+	END IF;
 	WITH taken AS (
 		DELETE FROM agentpay._budget_changes c WHERE c.budget = ANY (names)
 		RETURNING c.*),

@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(72);
+SELECT plan(80);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
@@ -119,6 +119,29 @@ SELECT pg_temp.ask(3, 0.2) AS one, pg_temp.settle(3, 'uncertain', 0.2) AS two \g
 SELECT is(pg_temp.now_at('month'), '0.25 0 0.2 2 ok', 'of unknown fate: charged at its bound');
 SELECT is(pg_temp.ask(4, 0.56), 'refused by month, fallback', 'and it takes room: 0.25 + 0.2 + 0.56');
 SELECT throws_ok($$SELECT pg_temp.settle(3, 'settled', -1), pg_temp.ask(5, 0.1), pg_temp.settle(5, 'settled', -0.1)$$, '23514');
+
+-- ── the clock was ten days ahead, and is set back ───────────────────────────
+-- 0.3 before, 0.5 and 0.1 ahead: these two count for a day from when the clock
+-- is right again.  By less than a minute back, the budget waits.
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES ('day', 'role', 'fraud', 'day', 1), ('month', 'role', 'fraud', 'month', 1);
+SET agentpay.clock_offset = 0;
+SELECT pg_temp.ask(1, 0.3) AS one, pg_temp.settle(1, 'settled', 0.3) AS two \gset
+SET agentpay.clock_offset = '240h';
+SELECT pg_temp.ask(2, 0.5) AS one, pg_temp.settle(2, 'settled', 0.5) AS two, pg_temp.ask(3, 0.1) AS three \gset
+SET agentpay.clock_offset = '1h';
+SELECT is(pg_temp.ask(4, 0.41), 'refused by day, fallback', 'set back: 0.5, 0.1 and 0.41 are beyond 1');
+SELECT is(pg_temp.now_at('day') || ', ' || pg_temp.now_at('month'), '0.5 0.1 0 2 exhausted, 0.8 0.1 0 3 alert', 'nothing was lost; the day of 0.3 had passed');
+SET agentpay.clock_offset = '3590s';
+SELECT is(pg_temp.ask(4, 0.41), 'refused by day, fallback', 'ten seconds further back');
+SELECT pg_temp.settle(3, 'settled', 0.1);
+SET agentpay.clock_offset = '1490min';
+SELECT is(pg_temp.ask(4, 0.41), 'refused by day, fallback', 'after 23 h 50 they count');
+SET agentpay.clock_offset = '25h';
+SELECT is(pg_temp.ask(4, 0.1), 'held', 'after 24 they do not');
+SELECT is(pg_temp.now_at('day') || ', ' || pg_temp.now_at('month'), '0 0.1 0 1 ok, 0.9 0.1 0 4 exhausted', 'and all four do in the month');
+SELECT is(pg_temp.ask(5, 0.1), 'refused by month, fallback', 'which is full');
+SELECT is_empty('SELECT FROM agentpay.budget_invariant', 'nothing is beyond a cap');
 
 -- A longer period: what counts goes on counting, from when it was held; a
 -- shorter one takes nothing out before its time.
