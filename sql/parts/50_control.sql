@@ -82,17 +82,24 @@ COMMENT ON COLUMN agentpay._holds.payment IS 'table and row id; only in budgets 
 
 -- Running totals of _holds, under the budget's lock; without what is still in
 -- _budget_changes.  expired_until is the cursor of the sliding window: what
--- counted until then is no longer in the totals.
+-- counted until then is no longer in the totals.  Each reservation writes a
+-- version anew and deletes the one before it, so that the newest comes first in
+-- the index, whatever an old snapshot keeps behind it; one is seen at a time.
 CREATE TABLE agentpay._budget_totals (
-	budget text PRIMARY KEY,
-	settled numeric NOT NULL DEFAULT 0,
-	held numeric NOT NULL DEFAULT 0,
-	uncertain numeric NOT NULL DEFAULT 0,
-	calls bigint NOT NULL DEFAULT 0,
-	expired_until timestamptz NOT NULL DEFAULT '-infinity',
-	exhausted_by numeric) WITH (fillfactor = 50);
+	budget text NOT NULL,
+	version bigint NOT NULL,
+	settled numeric NOT NULL,
+	held numeric NOT NULL,
+	uncertain numeric NOT NULL,
+	calls bigint NOT NULL,
+	expired_until timestamptz NOT NULL,
+	exhausted_by numeric,
+	seen_xmax xid8 NOT NULL,
+	seen_running xid8[] NOT NULL,
+	PRIMARY KEY (budget, version));
 COMMENT ON COLUMN agentpay._budget_totals.expired_until IS 'the budget''s clock: it goes back only by more than a minute, with what it counts';
 COMMENT ON COLUMN agentpay._budget_totals.exhausted_by IS 'the bound that did not fit; NULL: not exhausted';
+COMMENT ON COLUMN agentpay._budget_totals.seen_xmax IS 'changes of transactions below it have been taken in, but for those of seen_running';
 
 -- What settlements changed, a row each for each budget, until the next
 -- reservation takes it into the totals.  So whoever settles waits for no lock,
@@ -100,13 +107,33 @@ COMMENT ON COLUMN agentpay._budget_totals.exhausted_by IS 'the bound that did no
 -- no less.
 CREATE TABLE agentpay._budget_changes (
 	budget text NOT NULL,
+	xid xid8 NOT NULL,
 	settled numeric NOT NULL,
 	held numeric NOT NULL,
 	uncertain numeric NOT NULL,
 	calls bigint NOT NULL,
 	earliest timestamptz NOT NULL);
+CREATE INDEX ON agentpay._budget_changes (budget, xid);
 COMMENT ON TABLE agentpay._budget_changes IS 'settlements that are not yet in _budget_totals';
+COMMENT ON COLUMN agentpay._budget_changes.xid IS 'top-level transaction; what the last look saw as done is not looked at again';
 COMMENT ON COLUMN agentpay._budget_changes.earliest IS 'the least counts_until of what was settled: where it is before the budget''s clock, it came late';
+
+-- The totals of a budget as they are seen.  In the order of the index: a plan
+-- that reads all of a budget's versions looks good while they are few.
+CREATE FUNCTION agentpay._totals_of(name text)
+	RETURNS SETOF agentpay._budget_totals
+	LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
+	SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
+	SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT * FROM agentpay._budget_totals t WHERE t.budget = $1
+	 ORDER BY t.version DESC LIMIT 1;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._totals_of(text) FROM PUBLIC;
 
 CREATE FUNCTION agentpay._lock_budgets(names text[]) RETURNS void
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
@@ -193,63 +220,11 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._set_back(text[]) FROM PUBLIC;
 
--- What runs for each batch keeps generic plans, which find holds by index: a
--- plan for the arrays at hand would scan all of the table once it is small.
-
 -- Takes in what was settled, and moves the windows on.  The caller holds the
--- budgets' locks.  One statement, so that a hold and its change are both seen or
--- both not.
+-- budgets' locks.
 CREATE FUNCTION agentpay._expire_holds(names text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan
-AS $$
-#variable_conflict use_column
-BEGIN
-	IF EXISTS (SELECT FROM agentpay._budget_totals t
-				WHERE t.budget = ANY (names)
-				  AND t.expired_until > agentpay._now() + interval '1 minute')
-	THEN
-		PERFORM agentpay._set_back(names);
-	END IF;
-	WITH taken AS (
-		DELETE FROM agentpay._budget_changes c WHERE c.budget = ANY (names)
-		RETURNING c.*),
-	news AS (
-		SELECT x.budget, sum(x.settled) AS settled, sum(x.held) AS held,
-			   sum(x.uncertain) AS uncertain, sum(x.calls) AS calls,
-			   min(x.earliest) AS earliest
-		  FROM taken x GROUP BY x.budget),
-	clock AS MATERIALIZED (
-		SELECT t.budget, least(t.expired_until, n.earliest) AS since,
-			   greatest(t.expired_until, agentpay._now()) AS at,
-			   coalesce(n.settled, 0) AS settled, coalesce(n.held, 0) AS held,
-			   coalesce(n.uncertain, 0) AS uncertain,
-			   coalesce(n.calls, 0) AS calls
-		  FROM agentpay._budget_totals t
-		  LEFT JOIN news n ON n.budget = t.budget
-		 WHERE t.budget = ANY (names)),
-	gone AS (
-		DELETE FROM agentpay._holds h USING clock c
-		 WHERE h.budget = c.budget AND h.counts_until >= c.since
-		   AND h.counts_until <= c.at AND h.state <> 'held'
-		RETURNING h.budget, h.state, h.settled_cost),
-	sums AS (
-		SELECT g.budget, count(*) AS calls,
-			   coalesce(sum(g.settled_cost) FILTER (WHERE g.state = 'settled'),
-						0) AS settled,
-			   coalesce(sum(g.settled_cost) FILTER (WHERE g.state = 'uncertain'),
-						0) AS uncertain
-		  FROM gone g GROUP BY g.budget)
-	UPDATE agentpay._budget_totals t
-	   SET expired_until = c.at,
-		   calls = t.calls + c.calls - coalesce(s.calls, 0),
-		   held = t.held + c.held,
-		   settled = t.settled + c.settled - coalesce(s.settled, 0),
-		   uncertain = t.uncertain + c.uncertain - coalesce(s.uncertain, 0)
-	  FROM clock c LEFT JOIN sums s ON s.budget = c.budget
-	 WHERE t.budget = c.budget;
-END$$;
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_expire_holds';
 REVOKE ALL ON FUNCTION agentpay._expire_holds(text[]) FROM PUBLIC;
 
 -- One attempt that wants to be made.
@@ -261,89 +236,18 @@ CREATE TYPE agentpay._reservation AS (
 -- it fits.
 CREATE FUNCTION agentpay._hold_all(wanted agentpay._reservation[],
 	names text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan
-AS $$
-BEGIN
-	WITH b AS MATERIALIZED (
-		SELECT x.name, x.scope, x.target, x.period,
-			   t.expired_until AS moment,
-			   t.expired_until + agentpay._period_length(x.period)
-				   AS counts_until
-		  FROM agentpay.budgets x
-		  JOIN agentpay._budget_totals t ON t.budget = x.name
-		 WHERE x.name = ANY (names) AND x.enabled),
-	made AS (
-		INSERT INTO agentpay._holds (budget, task_id, attempt, payment,
-			bound_cost, held_at, lease_until, counts_until)
-		SELECT b.name, w.task_id, w.attempt,
-			   CASE b.period WHEN 'transaction' THEN w.payment END, w.bound,
-			   b.moment, w.lease_until, b.counts_until
-		  FROM b, unnest(wanted) AS w
-		 WHERE b.scope = 'all' OR b.target = CASE b.scope
-				WHEN 'role' THEN w.role WHEN 'point' THEN w.point
-				WHEN 'agent' THEN w.agent
-				WHEN 'cost_center' THEN w.cost_center END
-		RETURNING budget, bound_cost),
-	sums AS (
-		SELECT m.budget, sum(m.bound_cost) AS held, count(*) AS calls
-		  FROM made m GROUP BY m.budget)
-	UPDATE agentpay._budget_totals t
-	   SET held = t.held + s.held, calls = t.calls + s.calls
-	  FROM sums s WHERE t.budget = s.budget;
-END$$;
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_hold_all';
 REVOKE ALL ON FUNCTION agentpay._hold_all(agentpay._reservation[], text[])
 	FROM PUBLIC;
 
--- Where all of a batch fits, which is nearly always, in whatever order: all of
--- it at once.  The caller holds the budgets' locks.  False: something may not
--- fit, and nothing was done.
+-- Moves the windows on, and where all of a batch fits, in whatever order, holds
+-- all of it.  The caller holds the budgets' locks.  False: something may not
+-- fit, and nothing is held.
 CREATE FUNCTION agentpay._reserve_all(wanted agentpay._reservation[],
 	names text[]) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan
-AS $$
-BEGIN
-	IF EXISTS (
-		SELECT FROM agentpay.budgets b
-		  JOIN agentpay._budget_totals t ON t.budget = b.name
-		 CROSS JOIN LATERAL (
-			SELECT coalesce(sum(w.bound), 0) AS cost, count(*) AS calls
-			  FROM unnest(wanted) AS w
-			 WHERE b.scope = 'all' OR b.target = CASE b.scope
-					WHEN 'role' THEN w.role WHEN 'point' THEN w.point
-					WHEN 'agent' THEN w.agent
-					WHEN 'cost_center' THEN w.cost_center END) AS x
-		 WHERE b.name = ANY (names) AND b.enabled AND b.period <> 'transaction'
-		   AND x.calls > 0
-		   AND (t.exhausted_by IS NOT NULL
-				OR t.settled + t.held + t.uncertain + x.cost > b.cap_cost
-				OR t.calls + x.calls > b.cap_calls))
-	   OR EXISTS (
-		SELECT FROM agentpay.budgets b
-		 CROSS JOIN LATERAL (
-			SELECT w.payment, sum(w.bound) AS cost, count(*) AS calls
-			  FROM unnest(wanted) AS w
-			 WHERE b.scope = 'all' OR b.target = CASE b.scope
-					WHEN 'role' THEN w.role WHEN 'point' THEN w.point
-					WHEN 'agent' THEN w.agent
-					WHEN 'cost_center' THEN w.cost_center END
-			 GROUP BY w.payment) AS x
-		 CROSS JOIN LATERAL (
-			SELECT coalesce(sum(coalesce(h.settled_cost, h.bound_cost)), 0)
-					   AS cost, count(*) AS calls
-			  FROM agentpay._holds h
-			 WHERE h.payment = x.payment AND h.budget = b.name) AS y
-		 WHERE b.name = ANY (names) AND b.enabled AND b.period = 'transaction'
-		   AND (x.cost + y.cost > b.cap_cost OR x.calls + y.calls > b.cap_calls))
-	THEN
-		RETURN false;
-	END IF;
-	PERFORM agentpay._hold_all(wanted, names);
-	RETURN true;
-END$$;
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_reserve_all';
 REVOKE ALL ON FUNCTION agentpay._reserve_all(agentpay._reservation[], text[])
 	FROM PUBLIC;
 
@@ -381,10 +285,6 @@ BEGIN
 		RETURN;
 	END IF;
 	PERFORM agentpay._lock_budgets(names);
-	INSERT INTO agentpay._budget_totals (budget)
-	SELECT n FROM unnest(names) AS n
-		ON CONFLICT DO NOTHING;
-	PERFORM agentpay._expire_holds(names);
 	IF agentpay._reserve_all(wanted, names) THEN
 		RETURN QUERY SELECT u.task_id, u.attempt, NULL::text, NULL::text, false
 					   FROM unnest(wanted) AS u;
@@ -397,7 +297,7 @@ BEGIN
 		   array_agg(x.name ORDER BY x.name)
 	  INTO b, used, calls, too_much, names
 	  FROM agentpay.budgets x
-	  JOIN agentpay._budget_totals t ON t.budget = x.name
+	 CROSS JOIN LATERAL agentpay._totals_of(x.name) AS t
 	 WHERE x.name = ANY (names) AND x.enabled;
 	SELECT count(DISTINCT u.payment) < count(u.payment) INTO repeated
 	  FROM unnest(wanted) AS u;
@@ -468,17 +368,17 @@ DECLARE
 	x record;
 BEGIN
 	FOR x IN
-		SELECT b.*, u.bound, t.settled, t.held, t.uncertain, t.calls,
-			   t.exhausted_by
+		SELECT b.*, u.bound, t.version, t.settled, t.held, t.uncertain,
+			   t.calls, t.exhausted_by
 		  FROM unnest(names, too_much) AS u (name, bound)
 		  JOIN agentpay.budgets b ON b.name = u.name
-		  JOIN agentpay._budget_totals t ON t.budget = b.name
+		 CROSS JOIN LATERAL agentpay._totals_of(b.name) AS t
 		 WHERE (t.exhausted_by IS NULL) <> (u.bound IS NULL)
 		 ORDER BY b.name
 	LOOP
 		IF x.bound IS NOT NULL THEN
 			UPDATE agentpay._budget_totals t SET exhausted_by = x.bound
-			 WHERE t.budget = x.name;
+			 WHERE t.budget = x.name AND t.version = x.version;
 			PERFORM agentpay._append(ROW(agentpay._uuid_v7(), agentpay._now(),
 				'agentpay', 'exhausted', 'budget', x.name,
 				'what was asked for does not fit', NULL,
@@ -492,7 +392,7 @@ BEGIN
 					   <= x.cap_cost, true)
 			  AND coalesce(x.calls < x.cap_calls, true) THEN
 			UPDATE agentpay._budget_totals t SET exhausted_by = NULL
-			 WHERE t.budget = x.name;
+			 WHERE t.budget = x.name AND t.version = x.version;
 		END IF;
 	END LOOP;
 END$$;
@@ -506,41 +406,8 @@ CREATE TYPE agentpay._settlement AS (
 -- Takes no budget's lock.  What settles after its window has passed is taken
 -- out with the change that says so, and counts nowhere any more.
 CREATE FUNCTION agentpay._settle(ended agentpay._settlement[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan
-AS $$
-#variable_conflict use_column
-BEGIN
-	WITH released AS (
-		DELETE FROM agentpay._holds h USING unnest(ended) AS e
-		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
-		   AND h.state = 'held' AND e.state = 'released'
-		RETURNING h.budget, h.bound_cost, h.counts_until),
-	settled AS (
-		UPDATE agentpay._holds h
-		   SET state = e.state, settled_cost = e.cost, lease_until = NULL
-		  FROM unnest(ended) AS e
-		 WHERE h.task_id = e.task_id AND h.attempt = e.attempt
-		   AND h.state = 'held' AND e.state <> 'released'
-		RETURNING h.budget, h.bound_cost, h.counts_until, h.state,
-				  h.settled_cost)
-	INSERT INTO agentpay._budget_changes (budget, held, settled, uncertain,
-		calls, earliest)
-	SELECT x.budget, - sum(x.bound_cost),
-		   coalesce(sum(x.cost) FILTER (WHERE x.state = 'settled'), 0),
-		   coalesce(sum(x.cost) FILTER (WHERE x.state = 'uncertain'), 0),
-		   - count(*) FILTER (WHERE x.state = 'released'),
-		   min(x.counts_until)
-	  FROM (SELECT r.budget, r.bound_cost, r.counts_until, 'released' AS state,
-				   0 AS cost
-			  FROM released r
-			UNION ALL
-			SELECT s.budget, s.bound_cost, s.counts_until, s.state,
-				   s.settled_cost
-			  FROM settled s) AS x
-	 GROUP BY x.budget;
-END$$;
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_settle';
 REVOKE ALL ON FUNCTION agentpay._settle(agentpay._settlement[]) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._settle(agentpay._settlement[]) IS 'turns holds into what was spent, in the window that they were reserved in';
 
@@ -571,9 +438,16 @@ CREATE FUNCTION agentpay._budget_use(name text, period text)
 				   calls bigint)
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off
+	SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
+DECLARE
+	t agentpay._budget_totals;
+	moment timestamptz;	-- once, so that the index is asked for it
 BEGIN
+	SELECT * INTO t FROM agentpay._totals_of($1);
+	moment := greatest(t.expired_until, agentpay._now());
 	RETURN QUERY
 	SELECT coalesce(t.settled, 0) + c.settled - g.settled,
 		   coalesce(t.held, 0) + c.held,
@@ -584,8 +458,13 @@ BEGIN
 				   coalesce(sum(x.uncertain), 0) AS uncertain,
 				   coalesce(sum(x.calls), 0)::bigint AS calls,
 				   min(x.earliest) AS earliest
-			  FROM agentpay._budget_changes x WHERE x.budget = $1) AS c
-	  LEFT JOIN agentpay._budget_totals t ON t.budget = $1
+			  FROM (SELECT * FROM agentpay._budget_changes u
+					 WHERE u.budget = $1
+					   AND u.xid >= coalesce(t.seen_xmax, '0')
+					UNION ALL
+					SELECT * FROM agentpay._budget_changes u
+					 WHERE u.budget = $1 AND u.xid < t.seen_xmax
+					   AND u.xid = ANY (t.seen_running)) AS x) AS c
 	 CROSS JOIN LATERAL (
 		SELECT count(*) AS calls,
 			   coalesce(sum(h.settled_cost) FILTER (WHERE h.state = 'settled'),
@@ -595,8 +474,7 @@ BEGIN
 		  FROM agentpay._holds h
 		 WHERE h.budget = $1 AND h.state <> 'held'
 		   AND h.counts_until >= least(t.expired_until, c.earliest)
-		   AND h.counts_until <= greatest(t.expired_until, agentpay._now())
-		) AS g;
+		   AND h.counts_until <= moment) AS g;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._budget_use(text, text) FROM PUBLIC;
 
@@ -633,7 +511,7 @@ CREATE VIEW agentpay.budget_status AS
 								  - u.uncertain, 0) END AS headroom,
 			   (u.settled + u.held + u.uncertain) * 3600 / extract(epoch
 					FROM agentpay._period_length(b.period)) AS burn) AS h
-	  LEFT JOIN agentpay._budget_totals x ON x.budget = b.name;
+	  LEFT JOIN LATERAL agentpay._totals_of(b.name) AS x ON true;
 REVOKE ALL ON agentpay.budget_status FROM PUBLIC;
 COMMENT ON VIEW agentpay.budget_status IS 'each budget now: what is settled, held and uncertain in its window, and what is left. Per transaction: sums over the payments of 30 days, whose caps are each payment''s own';
 

@@ -79,7 +79,9 @@ BEGIN
 	UPDATE agentpay._budget_totals t
 	   SET uncertain = t.uncertain - h.settled_cost,
 		   settled = t.settled + true_cost
-	  FROM known k WHERE t.budget = k.budget;
+	  FROM known k
+	 CROSS JOIN LATERAL agentpay._totals_of(k.budget) AS n
+	 WHERE t.budget = n.budget AND t.version = n.version;
 	INSERT INTO agentpay._reconciliations (task_id, attempt, true_cost)
 	VALUES (h.task_id, h.attempt, true_cost);
 	PERFORM agentpay._govern('reconcile', 'hold', hold_id::text, reason,

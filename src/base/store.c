@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -25,6 +26,7 @@
 #include "base/compat.h"
 #include "base/store.h"
 
+static void open_indexes(AgentpayStore *store);
 static void fill(AgentpayStore *store, const Datum *values, const bool *nulls);
 static bool was_changed(TM_Result result);
 
@@ -42,12 +44,9 @@ agentpay_store_open(AgentpayStore *store, const char *table, const char *index)
 	store->relation = table_open(relid, RowExclusiveLock);
 	store->index = index_open(agentpay_relation(index), AccessShareLock);
 	store->snapshot = RegisterSnapshot(GetActiveSnapshot());
-	store->scan = AGENTPAY_INDEX_BEGINSCAN(store->relation, store->index,
-										   store->snapshot, 1);
 	store->estate = CreateExecutorState();
 	store->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(store->result, store->relation, 0, NULL, 0);
-	ExecOpenIndices(store->result, false);
 	store->row = table_slot_create(store->relation, NULL);
 	store->written = table_slot_create(store->relation, NULL);
 }
@@ -57,9 +56,11 @@ agentpay_store_close(AgentpayStore *store)
 {
 	ExecDropSingleTupleTableSlot(store->written);
 	ExecDropSingleTupleTableSlot(store->row);
-	ExecCloseIndices(store->result);
+	if (store->writable)
+		ExecCloseIndices(store->result);
 	FreeExecutorState(store->estate);
-	index_endscan(store->scan);
+	if (store->scan)
+		index_endscan(store->scan);
 	UnregisterSnapshot(store->snapshot);
 	index_close(store->index, NoLock);
 	table_close(store->relation, NoLock);
@@ -70,10 +71,56 @@ agentpay_store_find(AgentpayStore *store, int64 key)
 {
 	ScanKeyData scan_key;
 
-	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(key));
-	index_rescan(store->scan, &scan_key, 1, NULL, 0);
-	if (!index_getnext_slot(store->scan, ForwardScanDirection, store->row))
+	agentpay_store_key(store, &scan_key, 1, BTEqualStrategyNumber, F_INT8EQ,
+					   Int64GetDatum(key));
+	agentpay_store_seek(store, &scan_key, 1);
+	return agentpay_store_next(store, ForwardScanDirection);
+}
+
+void
+agentpay_store_key(AgentpayStore *store, ScanKey key, int column,
+				   StrategyNumber strategy, RegProcedure compares, Datum value)
+{
+	ScanKeyEntryInitialize(key, 0, column, strategy, InvalidOid,
+						   store->index->rd_indcollation[column - 1], compares,
+						   value);
+}
+
+void
+agentpay_store_seek(AgentpayStore *store, ScanKey keys, int n)
+{
+	if (store->scan && store->scan->numberOfKeys != n)
+	{
+		index_endscan(store->scan);
+		store->scan = NULL;
+	}
+	if (store->scan == NULL)
+		store->scan = AGENTPAY_INDEX_BEGINSCAN(store->relation, store->index,
+											   store->snapshot, n);
+	index_rescan(store->scan, keys, n, NULL, 0);
+}
+
+bool
+agentpay_store_next(AgentpayStore *store, ScanDirection direction)
+{
+	if (!index_getnext_slot(store->scan, direction, store->row))
+		return false;
+	slot_getallattrs(store->row);
+	return true;
+}
+
+bool
+agentpay_store_lock_latest(AgentpayStore *store)
+{
+	TM_FailureData failure;
+	ItemPointerData tid = store->row->tts_tid;
+	TM_Result result = table_tuple_lock(store->relation, &tid, store->snapshot,
+										store->row, GetCurrentCommandId(true),
+										LockTupleExclusive, LockWaitBlock,
+										TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+										&failure);
+
+	if (was_changed(result))
 		return false;
 	slot_getallattrs(store->row);
 	return true;
@@ -98,12 +145,18 @@ agentpay_store_try_lock(AgentpayStore *store)
 bool
 agentpay_store_delete(AgentpayStore *store)
 {
+	return agentpay_store_delete_at(store, &store->row->tts_tid);
+}
+
+bool
+agentpay_store_delete_at(AgentpayStore *store, ItemPointer place)
+{
 	TM_FailureData failure;
 
-	return !was_changed(
-		table_tuple_delete(store->relation, &store->row->tts_tid,
-						   GetCurrentCommandId(true), store->snapshot,
-						   InvalidSnapshot, true, &failure, false));
+	return !was_changed(table_tuple_delete(store->relation, place,
+										   GetCurrentCommandId(true),
+										   store->snapshot, InvalidSnapshot,
+										   true, &failure, false));
 }
 
 bool
@@ -139,12 +192,25 @@ agentpay_store_insert(AgentpayStore *store, const Datum *values,
 	ResetPerTupleExprContext(store->estate);
 }
 
+/* Where nothing is written, they are not needed. */
+static void
+open_indexes(AgentpayStore *store)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->estate->es_query_cxt);
+
+	ExecOpenIndices(store->result, false);
+	MemoryContextSwitchTo(old);
+	store->writable = true;
+}
+
 static void
 fill(AgentpayStore *store, const Datum *values, const bool *nulls)
 {
 	TupleTableSlot *slot = store->written;
 	int n = slot->tts_tupleDescriptor->natts;
 
+	if (!store->writable)
+		open_indexes(store);
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, values, n * sizeof(Datum));
 	memcpy(slot->tts_isnull, nulls, n * sizeof(bool));
@@ -154,13 +220,17 @@ fill(AgentpayStore *store, const Datum *values, const bool *nulls)
 		ExecConstraints(store->result, slot, store->estate);
 }
 
-/* By a transaction that has committed; what else went wrong is an error. */
+/*
+ * By a transaction that has committed, or by this command; what else went
+ * wrong is an error.
+ */
 static bool
 was_changed(TM_Result result)
 {
 	if (result == TM_Ok)
 		return false;
-	if (result == TM_Updated || result == TM_Deleted)
+	if (result == TM_Updated || result == TM_Deleted ||
+		result == TM_SelfModified)
 		return true;
 	elog(ERROR, "could not write a row of agentpay: %d", (int) result);
 }

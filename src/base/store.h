@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/skey.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "utils/rel.h"
@@ -28,6 +29,7 @@ typedef struct AgentpayStore
 	EState *estate;
 	TupleTableSlot *row;	 /* what was found last */
 	TupleTableSlot *written; /* what is being written */
+	bool writable;			 /* its indexes are open for new rows */
 } AgentpayStore;
 
 /*
@@ -43,6 +45,24 @@ extern void agentpay_store_close(AgentpayStore *store);
 extern bool agentpay_store_find(AgentpayStore *store, int64 key);
 
 /*
+ * Begins anew with the rows that these keys of the index ask for; each is then
+ * in store->row, false: there is no other.
+ */
+extern void agentpay_store_seek(AgentpayStore *store, ScanKey keys, int n);
+extern bool agentpay_store_next(AgentpayStore *store, ScanDirection direction);
+
+/* A key for it: how a column of the index, from 1, compares to a value. */
+extern void
+agentpay_store_key(AgentpayStore *store, ScanKey key, int column,
+				   StrategyNumber strategy, RegProcedure compares, Datum value);
+
+/*
+ * Waits for whoever has changed the row that was found, and locks it as it is
+ * now; false when it is gone.
+ */
+extern bool agentpay_store_lock_latest(AgentpayStore *store);
+
+/*
  * Locks the row that was found; false when somebody else has it, or has changed
  * it meanwhile.
  */
@@ -50,11 +70,14 @@ extern bool agentpay_store_try_lock(AgentpayStore *store);
 
 /*
  * Deletes, or replaces by these values, the row that was found.  False when a
- * transaction that committed meanwhile has changed it: it is as it was left.
+ * transaction that committed meanwhile, or this command, has changed it: it is
+ * as it was left.
  */
 extern bool agentpay_store_delete(AgentpayStore *store);
 extern bool agentpay_store_update(AgentpayStore *store, const Datum *values,
 								  const bool *nulls);
+/* Deletes the row that was found at this place. */
+extern bool agentpay_store_delete_at(AgentpayStore *store, ItemPointer place);
 
 extern void agentpay_store_insert(AgentpayStore *store, const Datum *values,
 								  const bool *nulls);
