@@ -154,6 +154,8 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._period_length(text) FROM PUBLIC;
 
+-- What a budget is of changes before a reservation or after it, not between
+-- what it finds to fit and what it holds.
 -- What still counts in a budget counts as long as its new period says; what
 -- counted longer goes on to, so that nothing leaves the window unseen.
 CREATE FUNCTION agentpay._follow_period() RETURNS trigger
@@ -162,11 +164,15 @@ CREATE FUNCTION agentpay._follow_period() RETURNS trigger
 AS $$
 DECLARE
 	names text[];
+	longer text[];
 BEGIN
-	SELECT array_agg(n.name) INTO names
+	SELECT array_agg(n.name),
+		   array_agg(n.name) FILTER (WHERE agentpay._period_length(n.period)
+									 > agentpay._period_length(o.period))
+	  INTO names, longer
 	  FROM new_rows n JOIN old_rows o ON o.name = n.name
-	 WHERE agentpay._period_length(n.period)
-		   > agentpay._period_length(o.period);
+	 WHERE (n.scope, n.target, n.period, n.enabled)
+		   <> (o.scope, o.target, o.period, o.enabled);
 	IF names IS NULL THEN
 		RETURN NULL;
 	END IF;
@@ -174,7 +180,7 @@ BEGIN
 	UPDATE agentpay._holds h
 	   SET counts_until = h.held_at + agentpay._period_length(n.period)
 	  FROM new_rows n
-	 WHERE n.name = ANY (names) AND h.budget = n.name
+	 WHERE n.name = ANY (longer) AND h.budget = n.name
 	   AND h.counts_until < h.held_at + agentpay._period_length(n.period);
 	RETURN NULL;
 END$$;
