@@ -32,10 +32,20 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._builtin_verdict(text, double precision, jsonb)
 	FROM PUBLIC;
 
+-- This transaction commits without waiting for the disk; the dispatcher does so
+-- afterwards, and then ends what waits in _applies, if something does.
+CREATE FUNCTION agentpay._flush_later(applies boolean) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_flush_later';
+REVOKE ALL ON FUNCTION agentpay._flush_later(boolean) FROM PUBLIC;
+
 -- Ends the tasks of builtin agents, whose answer was computed with the row.
--- The caller holds the kill lock shared, from an earlier statement.
-CREATE FUNCTION agentpay._decide_builtin(batch agentpay._tasks[])
-	RETURNS void
+-- The caller holds the kill lock shared, from an earlier statement.  later:
+-- those whose end may do more than be on record wait in _applies for another
+-- transaction, so that this one, which holds the budgets' locks, need not wait
+-- for the disk: what nobody has acted on, a crash may forget, to be claimed anew.
+CREATE FUNCTION agentpay._decide_builtin(batch agentpay._tasks[],
+	later boolean DEFAULT false) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -45,6 +55,7 @@ DECLARE
 	ends agentpay._task_end[];
 	calls agentpay.agent_calls[];
 	refused jsonb;
+	waiting bigint;
 BEGIN
 	SELECT array_agg(ROW(t.task_id, 1, coalesce(a.price_per_call, 0), p.role,
 			p.point, a.name, a.cost_center,
@@ -99,13 +110,31 @@ BEGIN
 	  JOIN agentpay.agents a ON a.name = t.agent
 	 WHERE e.answer IS NOT NULL;
 	PERFORM agentpay._append_all(calls);
-	PERFORM agentpay._end_tasks(ends);
 	PERFORM agentpay._settle(array_agg(ROW(e.task_id, 1,
 			CASE WHEN e.answer IS NULL THEN 'released' ELSE 'settled' END,
 			coalesce(e.cost, 0))::agentpay._settlement))
 	   FROM unnest(ends) AS e;
+	IF later THEN
+		WITH waits AS (
+			INSERT INTO agentpay._applies
+			SELECT e.task_id, e FROM unnest(ends) AS e
+			  JOIN unnest(batch) AS t ON t.task_id = e.task_id
+			  JOIN agentpay.agents a ON a.name = t.agent
+			 WHERE t.decide_by IS NOT NULL OR t.escalated_from IS NOT NULL
+				OR t.stage IS DISTINCT FROM 0 OR a.holdout_percent > 0
+			RETURNING task_id),
+		ids AS (SELECT coalesce(array_agg(w.task_id), '{}') AS those
+				  FROM waits w)
+		SELECT cardinality(i.those), array_agg(e) FILTER (WHERE e.task_id IS NOT NULL)
+		  INTO waiting, ends
+		  FROM ids i LEFT JOIN unnest(ends) AS e
+			ON e.task_id <> ALL (i.those)
+		 GROUP BY i.those;
+		PERFORM agentpay._flush_later(waiting > 0);
+	END IF;
+	PERFORM agentpay._end_tasks(ends);
 END$$;
-REVOKE ALL ON FUNCTION agentpay._decide_builtin(agentpay._tasks[])
+REVOKE ALL ON FUNCTION agentpay._decide_builtin(agentpay._tasks[], boolean)
 	FROM PUBLIC;
 
 -- ── claim ───────────────────────────────────────────────────────────────────
@@ -165,7 +194,9 @@ BEGIN
 	SELECT x.skipped, x.builtin, x.agents INTO skipped, builtin, called
 	  FROM agentpay._take_tasks(batch) AS x;
 	PERFORM agentpay._end_tasks(skipped) WHERE skipped IS NOT NULL;
-	PERFORM agentpay._decide_builtin(builtin) WHERE builtin IS NOT NULL;
+	PERFORM agentpay._decide_builtin(builtin, skipped IS NULL
+				AND EXISTS (SELECT FROM agentpay.budgets b WHERE b.enabled))
+	  WHERE builtin IS NOT NULL;
 	-- nothing was decided or spent: a crash that forgets it has it claimed anew
 	IF skipped IS NULL AND builtin IS NULL THEN
 		PERFORM set_config('synchronous_commit', 'off', true);

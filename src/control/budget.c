@@ -6,7 +6,8 @@
  * One heavyweight lock per budget, exclusive to the end of the transaction,
  * always taken in ascending order of the keys, so that two transactions with
  * several budgets never wait for each other in a circle.  The kill lock, when
- * both are needed, comes first.
+ * both are needed, comes first.  A transaction that holds one and that nobody
+ * can have acted on does not wait for the disk: its process does, afterwards.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,14 +18,20 @@
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "base/locks.h"
+#include "control/budget.h"
+
+static bool flush_due = false;
+static bool applies_due = false;
 
 static int compare_keys(const void *a, const void *b);
 
 PG_FUNCTION_INFO_V1(agentpay_sql_lock_budgets);
+PG_FUNCTION_INFO_V1(agentpay_sql_flush_later);
 PG_FUNCTION_INFO_V1(agentpay_sql_check_all_caps);
 
 /* agentpay._lock_budgets(names text[]) */
@@ -64,6 +71,27 @@ compare_keys(const void *a, const void *b)
 	uint64 right = *(const uint64 *) b;
 
 	return (left > right) - (left < right);
+}
+
+/* agentpay._flush_later(applies boolean) */
+Datum
+agentpay_sql_flush_later(PG_FUNCTION_ARGS)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	flush_due = true;
+	applies_due |= PG_GETARG_BOOL(0);
+	PG_RETURN_VOID();
+}
+
+bool
+agentpay_budget_take_flush(bool *applies)
+{
+	bool due = flush_due;
+
+	*applies = applies_due;
+	flush_due = applies_due = false;
+	return due;
 }
 
 /*

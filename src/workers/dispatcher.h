@@ -200,5 +200,7 @@ extern ArrayType *dispatcher_results(DispatcherTask **tasks, int n, Oid *type);
 
 /* dispatcher_apply.c: verdicts that wait for their row; false: some still do. */
 extern bool dispatcher_apply(Dispatcher *d);
+/* What a claim decided goes to the disk, and takes effect. */
+extern void dispatcher_end_claimed(Dispatcher *d);
 
 #endif /* AGENTPAY_DISPATCHER_H */

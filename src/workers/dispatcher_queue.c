@@ -86,6 +86,7 @@ dispatcher_claim(Dispatcher *d)
 	agentpay_worker_report("working", "claiming tasks");
 	if (!agentpay_worker_run(claim, &c))
 		return DISPATCHER_FAILED;
+	dispatcher_end_claimed(d);
 	if (c.called)
 		agentpay_shmem_tell_arrivals(agentpay_worker_slot());
 	return c.seen;
