@@ -38,6 +38,7 @@ typedef struct DispatcherAgent
 	int n_waiting;			/* with those in Dispatcher.later */
 	bool spilled;			/* more of them wait in _task_work */
 	int64 beyond;			/* the last place in _task_work that was loaded */
+	TimestampTz reload_at;	/* when to look for what was left out; 0: nothing */
 	int busy;				/* prepared or in flight */
 	int in_flight;			/* handed over to libcurl, not yet collected */
 	AgentpayAgentRow row;	/* what limits it, over all dispatchers */
@@ -157,6 +158,7 @@ extern bool dispatcher_take_arrivals(Dispatcher *d);
 /* dispatcher_queue.c: claims, and who is next. */
 extern int dispatcher_claim(Dispatcher *d); /* tasks seen, or < 0 */
 extern bool dispatcher_learn(Dispatcher *d);
+extern void dispatcher_left_out(DispatcherAgent *agent);
 extern bool dispatcher_refill(Dispatcher *d);
 extern void dispatcher_unload(Dispatcher *d, DispatcherAgent *agent);
 extern void dispatcher_move_due(Dispatcher *d, TimestampTz now);

@@ -141,11 +141,15 @@ apply_prepared(Batch *batch)
 		}
 		dispatcher_permit_ends(d, task);
 		if (batch->action[i] == 'w')
+		{
 			dispatcher_wait(d, task,
 							TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														WAIT_MS));
-		else
-			dispatcher_free_task(task);
+			continue;
+		}
+		if (batch->action[i] == 0)
+			dispatcher_left_out(task->agent);
+		dispatcher_free_task(task);
 	}
 	foreach(lc, batch->engage)
 		(void) agentpay_worker_run(engage, strVal(lfirst(lc)));
@@ -262,6 +266,8 @@ dispatcher_skip_broken(Dispatcher *d)
 		agentpay_worker_report("working", "skipping tasks");
 		if (batch.n > 0 && !agentpay_worker_run(skip, &batch))
 			return;
+		if (batch.n > 0)
+			dispatcher_left_out(agent); /* perhaps one */
 		for (int i = 0; i < batch.n; i++)
 		{
 			dlist_delete(&tasks[i]->node);

@@ -30,6 +30,8 @@
 #define QUEUE_BASE 64
 /* Others have all calls of an agent: only while dispatchers come and go. */
 #define FULL_RETRY_MS 20
+/* Before tasks that were left out are looked for again. */
+#define RELOAD_MS 1000
 
 typedef struct Claim
 {
@@ -185,10 +187,23 @@ learn(void *arg)
 	}
 }
 
+/*
+ * A task was left out, since somebody else had its row.  Its agent's tasks are
+ * loaded anew in a while: should he not end it, nobody else may know of it.
+ */
+void
+dispatcher_left_out(DispatcherAgent *agent)
+{
+	if (agent->reload_at == 0)
+		agent->reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   RELOAD_MS);
+}
+
 /* Loads tasks of agents whose queue is low; false: an error, try later. */
 bool
 dispatcher_refill(Dispatcher *d)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	dlist_iter iter;
 
 	dlist_foreach(iter, &d->agents)
@@ -197,6 +212,8 @@ dispatcher_refill(Dispatcher *d)
 												 iter.cur);
 		Refill r = {.d = d, .agent = agent};
 
+		if (agent->reload_at != 0 && agent->reload_at <= now)
+			dispatcher_unload(d, agent);
 		if (!is_low(agent))
 			continue;
 		agentpay_worker_report("working", "loading tasks");
@@ -310,6 +327,7 @@ dispatcher_unload(Dispatcher *d, DispatcherAgent *agent)
 							dlist_pop_head_node(&agent->waiting)));
 	agent->n_waiting = 0;
 	agent->beyond = 0;
+	agent->reload_at = 0;
 	agent->spilled = agent->part >= 0;
 }
 
@@ -352,7 +370,10 @@ dispatcher_move_due(Dispatcher *d, TimestampTz now)
 	}
 }
 
-/* When the next of them is due, or an agent's next call; 0: none waits. */
+/*
+ * When the next of them is due, or an agent's next call, or tasks are to be
+ * looked for; 0: none waits.
+ */
 TimestampTz
 dispatcher_next_due(Dispatcher *d)
 {
@@ -374,6 +395,8 @@ dispatcher_next_due(Dispatcher *d)
 		if (agent->not_before != 0 && !dlist_is_empty(&agent->waiting) &&
 			(next == 0 || agent->not_before < next))
 			next = agent->not_before;
+		if (agent->reload_at != 0 && (next == 0 || agent->reload_at < next))
+			next = agent->reload_at;
 	}
 	return next;
 }

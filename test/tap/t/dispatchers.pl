@@ -125,6 +125,26 @@ ask($node, 'late', 90001, 90040);
 await_tasks($node);
 is(query("SELECT count(*) FROM agentpay.decisions WHERE row_id::int > 90000 AND kind = 'agent'"), '40', 'which answers all');
 
+# ── a task that somebody else has just then ─────────────────────────────────
+# As when dispatchers come and go, and two try for one task: whose it is looks
+# for it again.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET agentpay.workers_enabled = off');
+$node->reload;
+ask($node, 'late', 90101, 90102);
+await('nobody claims', sub { query("SELECT agentpay._claim(100)"); query("SELECT count(*) FROM agentpay._task_work WHERE state = 'leased'") eq '2' });
+my $other = session($node);
+$other->("BEGIN; SELECT FROM agentpay._task_work w JOIN agentpay._tasks t USING (task_id) WHERE t.row_id = '90101' FOR UPDATE OF w");
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET agentpay.workers_enabled');
+$node->reload;
+ask($node, 'late', 90103);
+my $answered = "SELECT count(*) FROM agentpay.decisions WHERE row_id = '%s' AND kind = 'agent'";
+await('those behind it are asked', sub { query(sprintf $answered, '90102') eq '1' && query(sprintf $answered, '90103') eq '1' }, 20);
+is(query(sprintf $answered, '90101'), '0', 'it is not');
+$other->('COMMIT');
+$other->();
+await_tasks($node, 20);
+is(query(sprintf $answered, '90101'), '1', 'until it is free');
+
 # ── no room for all of them ─────────────────────────────────────────────────
 my $advice = "SELECT problem FROM agentpay.advice WHERE object = 'agentpay.dispatchers'";
 is(query($advice), '', 'nothing to advise');
