@@ -164,7 +164,9 @@ read_wanted(Reserving *r, ArrayType *array)
 			w->nulls[WANTED_BOUND])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("a reservation has its task, attempt and bound")));
+					 errmsg("a reservation has its task, attempt and bound"),
+					 errhint("SELECT * FROM agentpay.tasks; lists those that "
+							 "wait.")));
 		r->n_wanted++;
 	}
 	agentpay_rows_close(&rows);

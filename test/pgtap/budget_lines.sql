@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(80);
+SELECT plan(85);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
@@ -22,6 +22,18 @@ CREATE FUNCTION pg_temp.now_at(budget text) RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION pg_temp.clean() RETURNS void LANGUAGE sql AS $$
 	DELETE FROM agentpay.budgets; DELETE FROM agentpay._holds WHERE task_id > 920000000; DELETE FROM agentpay._budget_totals;
 	DELETE FROM agentpay._budget_changes $$;
+
+-- ── what is settled twice in one go, or not at all ──────────────────────────
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES ('twice', 'all', '*', 'hour', 10);
+SELECT is(pg_temp.ask(1, 0.5) || ' ' || pg_temp.ask(2, 0.25) || ' ' || pg_temp.ask(3, 0.125), 'held held held', 'three are held');
+SELECT agentpay._settle(ARRAY[ROW(920000001, 1, 'settled', 0.4), ROW(920000001, 1, 'uncertain', 0.5), NULL, ROW(920000002, 1, 'released', 0),
+	ROW(920000002, 1, 'released', 0), ROW(920000003, 1, NULL, 0), ROW(920000003, 2, 'settled', 0.1)]::agentpay._settlement[]);
+SELECT is(pg_temp.now_at('twice'), '0.4 0.125 0 2 ok', 'the first settlement of each counts: 0.4 for 0.5, and 0.125 is held');
+SELECT is(pg_temp.ask(4, 0.0625), 'held', 'the next one takes them in');
+SELECT is(pg_temp.now_at('twice'), '0.4 0.1875 0 3 ok', '0.125 + 0.0625 are held');
+SELECT throws_ok($$ SELECT * FROM agentpay._reserve(ARRAY[ROW(920000005, 1, NULL, 'fraud', 'p1', 'a1', 'c1', 'x', NULL)::agentpay._reservation]) $$,
+	'22004', 'a reservation has its task, attempt and bound', 'without a bound nothing is held');
+SELECT pg_temp.clean();
 
 -- ── scopes: one call each, in every budget in whose scope it is ─────────────
 INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES
