@@ -75,25 +75,6 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._signers(agentpay.agents) FROM PUBLIC;
 
--- What a gate's metric is for an agent now.  No value: it cannot be told.
-CREATE FUNCTION agentpay._gate_value(a agentpay.agents, g agentpay.gates,
-	OUT value numeric, OUT samples bigint)
-	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF g.metric = 'sign_off' THEN
-		value := cardinality(agentpay._signers(a));
-		samples := value;
-	ELSE
-		SELECT e.value, e.samples INTO value, samples
-		  FROM agentpay._gate_evidence(a.name,
-				agentpay._agent_version(a.name), g.metric, g.confidence) AS e;
-	END IF;
-END$$;
-REVOKE ALL ON FUNCTION agentpay._gate_value(agentpay.agents, agentpay.gates)
-	FROM PUBLIC;
-
 -- Switches that stop an agent.
 CREATE FUNCTION agentpay._engaged_switches(a agentpay.agents)
 	RETURNS SETOF agentpay.kill_switches
@@ -111,56 +92,89 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._engaged_switches(agentpay.agents) FROM PUBLIC;
 
--- The gates between an agent and its next stage, and how each stands.  What
--- cannot be told, or by too few samples, is on hold, never passed; so is a
--- sign-off that is not there yet.  With four_eyes one is needed anyway, and a
--- killed agent goes nowhere.
-CREATE FUNCTION agentpay._gate_states(a agentpay.agents)
-	RETURNS TABLE (kind text, metric text, direction text, bound numeric,
-				   value numeric, samples bigint, state text)
+-- The gates between these agents and their next stage.  With four_eyes a
+-- sign-off is needed anyway.
+CREATE FUNCTION agentpay._gates_ahead(agents agentpay.agents[])
+	RETURNS TABLE (agent agentpay.agents, kind text, gate agentpay.gates)
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT w.agent, w.kind, w.gate
+	  FROM (SELECT a AS agent, 'gate' AS kind, g AS gate
+			  FROM unnest(agents) AS a
+			  JOIN agentpay.gates g ON g.enabled
+			   AND (g.agent = a.name OR g.agent = '*' AND NOT EXISTS (
+					SELECT FROM agentpay.gates o
+					 WHERE o.agent = a.name AND o.metric = g.metric))
+			UNION ALL
+			SELECT a, 'four_eyes', ROW(a.name, 'sign_off', 1, 0, 0.95,
+									   true)::agentpay.gates
+			  FROM unnest(agents) AS a
+			  JOIN agentpay.decision_points p ON p.point = a.point
+			 WHERE p.four_eyes) AS w
+	 WHERE agentpay._stage_rank((w.agent).stage) >= 0
+	   AND agentpay._next_stage(w.agent) IS NOT NULL;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._gates_ahead(agentpay.agents[]) FROM PUBLIC;
+
+-- How each of them stands.  What cannot be told, or by too few samples, is on
+-- hold, never passed; so is a sign-off that is not there yet.  And a killed
+-- agent goes nowhere.  All are measured at once: see _gate_evidence().
+CREATE FUNCTION agentpay._gate_states(agents agentpay.agents[])
+	RETURNS TABLE (agent text, kind text, metric text, direction text,
+				   bound numeric, value numeric, samples bigint, state text)
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	SELECT w.kind, (w.gate).metric, d.direction, (w.gate).bound, x.value,
+	WITH ahead AS MATERIALIZED (
+		SELECT w.*, (w.agent).name, (w.gate).metric,
+			   agentpay._agent_version((w.agent).name) AS version
+		  FROM agentpay._gates_ahead(agents) AS w),
+	evidence AS MATERIALIZED (
+		SELECT * FROM agentpay._gate_evidence(ARRAY(
+			SELECT ROW(w.name, w.version, w.metric, (w.gate).confidence)
+				::agentpay._evidence_wanted
+			  FROM ahead w WHERE w.metric <> 'sign_off')))
+	SELECT w.name, w.kind, w.metric, d.direction, (w.gate).bound, x.value,
 		   x.samples,
 		   -- of compliance the samples are its controls
 		   CASE WHEN x.value IS NULL OR x.samples < (w.gate).min_samples
-					 AND (w.gate).metric <> 'compliance'
+					 AND w.metric <> 'compliance'
 				THEN 'hold'
 				WHEN CASE d.direction WHEN 'min' THEN x.value >= (w.gate).bound
 					 ELSE x.value <= (w.gate).bound END THEN 'pass'
-				WHEN (w.gate).metric IN ('sign_off', 'labelled_samples')
+				WHEN w.metric IN ('sign_off', 'labelled_samples')
 				THEN 'hold'
 				ELSE 'fail' END
-	  FROM (SELECT 'gate' AS kind, g AS gate FROM agentpay.gates g
-			 WHERE g.enabled
-			   AND (g.agent = a.name OR g.agent = '*' AND NOT EXISTS (
-					SELECT FROM agentpay.gates o
-					 WHERE o.agent = a.name AND o.metric = g.metric))
-			UNION ALL
-			SELECT 'four_eyes', ROW(a.name, 'sign_off', 1, 0, 0.95,
-									true)::agentpay.gates
-			  FROM agentpay.decision_points p
-			 WHERE p.point = a.point AND p.four_eyes) AS w
-	 CROSS JOIN LATERAL agentpay._gate_value(a, w.gate) AS x
-	 CROSS JOIN LATERAL (SELECT agentpay._gate_direction((w.gate).metric)
+	  FROM ahead w
+	  LEFT JOIN evidence e ON e.agent = w.name AND e.agent_version = w.version
+	   AND e.metric = w.metric AND e.confidence = (w.gate).confidence
+	 CROSS JOIN LATERAL (SELECT CASE w.metric WHEN 'sign_off'
+			THEN cardinality(agentpay._signers(w.agent)) END AS signers) AS s
+	 CROSS JOIN LATERAL (SELECT coalesce(s.signers, e.value) AS value,
+			coalesce(s.signers, e.samples) AS samples) AS x
+	 CROSS JOIN LATERAL (SELECT agentpay._gate_direction(w.metric)
 						 AS direction) AS d
-	 WHERE agentpay._stage_rank(a.stage) >= 0
-	   AND agentpay._next_stage(a) IS NOT NULL
 	UNION ALL
-	SELECT 'kill_switch', 'engaged', 'max', 0::numeric, count(*)::numeric,
-		   count(*), 'fail'
-	  FROM agentpay._engaged_switches(a) AS k
-	 WHERE agentpay._next_stage(a) IS NOT NULL HAVING count(*) > 0;
+	SELECT a.name, 'kill_switch', 'engaged', 'max', 0::numeric,
+		   count(*)::numeric, count(*), 'fail'
+	  FROM unnest(agents) AS a
+	 CROSS JOIN LATERAL agentpay._engaged_switches(a) AS k
+	 WHERE agentpay._next_stage(a) IS NOT NULL
+	 GROUP BY a.name;
 END$$;
-REVOKE ALL ON FUNCTION agentpay._gate_states(agentpay.agents) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agentpay._gate_states(agentpay.agents[]) FROM PUBLIC;
 
 -- ── promote, sign off, roll back ────────────────────────────────────────────
--- What keeps an agent where it is: one line for each gate.
-CREATE FUNCTION agentpay._refuse_gates(a agentpay.agents) RETURNS void
+-- Refuses when something keeps an agent where it is, with one line for each
+-- gate; else how the gates stand, for the record.
+CREATE FUNCTION agentpay._refuse_gates(a agentpay.agents) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL SAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -189,8 +203,10 @@ BEGIN
 				'SELECT * FROM agentpay.rollout_status WHERE agent = %L; a gate that is not wanted goes by INSERT INTO agentpay.gates (agent, metric, bound, enabled) VALUES (%1$L, %L, %s, false) ON CONFLICT (agent, metric) DO UPDATE SET enabled = false;',
 				a.name, s.metric, trim_scale(s.bound)) END
 				ORDER BY s.metric <> 'engaged', s.metric = 'sign_off', s.metric)
-			FILTER (WHERE s.state <> 'pass'))[1] AS hint
-	  INTO g FROM agentpay._gate_states(a) AS s;
+			FILTER (WHERE s.state <> 'pass'))[1] AS hint,
+		   coalesce(jsonb_agg(to_jsonb(s) - 'agent' ORDER BY s.metric, s.kind),
+					'[]') AS gates
+	  INTO g FROM agentpay._gate_states(ARRAY[a]) AS s;
 	IF g.closed > 0 THEN
 		PERFORM agentpay._refuse('AP005', format(
 				'agent "%s" cannot go from stage %s to %s: %s of its gates %s closed',
@@ -198,6 +214,7 @@ BEGIN
 				CASE g.closed WHEN 1 THEN 'is' ELSE 'are' END),
 			g.lines, g.hint);
 	END IF;
+	RETURN g.gates;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._refuse_gates(agentpay.agents) FROM PUBLIC;
 
@@ -208,6 +225,7 @@ AS $$
 DECLARE
 	a agentpay.agents;
 	next_stage text;
+	gates jsonb;
 BEGIN
 	PERFORM agentpay._refuse_held();
 	PERFORM agentpay._agent(promote.agent);
@@ -225,14 +243,12 @@ BEGIN
 			format('SELECT agentpay.roll_back(%L, reason => ''...''); takes it back to shadow.',
 				   a.name));
 	END IF;
-	PERFORM agentpay._refuse_gates(a);
+	gates := agentpay._refuse_gates(a);
 	PERFORM agentpay._govern('promote', 'agent', a.name, NULL,
 		jsonb_build_object('stage', a.stage),
 		jsonb_build_object('stage', next_stage,
 			'agent_version', agentpay._agent_version(a.name),
-			'signed_by', to_jsonb(agentpay._signers(a)),
-			'gates', coalesce((SELECT jsonb_agg(to_jsonb(s) ORDER BY s.metric,
-					s.kind) FROM agentpay._gate_states(a) AS s), '[]')));
+			'signed_by', to_jsonb(agentpay._signers(a)), 'gates', gates));
 	UPDATE agentpay.agents x SET stage = next_stage WHERE x.name = a.name;
 	RETURN next_stage;
 END$$;

@@ -350,28 +350,46 @@ COMMENT ON FUNCTION agentpay._use_label(boolean, text, real, text, boolean) IS '
 
 -- ── agent_accuracy ──────────────────────────────────────────────────────────
 -- What agents beyond shadow made of payments that were asked about: as
--- _row_effects, by draws, of which few differ.
+-- _row_effects, by draws, of which few differ.  found: some of their verdicts
+-- are the point's.
+CREATE FUNCTION agentpay._draw_effect(point text, draws jsonb,
+	OUT found boolean, OUT given text, OUT unstopped numeric,
+	OUT unpassed numeric, OUT if_stopped numeric)
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(*) > 0,
+		   (array_agg(v.verdict ORDER BY d.place)
+				FILTER (WHERE (d.draw ->> 1)::boolean))[1],
+		   agentpay._product(1 - (d.draw ->> 2)::numeric)
+				FILTER (WHERE v.positive),
+		   agentpay._product(1 - (d.draw ->> 2)::numeric)
+				FILTER (WHERE NOT v.positive),
+		   max((d.draw ->> 3)::numeric)
+	  FROM jsonb_array_elements(draws) WITH ORDINALITY AS d (draw, place)
+	  JOIN agentpay.verdicts v
+		ON v.point = $1 AND v.verdict = d.draw ->> 0
+$$;
+REVOKE ALL ON FUNCTION agentpay._draw_effect(text, jsonb) FROM PUBLIC;
+
 CREATE VIEW agentpay._draw_effects AS
-SELECT x.point, x.draws,
-	   (array_agg(v.verdict ORDER BY d.place)
-			FILTER (WHERE (d.draw ->> 1)::boolean))[1] AS given,
-	   agentpay._product(1 - (d.draw ->> 2)::numeric)
-			FILTER (WHERE v.positive) AS unstopped,
-	   agentpay._product(1 - (d.draw ->> 2)::numeric)
-			FILTER (WHERE NOT v.positive) AS unpassed,
-	   max((d.draw ->> 3)::numeric) AS if_stopped
+SELECT x.point, x.draws, e.given, e.unstopped, e.unpassed, e.if_stopped
   FROM (SELECT DISTINCT s.point, s.draws FROM agentpay._sayings s
 		 WHERE s.draws IS NOT NULL) AS x
- CROSS JOIN LATERAL jsonb_array_elements(x.draws)
-	   WITH ORDINALITY AS d (draw, place)
-  JOIN agentpay.verdicts v
-	ON v.point = x.point AND v.verdict = d.draw ->> 0
- GROUP BY x.point, x.draws;
+ CROSS JOIN LATERAL agentpay._draw_effect(x.point, x.draws) AS e
+ WHERE e.found;
 REVOKE ALL ON agentpay._draw_effects FROM PUBLIC;
 
 -- Answers whose label is due, by all that was said.  measure: verdict, all of
 -- them; or confidence and score, those that have one.
-CREATE VIEW agentpay._labelled_groups AS
+CREATE FUNCTION agentpay._label_groups(cells agentpay._asked_cell[])
+	RETURNS TABLE (measure text, said text, mature boolean, point text,
+				   agent text, agent_version int, rules_verdict text,
+				   answer text, verdict text, role text, label text,
+				   unobservable boolean, weight numeric, n numeric)
+	LANGUAGE sql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
 SELECT s.measure, s.said, s.mature, s.point, s.agent, s.agent_version,
 	   s.rules_verdict, s.answer, s.verdict, s.role, (s.use).label,
 	   (s.use).unobservable, (s.use).weight, s.n
@@ -392,28 +410,19 @@ SELECT s.measure, s.said, s.mature, s.point, s.agent, s.agent_version,
 			   coalesce(s.label, CASE WHEN c.role = 'fraud' AND c.mature
 									   AND NOT t.stopped THEN 'legit' END)
 				   AS truth
-		  FROM (SELECT a.said, a.mature, count(*)::numeric AS n,
-					   count(a.confidence)::numeric AS sure,
-					   count(a.score)::numeric AS scored
-				  FROM (SELECT a.said, a.confidence, a.score, a.occurred_at
-								   <= (SELECT agentpay._now())
-									  - p.label_maturity AS mature
-						  FROM agentpay._asked a
-						  JOIN agentpay.decision_points p ON p.point = a.point
-						 WHERE a.first_of_version
-						   AND a.occurred_at IS NOT NULL OFFSET 0) AS a
-				 GROUP BY 1, 2) AS a
+		  FROM (SELECT x.said, x.mature, sum(x.answers) AS n,
+					   sum(x.sure) AS sure, sum(x.scored) AS scored
+				  FROM unnest(cells) AS x GROUP BY 1, 2) AS a
 		 CROSS JOIN LATERAL agentpay._said(a.said) AS s
 		  JOIN agentpay.decision_points p ON p.point = s.point
 		 CROSS JOIN LATERAL (SELECT a.*, p.role, p.labels_complete) AS c
+		 CROSS JOIN LATERAL agentpay._draw_effect(s.point, s.draws) AS d
 		 CROSS JOIN LATERAL (VALUES ('verdict', c.n),
 				('confidence', c.sure), ('score', c.scored))
 			AS m (measure, n)
-		  LEFT JOIN agentpay._draw_effects d
-			ON d.point = s.point AND d.draws = s.draws
 		 CROSS JOIN LATERAL (
 			SELECT coalesce(d.given, s.given) AS given,
-				   CASE WHEN d.point IS NULL THEN s.propensity
+				   CASE WHEN d.found IS NOT TRUE THEN s.propensity
 						ELSE agentpay._row_propensity(d.unstopped, d.unpassed,
 							d.if_stopped, s.propensity) END AS propensity) AS e
 		  LEFT JOIN agentpay.verdicts v
@@ -423,7 +432,17 @@ SELECT s.measure, s.said, s.mature, s.point, s.agent, s.agent_version,
 				c.labels_complete, v.positive, s.assignment, e.propensity)
 			AND coalesce(v.positive, true) AS stopped) AS t
 		 WHERE s.kind IS NOT NULL AND m.n > 0
-		   AND (c.mature OR c.labels_complete)) AS k) AS s;
+		   AND (c.mature OR c.labels_complete)) AS k) AS s
+$$;
+REVOKE ALL ON FUNCTION agentpay._label_groups(agentpay._asked_cell[])
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._label_groups(agentpay._asked_cell[]) IS 'answers counted by what was said, where labels are due: as _labelled_groups, which has them of all agents';
+
+CREATE VIEW agentpay._labelled_groups AS
+SELECT g.*
+  FROM (SELECT ARRAY(SELECT c FROM agentpay._asked_cells(NULL,
+							agentpay._now()) AS c) AS cells OFFSET 0) AS a
+ CROSS JOIN LATERAL agentpay._label_groups(a.cells) AS g;
 REVOKE ALL ON agentpay._labelled_groups FROM PUBLIC;
 COMMENT ON VIEW agentpay._labelled_groups IS 'answers counted by what was said, where labels are due';
 COMMENT ON COLUMN agentpay._labelled_groups.label IS 'legit: no fraud label at maturity; NULL: not known, or other rows speak for it';

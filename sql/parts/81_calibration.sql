@@ -39,58 +39,101 @@ END$$;
 REVOKE ALL ON FUNCTION agentpay._merge_bins(numeric[], numeric) FROM PUBLIC;
 
 -- Whether what was said came true, by thousandth of p.  What came true, and
--- how much it weighs, is asked once for all rows of which the same was said.
+-- how much it weighs, is asked once for all rows of which the same was said,
+-- and for these only how many they are and their p.
+CREATE TYPE agentpay._calibration_group AS (said text, mature boolean,
+	measure text, agent text, agent_version int, class int, y boolean,
+	weight double precision, unobservable boolean, due timestamptz);
+COMMENT ON TYPE agentpay._calibration_group IS 'class: those of one measure of an agent version that came true or not, with the same weight; NULL: it is not known whether.  due: until when a payment is mature';
+
+CREATE FUNCTION agentpay._calibration_groups(moment timestamptz)
+	RETURNS SETOF agentpay._calibration_group
+	LANGUAGE sql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT g.said, g.mature, g.measure, g.agent, g.agent_version,
+	   CASE WHEN t.y IS NOT NULL
+			THEN dense_rank() OVER (ORDER BY g.agent, g.agent_version,
+									g.measure, t.y, g.weight)::int END AS class,
+	   t.y, g.weight::double precision AS weight, g.unobservable,
+	   moment - p.label_maturity AS due
+  FROM agentpay._label_groups(ARRAY(
+		SELECT c FROM agentpay._asked_cells(NULL, moment) AS c)) AS g
+  JOIN agentpay.decision_points p ON p.point = g.point
+  LEFT JOIN agentpay.verdicts said
+	ON said.point = g.point AND said.verdict = g.answer
+  LEFT JOIN agentpay.verdicts meant
+	ON meant.point = g.point AND meant.verdict = g.label
+ CROSS JOIN LATERAL (
+	SELECT CASE WHEN g.measure = 'score' AND g.role = 'fraud'
+				THEN g.label = 'fraud'
+				WHEN g.measure = 'score' THEN meant.positive
+				WHEN g.role = 'fraud'
+				THEN said.positive = (g.label = 'fraud')
+				ELSE g.answer = g.label END AS y) AS t
+ WHERE g.measure <> 'verdict' AND g.answer IS NOT NULL
+$$;
+REVOKE ALL ON FUNCTION agentpay._calibration_groups(timestamptz) FROM PUBLIC;
+
+-- As _asked_cells(): of each class and thousandth of p how many, the mean of p
+-- and its variance, which one state keeps, so that p is cast once for both.
+CREATE FUNCTION agentpay._calibration_sums(
+	groups agentpay._calibration_group[])
+	RETURNS TABLE (class int, bucket int, n bigint, mean double precision,
+				   variance double precision)
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp SET enable_nestloop = off
+	SET enable_sort = off SET jit = off SET work_mem = '64MB'
+AS $$
+DECLARE
+	outdated constant bigint[] := ARRAY(SELECT agentpay._outdated_rows(false));
+	measures constant text[] := ARRAY['confidence', 'score'];
+	measure text;
+	source text;
+BEGIN
+	FOR measure, source IN SELECT m, s FROM unnest(measures) AS m,
+								  agentpay._kept_and_new(false) AS s LOOP
+		RETURN QUERY EXECUTE format($q$
+			SELECT g.class, floor(a.%1$I::double precision * 1000)::int,
+				   count(*), avg(a.%1$I::double precision),
+				   var_pop(a.%1$I::double precision)
+			  FROM %2$s AS a
+			  JOIN unnest($2) AS g ON g.said = a.said
+			   AND g.mature = (a.occurred_at <= g.due)
+			 WHERE a.first_of_version AND a.%1$I IS NOT NULL
+			   AND g.measure = %1$L AND g.class IS NOT NULL
+			 GROUP BY 1, 2$q$, measure, source)
+		USING outdated, groups;
+	END LOOP;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._calibration_sums(
+	agentpay._calibration_group[]) FROM PUBLIC;
+
 CREATE VIEW agentpay._calibration_cells AS
 WITH groups AS MATERIALIZED (
-	SELECT dense_rank() OVER (ORDER BY c.agent, c.agent_version, c.measure)
-			   AS which, c.measure, c.said, c.mature, c.agent, c.agent_version,
-		   c.weight::double precision AS weight, c.unobservable, t.y
-	  FROM agentpay._labelled_groups c
-	  LEFT JOIN agentpay.verdicts said
-		ON said.point = c.point AND said.verdict = c.answer
-	  LEFT JOIN agentpay.verdicts meant
-		ON meant.point = c.point AND meant.verdict = c.label
-	 CROSS JOIN LATERAL (
-		SELECT CASE WHEN c.measure = 'score' AND c.role = 'fraud'
-					THEN c.label = 'fraud'
-					WHEN c.measure = 'score' THEN meant.positive
-					WHEN c.role = 'fraud'
-					THEN said.positive = (c.label = 'fraud')
-					ELSE c.answer = c.label END AS y) AS t
-	 WHERE c.measure <> 'verdict' AND c.answer IS NOT NULL)
-SELECT w.agent, w.agent_version, w.measure,
-	   ((b.cell & 4294967295) - 2147483648)::int AS bucket, b.n, b.positives, b.w,
-	   b.wy, b.wp, b.wd2, b.unobservable
-  FROM (SELECT x.cell,
-			   (count(*) FILTER (WHERE x.y IS NOT NULL))::numeric AS n,
-			   (count(*) FILTER (WHERE x.y))::numeric AS positives,
-			   sum(x.weight) FILTER (WHERE x.y IS NOT NULL) AS w,
-			   sum(x.weight) FILTER (WHERE x.y) AS wy,
-			   sum(x.p * x.weight) FILTER (WHERE x.y IS NOT NULL) AS wp,
-			   sum(x.weight * (x.p - x.y::int) * (x.p - x.y::int)) AS wd2,
-			   count(*) FILTER (WHERE x.unobservable) AS unobservable
-		  -- the planner hashes what has one column
-		  FROM (SELECT g.y, g.weight, g.unobservable, a.p,
-					   (g.which << 32) + floor(a.p * 1000)::int + 2147483648
-						   AS cell
-				  FROM (SELECT m.measure, a.said, m.p, a.occurred_at
-								   <= (SELECT agentpay._now())
-									  - p.label_maturity AS mature
-						  FROM agentpay._asked a
-						  JOIN agentpay.decision_points p ON p.point = a.point
-						 CROSS JOIN LATERAL (VALUES
-								('confidence', a.confidence::double precision),
-								('score', a.score::double precision))
-							AS m (measure, p)
-						 WHERE a.first_of_version AND m.p IS NOT NULL
-						OFFSET 0) AS a
-				  JOIN groups g ON g.said = a.said AND g.measure = a.measure
-				   AND g.mature = a.mature OFFSET 0) AS x
-		 GROUP BY x.cell) AS b
-  JOIN (SELECT DISTINCT g.which, g.agent, g.agent_version, g.measure
-		  FROM groups g) AS w
-	ON w.which = b.cell >> 32;
+	SELECT * FROM agentpay._calibration_groups(agentpay._now())),
+sums AS MATERIALIZED (
+	SELECT s.* FROM agentpay._calibration_sums(ARRAY(
+		SELECT ROW(g.*)::agentpay._calibration_group FROM groups g)) AS s)
+SELECT g.agent, g.agent_version, g.measure, s.bucket, sum(s.n) AS n,
+	   coalesce(sum(s.n) FILTER (WHERE g.y), 0) AS positives,
+	   sum(s.n * g.weight) AS w, sum(s.n * g.weight) FILTER (WHERE g.y) AS wy,
+	   sum(s.n * s.mean * g.weight) AS wp,
+	   -- Σ(p - y)² is n times the variance and (mean - y)²
+	   sum(s.n * g.weight * (s.variance + (s.mean - g.y::int)
+										  * (s.mean - g.y::int))) AS wd2,
+	   b.blind
+  FROM (SELECT DISTINCT k.class, k.agent, k.agent_version, k.measure, k.y,
+			   k.weight FROM groups k) AS g
+  JOIN sums s ON s.class = g.class
+  JOIN (SELECT k.agent, k.agent_version, k.measure,
+			   coalesce(bool_or(k.unobservable), false) AS blind
+		  FROM groups k GROUP BY 1, 2, 3) AS b
+	ON b.agent = g.agent AND b.agent_version = g.agent_version
+   AND b.measure = g.measure
+ GROUP BY g.agent, g.agent_version, g.measure, s.bucket, b.blind;
 REVOKE ALL ON agentpay._calibration_cells FROM PUBLIC;
+COMMENT ON VIEW agentpay._calibration_cells IS 'blind: of some answers of the agent version nobody can know whether they were right';
 
 CREATE VIEW agentpay.calibration AS
 WITH cells AS MATERIALIZED (SELECT * FROM agentpay._calibration_cells),
@@ -134,7 +177,7 @@ whole AS (
 		   NOT EXISTS (SELECT FROM cells u
 						WHERE u.agent = m.agent
 						  AND u.agent_version = m.agent_version
-						  AND u.measure = m.measure AND u.unobservable > 0)
+						  AND u.measure = m.measure AND u.blind)
 			   AS identifiable
 	  FROM merged m GROUP BY 1, 2, 3)
 SELECT m.agent, m.agent_version, m.measure, m.bin,

@@ -533,8 +533,9 @@ CREATE VIEW agentpay.rollout_status AS
 	SELECT a.name AS agent, agentpay._agent_version(a.name) AS agent_version,
 		   a.stage, agentpay._next_stage(a) AS next_stage, s.kind, s.metric,
 		   s.direction, s.bound, s.value, s.samples, s.state
-	  FROM agentpay.agents a
-	 CROSS JOIN LATERAL agentpay._gate_states(a) AS s
+	  FROM (SELECT ARRAY(SELECT x FROM agentpay.agents x) AS agents) AS w
+	 CROSS JOIN LATERAL agentpay._gate_states(w.agents) AS s
+	  JOIN agentpay.agents a ON a.name = s.agent
 	UNION ALL
 	SELECT g.agent, g.agent_version, g.stage, agentpay._next_stage(a),
 		   'guardrail', g.metric, 'max', g.bound, g.value, g.samples, g.state

@@ -356,12 +356,11 @@ REVOKE ALL ON agentpay._advice_labels FROM PUBLIC;
 
 -- ── agents, budgets, switches ───────────────────────────────────────────────
 CREATE VIEW agentpay._advice_agents AS
-WITH q AS (
-	SELECT t.agent, count(*) AS tasks, min(t.created_at) AS oldest
-	  FROM agentpay._tasks t
-	 WHERE NOT EXISTS (SELECT FROM agentpay._task_decisions e
-						WHERE e.task_id = t.task_id)
-	 GROUP BY t.agent)
+WITH q AS MATERIALIZED (
+	SELECT s.agent, sum(s.tasks) AS tasks,
+		   (SELECT agentpay._now()) - max(s.oldest_age) AS oldest
+	  FROM agentpay.queue_status s
+	 GROUP BY s.agent)
 SELECT 'warning' AS level, 'agent' AS object_kind, a.name AS object,
 	   format('%s of its tasks are open, but it is %s', q.tasks,
 			  CASE WHEN a.enabled THEN 'off' ELSE 'disabled' END) AS problem,
@@ -429,13 +428,27 @@ SELECT 'warning', 'kill_switch', concat_ws(' ', k.scope, nullif(k.target, '*')),
 REVOKE ALL ON agentpay._advice_control FROM PUBLIC;
 
 -- ── what the logs tell ──────────────────────────────────────────────────────
+-- The least that the id of a decision made then, or later, can be: ids of rules
+-- decisions begin with decided_at in milliseconds (RFC 9562, version 7), so
+-- that the leaves' indexes on them find a span of time.
+CREATE FUNCTION agentpay._first_id(at timestamptz) RETURNS uuid
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT rpad(lpad(to_hex(floor(1000 * extract(epoch FROM at))::bigint), 12,
+					 '0'), 32, '0')::uuid
+$$;
+REVOKE ALL ON FUNCTION agentpay._first_id(timestamptz) FROM PUBLIC;
+
 CREATE VIEW agentpay._advice_logs AS
 WITH d AS (
 	SELECT d.point, d.detail, d.currency,
 		   d.amount IS NOT NULL AND d.base_amount IS NULL AS unconverted
 	  FROM agentpay.decisions d
 	 WHERE d.kind = 'rules' AND (d.detail IS NOT NULL OR d.base_amount IS NULL)
-	   AND d.decided_at > (SELECT agentpay._now()) - interval '1 day')
+	   AND d.decided_at > (SELECT agentpay._now()) - interval '1 day'
+	   AND d.decision_id >= (SELECT agentpay._first_id(agentpay._now()
+													  - interval '1 day')))
 SELECT 'warning' AS level, 'rule' AS object_kind,
 	   format('%s.%s', d.point, e.key) AS object,
 	   format('failed %s times in the last day: %s', count(*),

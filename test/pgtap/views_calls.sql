@@ -127,7 +127,7 @@ SELECT gen_random_uuid(), '2026-03-29 01:30+00'::timestamptz + s.later,
 		(920001006, interval '30 min', 'ok', 2.0, 20, 10.0)) AS s;
 SELECT agentpay._append(ROW(c.*)::agentpay.agent_calls) FROM new_calls c;
 \o
-SELECT plan(9);
+SELECT plan(12);
 
 -- ── inference_variance ──────────────────────────────────────────────────────
 SELECT results_eq($$ SELECT load_band, rows, answers, flip_rate, score_variance
@@ -183,5 +183,21 @@ SELECT is(sum(calls)::bigint, (SELECT count(*) FILTER (WHERE NOT unsent)
 		+ count(*) FILTER (WHERE row_id = 'P12') FROM asked),
 	'each attempt of a repeat counts')
   FROM agentpay.agent_latency WHERE agent = 't_wavers';
+-- by PostgreSQL's own, of 1 to 60 values with ties, NULL, NaN and infinities
+SELECT is_empty($$
+	SELECT n FROM (
+		SELECT n, array_agg(x) AS list, percentile_cont('{0,0.05,0.5,0.95,0.99,1}'::double precision[])
+			   WITHIN GROUP (ORDER BY x) AS core
+		  FROM generate_series(1, 60) AS n
+		 CROSS JOIN LATERAL (
+			SELECT CASE WHEN (i * n) % 13 = 7 THEN NULL WHEN (i * n) % 41 = 5
+				THEN 'NaN' WHEN (i * n) % 43 = 6 THEN '-Infinity'
+				ELSE (hashint4(i * 100 + n) % 50) / 7.0 END::double precision AS x
+			  FROM generate_series(1, n) AS i) AS v GROUP BY n) AS s
+	 WHERE core IS DISTINCT FROM agentpay._percentiles(list, '{0,0.05,0.5,0.95,0.99,1}') $$,
+	'percentiles are as percentile_cont() has them');
+SELECT is(agentpay._percentiles('{NULL}', '{0.5}'), NULL, 'none without a value');
+SELECT throws_ok($$ SELECT agentpay._percentiles('{1}', '{1.5}') $$, '22003',
+	'fraction 1.5 is not between 0 and 1', 'no such percentile');
 SELECT * FROM finish();
 ROLLBACK;

@@ -26,6 +26,11 @@ INSERT INTO agentpay.agents (name, point, protocol, model, invoke_when, stage,
 	price_per_call)
 VALUES ('t_asked', 't_asked', 'builtin', 't_asked', 'amount < 80',
 	'shadow', 0.0001);
+INSERT INTO agentpay.gates (agent, metric, bound, min_samples)
+SELECT 't_asked', m, 0, 0
+  FROM unnest('{labelled_samples,coverage,agreement,accuracy_vs_rules,
+	fpr_vs_rules,fnr_vs_rules,cost_per_decision,cost_variation,
+	p95_latency_ms,calibration_error}'::text[]) AS m;
 
 -- ── what the logs say ───────────────────────────────────────────────────────
 CREATE VIEW tasks AS
@@ -89,7 +94,7 @@ DECLARE
 BEGIN
 	FOREACH report IN ARRAY '{shadow_vs_rules,agent_accuracy,agent_cost,
 			cost_per_million,agent_latency,opex_leak,calibration,
-			cost_to_value_weekly}'::text[] LOOP
+			cost_to_value_weekly,rollout_status}'::text[] LOOP
 		RETURN QUERY EXECUTE format('SELECT %L || x::text FROM agentpay.%I x'
 			' WHERE agent = ''t_asked''', report || ' ', report);
 	END LOOP;
