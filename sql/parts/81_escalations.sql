@@ -2,77 +2,59 @@
 --		How long cases wait for a person, and until they are resolved.
 --
 -- What is still open counts as having waited at least until now: Kaplan and
--- Meier's estimator (Nonparametric estimation from incomplete observations,
--- JASA 53 (1958) 457–481).  A step of it is (1 − d/n): of the n cases that had
--- waited that long, d were taken then.  A quantile is the first time at which
--- no more than its rest is left, NULL when more is left at the end.  The mean
--- is the area below the curve, up to the longest time that was observed.
+-- Meier's estimator (src/control/survival.h).  A quantile is NULL when more than
+-- its rest is left at the end.
 
--- One row for each case and measure: how long, and whether it has ended.
+CREATE FUNCTION agentpay._add_wait(state internal, waited double precision,
+	ended boolean) RETURNS internal
+	LANGUAGE C IMMUTABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_add_wait';
+REVOKE ALL ON FUNCTION agentpay._add_wait(internal, double precision, boolean)
+	FROM PUBLIC;
+CREATE FUNCTION agentpay._survival_of(state internal)
+	RETURNS double precision[]
+	LANGUAGE C IMMUTABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_survival';
+REVOKE ALL ON FUNCTION agentpay._survival_of(internal) FROM PUBLIC;
+CREATE AGGREGATE agentpay._survival(waited double precision, ended boolean) (
+	SFUNC = agentpay._add_wait, STYPE = internal, SSPACE = 16384,
+	FINALFUNC = agentpay._survival_of, FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = SAFE);
+REVOKE ALL ON FUNCTION agentpay._survival(double precision, boolean)
+	FROM PUBLIC;
+COMMENT ON FUNCTION agentpay._survival(double precision, boolean) IS '{median, mean, p95} of what lasted that long, or lasts still (Kaplan-Meier)';
+
+-- How long each case waits, or waited.
 CREATE VIEW agentpay._case_times AS
 SELECT (c.opened_at AT TIME ZONE p.time_zone)::date AS day, c.point, c.agent,
-	   c.cause, m.measure, extract(epoch FROM coalesce(m.ended_at, w.moment)
-			- c.opened_at)::double precision AS waited,
-	   m.ended_at IS NOT NULL AS ended,
+	   c.cause,
+	   extract(epoch FROM coalesce(c.first_action_at, w.moment)
+			- c.opened_at)::double precision AS to_human,
+	   c.first_action_at IS NOT NULL AS taken,
+	   extract(epoch FROM coalesce(c.closed_at, w.moment)
+			- c.opened_at)::double precision AS to_resolution,
+	   c.closed_at IS NOT NULL AS closed,
 	   c.state <> 'closed' AND c.due_at < w.moment AS overdue
   FROM agentpay.cases c
   JOIN agentpay.decision_points p ON p.point = c.point
- CROSS JOIN (SELECT agentpay._now() AS moment) AS w
- CROSS JOIN LATERAL (VALUES ('human', c.first_action_at),
-			('resolution', c.closed_at)) AS m (measure, ended_at);
+ CROSS JOIN (SELECT agentpay._now() AS moment) AS w;
 REVOKE ALL ON agentpay._case_times FROM PUBLIC;
 
 CREATE VIEW agentpay.escalations AS
-WITH steps AS (
-	SELECT t.day, t.point, t.agent, t.cause, t.measure, t.waited,
-		   count(*) AS here, count(*) FILTER (WHERE t.ended) AS ended,
-		   count(*) FILTER (WHERE t.overdue) AS overdue
-	  FROM agentpay._case_times t
-	 GROUP BY 1, 2, 3, 4, 5, 6),
-risks AS (
-	SELECT s.*, sum(s.here) OVER (
-			PARTITION BY s.day, s.point, s.agent, s.cause, s.measure
-			ORDER BY s.waited DESC) AS at_risk
-	  FROM steps s),
-curve AS (
-	SELECT r.*,
-		   CASE WHEN bool_or(r.ended = r.at_risk) OVER upto THEN 0
-				ELSE exp(sum(CASE WHEN r.ended < r.at_risk
-					 THEN ln(1 - r.ended::double precision / r.at_risk::double precision)
-					 ELSE 0 END) OVER upto) END AS rest
-	  FROM risks r
-	WINDOW upto AS (
-		PARTITION BY r.day, r.point, r.agent, r.cause, r.measure
-		ORDER BY r.waited)),
-areas AS (
-	SELECT c.*, coalesce(lag(c.rest) OVER before, 1)
-				* (c.waited - coalesce(lag(c.waited) OVER before, 0)) AS area
-	  FROM curve c
-	WINDOW before AS (
-		PARTITION BY c.day, c.point, c.agent, c.cause, c.measure
-		ORDER BY c.waited))
-SELECT a.day, a.point, a.agent, a.cause,
-	   sum(a.here) FILTER (WHERE a.measure = 'resolution')::bigint AS opened,
-	   sum(a.ended) FILTER (WHERE a.measure = 'resolution')::bigint AS closed,
-	   sum(a.here - a.ended) FILTER (WHERE a.measure = 'resolution')::bigint
-		   AS open,
-	   sum(a.overdue) FILTER (WHERE a.measure = 'resolution')::bigint
-		   AS overdue,
-	   make_interval(secs => min(a.waited) FILTER (
-			WHERE a.measure = 'human' AND a.rest <= 0.5 + 1e-9))
-		   AS to_human_median,
-	   make_interval(secs => sum(a.area) FILTER (WHERE a.measure = 'human'))
-		   AS to_human_mean,
-	   make_interval(secs => min(a.waited) FILTER (
-			WHERE a.measure = 'human' AND a.rest <= 0.05 + 1e-9))
-		   AS to_human_p95,
-	   make_interval(secs => sum(a.area) FILTER (
-			WHERE a.measure = 'resolution')) AS to_resolution_mean,
-	   make_interval(secs => min(a.waited) FILTER (
-			WHERE a.measure = 'resolution' AND a.rest <= 0.05 + 1e-9))
-		   AS to_resolution_p95
-  FROM areas a
- GROUP BY 1, 2, 3, 4;
+SELECT f.day, f.point, f.agent, f.cause, f.opened, f.closed,
+	   f.opened - f.closed AS open, f.overdue,
+	   make_interval(secs => f.human[1]) AS to_human_median,
+	   make_interval(secs => f.human[2]) AS to_human_mean,
+	   make_interval(secs => f.human[3]) AS to_human_p95,
+	   make_interval(secs => f.resolution[2]) AS to_resolution_mean,
+	   make_interval(secs => f.resolution[3]) AS to_resolution_p95
+  FROM (SELECT t.day, t.point, t.agent, t.cause, count(*) AS opened,
+			   count(*) FILTER (WHERE t.closed) AS closed,
+			   count(*) FILTER (WHERE t.overdue) AS overdue,
+			   agentpay._survival(t.to_human, t.taken) AS human,
+			   agentpay._survival(t.to_resolution, t.closed) AS resolution
+		  FROM agentpay._case_times t
+		 GROUP BY 1, 2, 3, 4) AS f;
 REVOKE ALL ON agentpay.escalations FROM PUBLIC;
 COMMENT ON VIEW agentpay.escalations IS 'how long cases waited for a person and for their resolution, by the day on which they were opened; open cases count as having waited until now (Kaplan-Meier)';
 COMMENT ON COLUMN agentpay.escalations.day IS 'of opened_at, in the point''s time zone';
