@@ -22,29 +22,51 @@ REVOKE ALL ON agentpay._effects FROM PUBLIC;
 -- Amounts of a payment that an agent was asked about.
 CREATE TYPE agentpay._stake AS (base_amount numeric, lost numeric);
 
--- Payments by their first task, counted by all that was said about them and by
--- day: what has to be asked about each group is asked once.  Both arms are
--- looked at apart, so the propensity is that of whoever decided: of a payment
--- that agents alone stopped, that somebody was drawn to look at it.  Amounts
--- are at hand of payments that may be compared.
+-- array_agg(), where few groups have any: the planner would keep room for more
+-- than it may use, and write groups to disk that fit.
+CREATE AGGREGATE agentpay._few(anynonarray) (
+	SFUNC = pg_catalog.array_agg_transfn, STYPE = internal, SSPACE = 64,
+	FINALFUNC = pg_catalog.array_agg_finalfn, FINALFUNC_EXTRA,
+	PARALLEL = SAFE);
+REVOKE ALL ON FUNCTION agentpay._few(anynonarray) FROM PUBLIC;
+
+-- Payments of fraud points by their first task.  Amounts are at hand of
+-- payments that may be compared.  when_due is twice the number of days since a
+-- Monday before all others, and one more where labels are due; in dollars, of
+-- weeks, since every day has its rate but the dollar's.
 CREATE VIEW agentpay._value_asked AS
-WITH held_out AS (
-	SELECT DISTINCT s.agent FROM agentpay._sayings s
-	 WHERE s.drawn_for = 'holdout'),
+WITH says AS MATERIALIZED (
+	SELECT s.said, s.agent, s.kind, s.verdict, s.rules_verdict, s.drawn_for
+	  FROM agentpay._sayings s),
 compared AS (
-	SELECT s.said FROM agentpay._sayings s
+	SELECT s.said FROM says s
 	 WHERE (s.kind = 'agent' AND s.verdict <> s.rules_verdict)
-		OR s.agent IN (SELECT h.agent FROM held_out h))
-SELECT a.said, a.point, a.occurred_at, a.amount, a.base_amount, a.amount_lost,
-	   a.row_cost, c.said IS NOT NULL AS compared
+		OR s.agent IN (SELECT h.agent FROM says h
+						WHERE h.drawn_for = 'holdout'))
+SELECT a.said, a.amount, a.base_amount, a.amount_lost,
+	   CASE WHEN a.row_cost > 0 THEN a.row_cost END AS cost,
+	   c.said IS NOT NULL AS compared,
+	   -- a payment may say any time; there is no week of infinity
+	   2 * (((least(greatest(a.occurred_at, '0001-01-02 00:00:00+00'),
+				'9999-12-30 00:00:00+00') AT TIME ZONE p.time_zone)::date
+			 - date '0001-01-03 BC')
+			/ CASE p.base_currency WHEN 'USD' THEN 7 ELSE 1 END)
+	   + (p.labels_complete OR a.occurred_at
+		  <= (SELECT agentpay._now()) - p.label_maturity)::int AS when_due
   FROM agentpay._asked a
+  JOIN agentpay.decision_points p ON p.point = a.point AND p.role = 'fraud'
   LEFT JOIN compared c ON c.said = a.said
- WHERE a.first_of_agent AND a.occurred_at IS NOT NULL;
+ WHERE a.first_of_agent AND a.occurred_at IS NOT NULL
+OFFSET 0;
 REVOKE ALL ON agentpay._value_asked FROM PUBLIC;
 
+-- Counted by all that was said about them and by day, in dollars by week: what
+-- has to be asked about each group is asked once.  Both arms are looked at
+-- apart, so the propensity is that of whoever decided: of a payment that agents
+-- alone stopped, that somebody was drawn to look at it.
 CREATE VIEW agentpay._value_groups AS
 SELECT s.point, s.agent, p.base_currency AS currency, o.week, g.n, g.cost,
-	   g.charged, g.stakes,
+	   g.stakes,
 	   s.kind IS NOT NULL AND o.over AS final,
 	   CASE WHEN s.authority = 'live' THEN 'realised' ELSE 'estimated' END
 		   AS attributed,
@@ -65,31 +87,20 @@ SELECT s.point, s.agent, p.base_currency AS currency, o.week, g.n, g.cost,
 	   s.label IS NOT NULL OR (NOT k.stopped AND o.mature) AS labelled,
 	   s.disputed,
 	   CASE p.base_currency WHEN 'USD' THEN 1 ELSE u.rate END AS usd_rate
-  FROM (SELECT date '2000-01-01' + substring(d.alike FROM '^-?\d+')::int
-				   AS day,
-			   substring(d.alike FROM '^-?\d+(.)') = 't' AS mature,
-			   substring(d.alike FROM '^-?\d+.(.*)$') AS said, count(*) AS n,
-			   sum(d.row_cost) FILTER (WHERE d.row_cost > 0) AS cost,
-			   bool_or(d.row_cost > 0) AS charged,
-			   array_agg(ROW(d.base_amount, CASE
-					WHEN d.amount_lost IS NOT NULL THEN d.amount_lost
-						* d.base_amount / nullif(d.amount, 0) END)
-					::agentpay._stake) FILTER (WHERE d.compared) AS stakes
-		  FROM (SELECT a.amount, a.base_amount, a.amount_lost, a.row_cost,
-					   a.compared,
-					   -- a payment may say any time; there is no week of infinity
-					   ((least(greatest(a.occurred_at,
-							'0001-01-02 00:00:00+00'), '9999-12-30 00:00:00+00')
-						AT TIME ZONE p.time_zone)::date - date '2000-01-01')
-					   || CASE WHEN p.labels_complete OR a.occurred_at
-							<= (SELECT agentpay._now()) - p.label_maturity
-						  THEN 't' ELSE 'f' END || a.said AS alike
-				  FROM agentpay._value_asked a
-				  JOIN agentpay.decision_points p
-					ON p.point = a.point AND p.role = 'fraud' OFFSET 0) AS d
-		 GROUP BY d.alike) AS g
+  FROM (SELECT a.said, a.when_due, count(*) AS n, sum(a.cost) AS cost,
+			   agentpay._few(ROW(a.base_amount, CASE
+					WHEN a.amount_lost IS NOT NULL THEN a.amount_lost
+						* a.base_amount / nullif(a.amount, 0) END)
+					::agentpay._stake) FILTER (WHERE a.compared) AS stakes
+		  FROM agentpay._value_asked a
+		 GROUP BY 1, 2) AS g
   JOIN agentpay._sayings s ON s.said = g.said
   JOIN agentpay.decision_points p ON p.point = s.point
+ CROSS JOIN LATERAL (
+	SELECT date '0001-01-03 BC'
+		   + (g.when_due >> 1)
+		   * CASE p.base_currency WHEN 'USD' THEN 7 ELSE 1 END AS day,
+		   g.when_due & 1 = 1 AS mature) AS t
   LEFT JOIN agentpay._draw_effects x
 	ON x.point = s.point AND x.draws = s.draws
   LEFT JOIN agentpay._effects er
@@ -102,9 +113,9 @@ SELECT s.point, s.agent, p.base_currency AS currency, o.week, g.n, g.cost,
   LEFT JOIN agentpay._effects eg
 	ON eg.point = s.point AND eg.verdict = s.given
  CROSS JOIN LATERAL (
-	SELECT date_trunc('week', g.day::timestamp)::date AS week, g.mature,
+	SELECT date_trunc('week', t.day::timestamp)::date AS week, t.mature,
 		   p.labels_complete
-		   OR ((date_trunc('week', g.day::timestamp) + interval '7 days')
+		   OR ((date_trunc('week', t.day::timestamp) + interval '7 days')
 			   AT TIME ZONE p.time_zone) + p.label_maturity
 			  <= (SELECT agentpay._now()) AS over) AS o
  CROSS JOIN LATERAL (
@@ -116,8 +127,8 @@ SELECT s.point, s.agent, p.base_currency AS currency, o.week, g.n, g.cost,
 	SELECT e.base, e.rate, e.valid_from, lead(e.valid_from)
 				OVER (PARTITION BY e.base ORDER BY e.valid_from) AS until
 	  FROM agentpay.exchange_rates e WHERE e.currency = 'USD') AS u
-	ON u.base = p.base_currency AND g.day >= u.valid_from
-	   AND (g.day < u.until OR u.until IS NULL);
+	ON u.base = p.base_currency AND t.day >= u.valid_from
+	   AND (t.day < u.until OR u.until IS NULL);
 REVOKE ALL ON agentpay._value_groups FROM PUBLIC;
 COMMENT ON VIEW agentpay._value_groups IS 'payments that agents of fraud points were asked about, alike in all but their amounts, with what their calls cost';
 COMMENT ON COLUMN agentpay._value_groups.final IS 'the task is done, and the labels of the whole week are due';
@@ -288,7 +299,8 @@ lines AS MATERIALIZED (
 		   coalesce(s.net_low, 0) AS net_low,
 		   coalesce(s.net_high, 0) AS net_high
 	  FROM (SELECT g.week, g.point, g.agent, g.basis, g.currency,
-				   CASE WHEN NOT bool_or(g.charged AND g.usd_rate IS NULL)
+				   CASE WHEN NOT bool_or(g.cost IS NOT NULL
+									 AND g.usd_rate IS NULL)
 						THEN coalesce(sum(g.cost * g.usd_rate), 0) END AS cost,
 				   coalesce(bool_and(g.weight = 1) FILTER (WHERE g.weight > 0),
 							true) AS unweighted,
