@@ -172,6 +172,27 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._changed_keys(pg_snapshot, pg_snapshot)
 	FROM PUBLIC;
 
+-- Whether anything was written between the two: to ask this first is cheaper
+-- than to plan what finds nothing.
+CREATE FUNCTION agentpay._is_written(since pg_snapshot, until pg_snapshot)
+	RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+	found_new boolean;
+BEGIN
+	EXECUTE (SELECT 'SELECT ' || string_agg(format('EXISTS (SELECT'
+			' FROM agentpay.%I l WHERE %s) OR ', log,
+			agentpay._new('l', since, until)), '')
+		|| 'EXISTS (SELECT FROM agentpay._asked_changes)'
+	  FROM unnest('{decisions,_tasks,agent_calls,outcomes}'::text[]) AS log)
+	   INTO found_new;
+	RETURN found_new;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._is_written(pg_snapshot, pg_snapshot)
+	FROM PUBLIC;
+
 -- Whether more than a slice was written between the two.
 CREATE FUNCTION agentpay._is_many(since pg_snapshot, until pg_snapshot)
 	RETURNS boolean
@@ -376,8 +397,12 @@ CREATE FUNCTION agentpay._made_asked(since pg_snapshot, until pg_snapshot)
 	SET enable_seqscan = on SET jit = off
 AS $$
 DECLARE
-	many boolean := agentpay._is_many(since, until);
+	many boolean;
 BEGIN
+	IF NOT agentpay._is_written(since, until) THEN
+		RETURN;
+	END IF;
+	many := agentpay._is_many(since, until);
 	RETURN QUERY EXECUTE agentpay._asked_parts(
 			agentpay._changed_keys(since, until), since, until, many)
 		|| ' SELECT q.* FROM (' || agentpay._asked_query(many) || ') AS q';
@@ -392,6 +417,9 @@ CREATE FUNCTION agentpay._made_calls(since pg_snapshot, until pg_snapshot)
 	SET enable_seqscan = on SET jit = off
 AS $$
 BEGIN
+	IF NOT agentpay._is_written(since, until) THEN
+		RETURN;
+	END IF;
 	RETURN QUERY EXECUTE agentpay._asked_parts(
 			agentpay._changed_keys(since, until), since, until,
 			agentpay._is_many(since, until))
@@ -410,18 +438,23 @@ CREATE FUNCTION agentpay._outdated(since pg_snapshot, until pg_snapshot,
 	SET enable_seqscan = on SET jit = off
 AS $$
 DECLARE
-	many boolean := agentpay._is_many(since, until);
+	many boolean;
 BEGIN
+	found_new := agentpay._is_written(since, until);
+	IF NOT found_new THEN
+		RETURN;
+	END IF;
+	many := agentpay._is_many(since, until);
 	EXECUTE 'WITH ' || agentpay._changed_keys(since, until) || format($q$,
 a AS MATERIALIZED (SELECT k.point, k.row_id, a.id FROM %s WHERE %L),
 c AS MATERIALIZED (SELECT k.point, k.row_id, c.id FROM %s WHERE %L),
 kept AS (SELECT a.point, a.row_id FROM a UNION SELECT c.point, c.row_id FROM c)
 SELECT array_agg(k.point), array_agg(k.row_id), ARRAY(SELECT a.id FROM a),
-	   ARRAY(SELECT c.id FROM c), EXISTS (SELECT FROM keys)
+	   ARRAY(SELECT c.id FROM c)
   FROM kept k$q$,
 		agentpay._of_keys('keys', '_asked_rows', 'a', many), since IS NOT NULL,
 		agentpay._of_keys('keys', '_call_rows', 'c', many), since IS NOT NULL)
-	   INTO points, row_ids, asked, calls, found_new;
+	   INTO points, row_ids, asked, calls;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._outdated(pg_snapshot, pg_snapshot)
 	FROM PUBLIC;
