@@ -89,21 +89,8 @@ COMMENT ON FUNCTION agentpay._sum_by(text[], numeric[]) IS '{"key": sum of its n
 CREATE FUNCTION agentpay._bootstrap_ratio(numerators double precision[],
 	denominators double precision[], replicates int DEFAULT 1000)
 	RETURNS double precision[]
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT percentile_disc(ARRAY[0.025, 0.975]::double precision[])
-		   WITHIN GROUP (ORDER BY s.ratio)
-	  FROM (SELECT sum(numerators[d.i]) / nullif(sum(denominators[d.i]), 0)
-			  FROM generate_series(1, replicates) AS b,
-				   generate_series(1, cardinality(numerators)) AS j,
-				   LATERAL (SELECT 1 + (hashint8extended(b::bigint << 20 | j,
-														 20070921)
-							 & 9223372036854775807)
-							% cardinality(numerators)) AS d (i)
-			 GROUP BY b) AS s (ratio)
-	HAVING cardinality(numerators) >= 2
-$$;
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'agentpay_sql_bootstrap_ratio';
 REVOKE ALL ON FUNCTION agentpay._bootstrap_ratio(double precision[],
 	double precision[], int) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._bootstrap_ratio(double precision[],
@@ -587,16 +574,7 @@ SELECT c.point, c.verdict,
 					0),
 		   sum(c.n) FILTER (WHERE c.mature)) AS share,
 	   agentpay._sum_by(array_agg(c.source), array_agg(c.n)) AS sources
-  FROM (SELECT d.point, d.verdict, l.source,
-			   d.occurred_at <= (SELECT agentpay._now()) - p.label_maturity
-				   AS mature,
-			   count(*)::numeric AS n
-		  FROM agentpay.decisions d
-		  JOIN agentpay.decision_points p ON p.point = d.point
-		  LEFT JOIN agentpay._labels l
-			ON l.row_id = d.row_id AND l.point IS NOT DISTINCT FROM d.point
-		 WHERE d.kind = 'rules'
-		 GROUP BY 1, 2, 3, 4) AS c
+  FROM agentpay._label_counts() AS c
  GROUP BY c.point, c.verdict;
 REVOKE ALL ON agentpay.label_coverage FROM PUBLIC;
 COMMENT ON VIEW agentpay.label_coverage IS 'how many payments have a label, by what was done with them. Nature labels only what was let through, and in the fraud role only frauds: the rest counts as legit at maturity';
@@ -651,12 +629,7 @@ WITH asked AS (
 			 GROUP BY 1, 2) AS a
 	  JOIN agentpay._sayings s ON s.said = a.said
 	 GROUP BY 1, 2, 3, 4),
-paid AS (
-	SELECT d.point, (d.decided_at AT TIME ZONE 'UTC')::date AS day,
-		   count(*) AS payments
-	  FROM agentpay.decisions d
-	 WHERE d.kind = 'rules'
-	 GROUP BY 1, 2)
+paid AS (SELECT * FROM agentpay._payment_days())
 SELECT f.point, f.agent, f.authority, f.payments,
 	   agentpay._rate(f.calls, f.invoked) AS calls_per_invocation,
 	   round(f.cost / nullif(f.calls, 0), 9) AS cost_per_call,

@@ -332,26 +332,19 @@ SELECT 'warning', 'point', p.point,
 					  AND v.rank = (SELECT max(x.rank) FROM agentpay.verdicts x
 									 WHERE x.point = p.point))
 UNION ALL
--- the logs are read only where a point draws
 SELECT 'warning', 'point', a.point,
 	   format('%s stopped payments were drawn for audit more than %s ago, and nobody has labelled them: accuracy is not identifiable until then',
 			  a.rows, a.case_due),
 	   format('SELECT row_id FROM agentpay.decisions d WHERE point = %1$L AND kind = ''rules'' AND assignment = ''audit'' AND NOT EXISTS (SELECT FROM agentpay.outcomes o WHERE o.point = d.point AND o.row_id = d.row_id); -- look at them, then record_outcome(%1$L, row_id => ..., label => ..., source => ''audit'')',
 			  a.point)
-  FROM (SELECT p.point, p.case_due, count(*) AS rows
+  FROM (SELECT p.point, p.case_due, agentpay._unlabelled_draws(p.point,
+				array_agg(v.verdict), p.case_due) AS rows
 		  FROM p
 		  JOIN agentpay.verdicts v ON v.point = p.point AND v.positive
-		  JOIN agentpay.decisions d ON d.point = p.point
-		   AND d.verdict = v.verdict AND d.kind = 'rules'
-		   AND d.assignment = 'audit'
-		   AND d.decided_at < (SELECT agentpay._now()) - p.case_due
 		 WHERE p.role = 'fraud' AND p.audit_sample_percent > 0
 		   AND NOT p.labels_complete
-		   AND NOT EXISTS (
-			SELECT FROM agentpay.outcomes o
-			 WHERE o.row_id = d.row_id
-			   AND o.point IS NOT DISTINCT FROM d.point)
-		 GROUP BY 1, 2) AS a;
+		 GROUP BY 1, 2) AS a
+ WHERE a.rows > 0;
 REVOKE ALL ON agentpay._advice_labels FROM PUBLIC;
 
 -- ── agents, budgets, switches ───────────────────────────────────────────────
@@ -428,27 +421,11 @@ SELECT 'warning', 'kill_switch', concat_ws(' ', k.scope, nullif(k.target, '*')),
 REVOKE ALL ON agentpay._advice_control FROM PUBLIC;
 
 -- ── what the logs tell ──────────────────────────────────────────────────────
--- The least that the id of a decision made then, or later, can be: ids of rules
--- decisions begin with decided_at in milliseconds (RFC 9562, version 7), so
--- that the leaves' indexes on them find a span of time.
-CREATE FUNCTION agentpay._first_id(at timestamptz) RETURNS uuid
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-	SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT rpad(lpad(to_hex(floor(1000 * extract(epoch FROM at))::bigint), 12,
-					 '0'), 32, '0')::uuid
-$$;
-REVOKE ALL ON FUNCTION agentpay._first_id(timestamptz) FROM PUBLIC;
-
 CREATE VIEW agentpay._advice_logs AS
-WITH d AS (
+WITH d AS MATERIALIZED (
 	SELECT d.point, d.detail, d.currency,
 		   d.amount IS NOT NULL AND d.base_amount IS NULL AS unconverted
-	  FROM agentpay.decisions d
-	 WHERE d.kind = 'rules' AND (d.detail IS NOT NULL OR d.base_amount IS NULL)
-	   AND d.decided_at > (SELECT agentpay._now()) - interval '1 day'
-	   AND d.decision_id >= (SELECT agentpay._first_id(agentpay._now()
-													  - interval '1 day')))
+	  FROM agentpay._odd_decisions(agentpay._now() - interval '1 day') AS d)
 SELECT 'warning' AS level, 'rule' AS object_kind,
 	   format('%s.%s', d.point, e.key) AS object,
 	   format('failed %s times in the last day: %s', count(*),

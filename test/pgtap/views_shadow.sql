@@ -7,7 +7,7 @@ SET client_min_messages = warning;
 \o /dev/null
 \ir views_fixture.psql
 \o
-SELECT plan(34);
+SELECT plan(38);
 
 -- ── shadow_vs_rules ─────────────────────────────────────────────────────────
 -- 21 asked: 10 + 3 + 2 + 1 + 1 (low confidence) answered, 3 failed, 1 open
@@ -177,6 +177,24 @@ SELECT ok(b[1] BETWEEN 0.37 AND 0.44 AND b[2] BETWEEN 0.56 AND 0.63
 			   agentpay._bootstrap_ratio(array_agg((g % 2)::float8),
 										 array_agg(1::float8)) AS b
 		  FROM generate_series(1, 100) AS g) AS s;
+-- the definition in SQL: 1,000 times, as many days as there are, by a hash of
+-- (replicate, position); one without payments has no ratio
+SELECT is(agentpay._bootstrap_ratio(x.n, x.d), x.bounds, 'it is what it says: ' || x.what)
+  FROM (SELECT s.*, (
+			SELECT percentile_disc('{0.025,0.975}'::float8[]) WITHIN GROUP (ORDER BY r.ratio)
+			  FROM (SELECT sum(s.n[d.i] ORDER BY j) / nullif(sum(s.d[d.i] ORDER BY j), 0)
+					  FROM generate_series(1, 1000) AS b,
+						   generate_series(1, cardinality(s.n)) AS j,
+						   LATERAL (SELECT 1 + (hashint8extended((b::bigint << 20) | j, 20070921)
+									& 9223372036854775807) % cardinality(s.n)) AS d (i)
+					 GROUP BY b) AS r (ratio)) AS bounds
+		  FROM (SELECT 'sixty days', array_agg(g * sqrt(g)), array_agg((1000 + g % 7 * 31)::float8)
+				  FROM generate_series(1, 60) AS g
+				UNION ALL
+				SELECT 'days without', array_agg(g::float8), array_agg(CASE WHEN g = 3 THEN 7.5 ELSE 0 END)
+				  FROM generate_series(1, 4) AS g) AS s (what, n, d)) AS x;
+SELECT throws_ok($$ SELECT agentpay._bootstrap_ratio('{1,2}', '{1}') $$, '22023', NULL, 'of pairs');
+SELECT throws_ok($$ SELECT agentpay._bootstrap_ratio('{1,NULL}', '{1,2}') $$, '22023', NULL, 'of numbers');
 
 -- ── current_decisions ───────────────────────────────────────────────────────
 SELECT results_eq($$ SELECT kind, verdict, pending

@@ -46,13 +46,14 @@ sub start_cluster
 
 my $labels = "UPDATE agentpay.decision_points SET labels_complete = true, label_maturity = '0'";
 
-# What reports say: of rules, from _rule_rollup; of agents, from _asked_rows and
-# _call_rows.
+# What reports say: of rules, from _rule_rollup; of payments, from
+# _payment_rollup; of agents, from _asked_rows and _call_rows.
 sub reported
 {
 	my ($node) = @_;
 	return $node->safe_psql('postgres', <<'SQL');
 SELECT (SELECT concat_ws(' ', evaluated, hits, round(precision * hits)) FROM agentpay.rule_stats WHERE code = 'LARGE'),
+	(SELECT concat_ws(' ', sum(payments), sum(labelled), (SELECT sum(payments) FROM agentpay._payment_days())) FROM agentpay.label_coverage),
 	(SELECT concat_ws(' ', sum(invoked), sum(pairs), coalesce(sum(agreed), 0)) FROM agentpay.shadow_vs_rules WHERE agent = 'a' AND compared = 'answer'),
 	(SELECT concat_ws(' ', coalesce(sum(labelled), 0), coalesce(sum(positives), 0)) FROM agentpay.agent_accuracy
 	  WHERE agent = 'a' AND decided_by = 'agent' AND positive = 'positive' AND population = 'answered'),
@@ -73,6 +74,7 @@ rules AS (
 answers AS (
 	SELECT d.row_id, d.answer FROM agentpay.decisions d WHERE d.agent = 'a' AND d.kind = 'agent')
 SELECT (SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE large), count(*) FILTER (WHERE large AND fraud)) FROM rules),
+	(SELECT concat_ws(' ', count(*), count(l), count(*)) FROM rules r LEFT JOIN label l USING (row_id)),
 	(SELECT concat_ws(' ', (SELECT count(*) FROM agentpay._tasks WHERE agent = 'a'), count(*),
 			count(*) FILTER (WHERE a.answer = r.verdict)) FROM answers a JOIN rules r USING (row_id)),
 	(SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE r.fraud)) FROM answers a JOIN rules r USING (row_id)),
@@ -86,13 +88,15 @@ sub kept
 	my ($node) = @_;
 	return $node->safe_psql('postgres', <<'SQL');
 SELECT (SELECT coalesce(sum(n), 0) FROM agentpay._rule_rollup WHERE EXISTS (SELECT FROM agentpay._rule_rollup_state)),
+	(SELECT coalesce(sum(n), 0) FROM agentpay._payment_rollup WHERE EXISTS (SELECT FROM agentpay._rule_rollup_state)),
 	(SELECT count(*) FROM agentpay._asked_rows WHERE EXISTS (SELECT FROM agentpay._asked_state)),
 	(SELECT count(*) FROM agentpay._call_rows WHERE EXISTS (SELECT FROM agentpay._asked_state)),
 	(SELECT coalesce(sum(value), 0) FROM agentpay._metric_counts WHERE metric = 'agentpay_decisions_total')
 SQL
 }
 my $all = <<'SQL';
-SELECT (SELECT count(*) FROM agentpay.decisions WHERE kind = 'rules'), (SELECT count(*) FROM agentpay._tasks),
+SELECT (SELECT count(*) FROM agentpay.decisions WHERE kind = 'rules'), (SELECT count(*) FROM agentpay.decisions WHERE kind = 'rules'),
+	(SELECT count(*) FROM agentpay._tasks),
 	(SELECT count(*) FROM agentpay.agent_calls), (SELECT count(*) FROM agentpay.decisions)
 SQL
 

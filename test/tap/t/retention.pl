@@ -271,6 +271,9 @@ ok(q1("SELECT sum(value) FROM agentpay.metrics WHERE metric = 'agentpay_decision
 foreach my $rolled ('before', 'after')
 {
 	is(q1("SELECT hits FROM agentpay.rule_stats WHERE code = 'EVEN'"), q1("SELECT count(*) FROM agentpay.decisions WHERE reasons \@> '{EVEN}' AND kind = 'rules'"), "reports are of what is there, $rolled they are counted anew");
+	is(q1('SELECT sum(payments), sum(labelled), (SELECT sum(payments) FROM agentpay._payment_days()) FROM agentpay.label_coverage'),
+		q1("SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM agentpay.outcomes o WHERE o.point = d.point AND o.row_id = d.row_id)), count(*) FROM agentpay.decisions d WHERE kind = 'rules'"),
+		'of payments, too');
 	q1('SELECT agentpay._roll_rules()');
 }
 is(q1("SELECT count(*) FROM agentpay.replay_all() WHERE state <> 'identical'"), '0', 'what is left replays');

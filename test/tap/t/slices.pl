@@ -21,17 +21,17 @@ sub pay
 	return $sql;
 }
 
-# How far each is; and what shadow_vs_rules and rule_stats go by, which is all that
-# is committed.
+# How far each is; and what shadow_vs_rules, rule_stats and label_coverage go by,
+# which is all that is committed.
 sub counted
 {
-	return query("SELECT (SELECT sum(n) FROM agentpay._rule_rollup), (SELECT count(*) FROM agentpay._asked_rows),
+	return query("SELECT (SELECT sum(n) FROM agentpay._rule_rollup), (SELECT sum(n) FROM agentpay._payment_rollup), (SELECT count(*) FROM agentpay._asked_rows),
 		(SELECT sum(value) FROM agentpay._metric_counts WHERE metric = 'agentpay_decisions_total')");
 }
 sub reported
 {
 	return query("SELECT (SELECT sum(invoked) FROM agentpay.shadow_vs_rules WHERE agent = 'a' AND compared = 'answer'),
-		(SELECT sum(n) FROM agentpay._rule_truths)");
+		(SELECT sum(n) FROM agentpay._rule_truths), (SELECT sum(payments) FROM agentpay.label_coverage)");
 }
 # Each in a transaction of its own, as the governor has them.
 sub turn { query("SELECT agentpay.$_()") foreach qw(_roll_rules _roll_asked _roll_drift _count_metrics); return; }
@@ -43,31 +43,31 @@ query(pay(50000, 'none'));
 query(pay(40, 'a'));
 query('BEGIN; SAVEPOINT s; ' . pay(3, 'a') . ' ROLLBACK TO s; COMMIT');
 is(query('SELECT count(*) FROM agentpay.decisions'), '50070', 'what is there');
-is(reported(), '70|50070', 'a report without anything that is kept');
+is(reported(), '70|50070|50070', 'a report without anything that is kept');
 
 is(query('SELECT agentpay._is_behind()'), 't', 'more than a slice');
 turn();
-is(counted(), '50030|30|50030', 'the first slice ends with the transaction of the 50,000th row');
-is(reported(), '70|50070', 'and the report says the same');
+is(counted(), '50030|50030|30|50030', 'the first slice ends with the transaction of the 50,000th row');
+is(reported(), '70|50070|50070', 'and the report says the same');
 turn();
-is(counted(), '50070|70|50070', 'the rest');
-is(reported(), '70|50070', 'the same');
+is(counted(), '50070|50070|70|50070', 'the rest');
+is(reported(), '70|50070|50070', 'the same');
 is(query('SELECT agentpay._is_behind()'), 'f', 'nothing is behind');
 
 $open->query_safe('COMMIT;');
 $open->quit;
-is(reported(), '75|50075', 'a transaction that was open all the time is in the report at once');
+is(reported(), '75|50075|50075', 'a transaction that was open all the time is in the report at once');
 turn();
-is(counted(), '50075|75|50075', 'and is counted, once');
+is(counted(), '50075|50075|75|50075', 'and is counted, once');
 turn();
-is(counted(), '50075|75|50075', 'for good');
+is(counted(), '50075|50075|75|50075', 'for good');
 
 # nothing that is kept is lost or doubled by a crash
 $node->stop('immediate');
 $node->start;
 query(pay(7, 'a'));
-is(reported(), '82|50082', 'after a crash');
+is(reported(), '82|50082|50082', 'after a crash');
 turn();
-is(counted(), '50082|82|50082', 'and the next turn');
+is(counted(), '50082|50082|82|50082', 'and the next turn');
 $node->stop;
 done_testing();
