@@ -57,6 +57,7 @@ static bool take_part(Dispatcher *d, bool ready);
 static bool
 work(Dispatcher *d, bool starts, bool claim_due, bool *again, long *retry_ms);
 static void heed_kill(void *arg);
+static bool is_due(TimestampTz last, TimestampTz now, int interval_ms);
 static bool take_wake(Dispatcher *d);
 static void wait(Dispatcher *d, long timeout_ms);
 static long timeout_until(TimestampTz now, TimestampTz then, long at_most);
@@ -94,8 +95,7 @@ agentpay_dispatcher_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		agentpay_worker_reload();
 		now = GetCurrentTimestamp();
-		d.checks = checked_at == 0 ||
-				   TimestampDifferenceExceeds(checked_at, now, CHECK_MS);
+		d.checks = is_due(checked_at, now, CHECK_MS);
 		dispatcher_follow_settings(&d, d.checks);
 		if (d.checks)
 		{
@@ -108,9 +108,7 @@ agentpay_dispatcher_main(Datum arg)
 			wait(&d, CHECK_MS);
 			continue;
 		}
-		if (claimed_at == 0 ||
-			TimestampDifferenceExceeds(claimed_at, now,
-									   agentpay_idle_interval_ms))
+		if (is_due(claimed_at, now, agentpay_idle_interval_ms))
 			claim_due = true;
 		if (!work(&d, starts, claim_due, &again, &retry_ms))
 			claim_due = true;
@@ -313,6 +311,14 @@ heed_kill(void *arg)
 
 	if (d->kill_seen != agentpay_kill_switch_generation())
 		dispatcher_abort_killed(d);
+}
+
+/* Also the first time, and when the clock was set back. */
+static bool
+is_due(TimestampTz last, TimestampTz now, int interval_ms)
+{
+	return last == 0 || now < last ||
+		   TimestampDifferenceExceeds(last, now, interval_ms);
 }
 
 /* Whether somebody woke this dispatcher since it last asked. */

@@ -30,6 +30,8 @@
 #define QUEUE_BASE 64
 /* Others have all calls of an agent: only while dispatchers come and go. */
 #define FULL_RETRY_MS 20
+/* No attempt is put off for so long: the clock was set back. */
+#define LONGEST_WAIT_MS (2 * AGENTPAY_HTTP_RETRY_AFTER_MAX_MS)
 /* Before tasks that were left out are looked for again. */
 #define RELOAD_MS 1000
 
@@ -363,7 +365,8 @@ dispatcher_move_due(Dispatcher *d, TimestampTz now)
 	{
 		DispatcherTask *task = dlist_container(DispatcherTask, node, iter.cur);
 
-		if (task->run_after > now)
+		if (task->run_after > now &&
+			!TimestampDifferenceExceeds(now, task->run_after, LONGEST_WAIT_MS))
 			continue;
 		dlist_delete(&task->node);
 		dlist_push_head(&task->agent->waiting, &task->node);

@@ -171,13 +171,14 @@ wait_for_work(long timeout_ms)
 					 timeout_ms, PG_WAIT_EXTENSION);
 }
 
-/* Whether it is time again; if so, notes it. */
+/* Whether it is time again, or the clock was set back; if so, notes it. */
 static bool
 due(TimestampTz *last, int every_ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (*last != 0 && !TimestampDifferenceExceeds(*last, now, every_ms))
+	if (*last != 0 && now >= *last &&
+		!TimestampDifferenceExceeds(*last, now, every_ms))
 		return false;
 	*last = now;
 	return true;

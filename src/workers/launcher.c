@@ -139,7 +139,7 @@ agentpay_launcher_main(Datum arg)
 		agentpay_worker_reload();
 
 		nudged = take_nudge();
-		if (nudged ||
+		if (nudged || now < last_check ||
 			TimestampDifferenceExceeds(last_check, now,
 									   agentpay_recheck_interval_s * 1000))
 		{

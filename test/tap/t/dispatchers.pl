@@ -145,6 +145,21 @@ $other->();
 await_tasks($node, 20);
 is(query(sprintf $answered, '90101'), '1', 'until it is free');
 
+# ── the clock was a day ahead, and is set back ──────────────────────────────
+# What was to be tried in a second is not tried in a day.
+query("INSERT INTO agentpay.budgets (name, scope, target, period, cap_calls, on_exhausted) VALUES ('late', 'agent', 'late', 'hour', 1, 'wait')");
+$node->safe_psql('postgres', 'ALTER SYSTEM SET agentpay.clock_offset = 86400');
+$node->reload;
+await('the clock is ahead', sub { query('SELECT agentpay._now() > now() + interval \'1 hour\'') eq 't' });
+ask($node, 'late', 90111, 90113);
+await('one is answered', sub { query("SELECT count(*) FROM agentpay.agent_calls WHERE row_id IN ('90111', '90112', '90113')") eq '1' });
+await('two wait for room', sub { query("SELECT count(*) FROM agentpay._task_work WHERE state = 'leased' AND run_after > now() + interval '1 hour'") eq '2' });
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET agentpay.clock_offset');
+$node->restart;
+query("DELETE FROM agentpay.budgets WHERE name = 'late'");
+await_tasks($node, 20);
+is(query("SELECT count(*) FROM agentpay.decisions WHERE row_id IN ('90111', '90112', '90113') AND kind = 'agent'"), '3', 'all are asked');
+
 # ── no room for all of them ─────────────────────────────────────────────────
 my $advice = "SELECT problem FROM agentpay.advice WHERE object = 'agentpay.dispatchers'";
 is(query($advice), '', 'nothing to advise');
