@@ -543,6 +543,7 @@ CREATE VIEW agentpay.budget_invariant AS
 			   coalesce(sum(h.bound_cost) FILTER (WHERE h.state = 'held'), 0)
 		  FROM agentpay._holds h
 		 WHERE b.period = 'transaction' AND h.budget = b.name
+		   AND h.payment IS NOT NULL
 		 GROUP BY h.payment) AS s
 	 WHERE s.settled + s.held > b.cap_cost;
 REVOKE ALL ON agentpay.budget_invariant FROM PUBLIC;

@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(85);
+SELECT plan(87);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
@@ -171,6 +171,15 @@ SELECT is(pg_temp.now_at('stays'), '0 0 0 0 ok', 'an hour that stayed one');
 SELECT is(pg_temp.ask(3, 0.71), 'refused by grows, fallback', '0.3 and 0.71 are beyond 1');
 SET agentpay.clock_offset = '25h';
 SELECT is(pg_temp.now_at('grows') || ', ' || pg_temp.now_at('shrinks'), '0 0 0 0 ok, 0 0 0 0 ok', 'after 25 neither');
+
+-- Per payment it begins with the next call: what an hour had held of many is not
+-- one payment's.
+SELECT pg_temp.clean();
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost) VALUES ('turns', 'role', 'fraud', 'hour', 1);
+SELECT pg_temp.ask(1, 0.4, payment => 'x:1') AS one, pg_temp.settle(1, 'settled', 0.4) AS two, pg_temp.ask(2, 0.4, payment => 'x:2') AS three \gset
+UPDATE agentpay.budgets SET period = 'transaction', cap_cost = 0.5 WHERE name = 'turns';
+SELECT is_empty('SELECT FROM agentpay.budget_invariant', 'an hour that became each payment''s: 0.4 and 0.4 are of two');
+SELECT is(pg_temp.ask(3, 0.5, payment => 'x:1'), 'held', 'and each begins anew');
 
 -- ── a payment's own cap: tiers, attempts, live and shadow alike ─────────────
 SELECT pg_temp.clean();
