@@ -108,3 +108,30 @@ BEGIN
 	END LOOP;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._call_costs(text[]) FROM PUBLIC;
+
+-- What calls were charged by the hour in which they started (UTC).
+CREATE FUNCTION agentpay._hourly_costs()
+	RETURNS TABLE (hour timestamptz, agent text, cost_center text,
+				   authority text, calls bigint, failed_calls bigint,
+				   input_tokens numeric, output_tokens numeric, cost numeric,
+				   answers bigint)
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp SET enable_sort = off SET jit = off
+	SET work_mem = '64MB'
+AS $$
+DECLARE
+	outdated constant bigint[] := ARRAY(SELECT agentpay._outdated_rows(true));
+	source text;
+BEGIN
+	FOR source IN SELECT agentpay._kept_and_new(true) LOOP
+		RETURN QUERY EXECUTE format($q$
+			SELECT date_bin('1 hour', c.called_at, '2000-01-01 00:00:00+00'),
+				   c.agent, c.cost_center, c.works_for, count(*),
+				   count(*) FILTER (WHERE c.status <> 'ok'),
+				   sum(c.input_tokens), sum(c.output_tokens), sum(c.cost),
+				   count(*) FILTER (WHERE c.brought)
+			  FROM %s AS c GROUP BY 1, 2, 3, 4$q$, source)
+		USING outdated;
+	END LOOP;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._hourly_costs() FROM PUBLIC;

@@ -590,15 +590,13 @@ SELECT h.hour, h.agent, h.cost_center, h.authority, h.calls, h.failed_calls,
 	   h.input_tokens, h.output_tokens, h.cost, h.decisions,
 	   round(h.cost / nullif(h.decisions, 0), 9) AS cost_per_decision,
 	   agentpay._rate(h.cost, sum(h.cost) OVER (PARTITION BY h.hour)) AS share
-  FROM (SELECT date_trunc('hour', c.called_at, 'UTC') AS hour, c.agent,
-			   c.cost_center, c.works_for AS authority,
-			   count(*) AS calls,
-			   count(*) FILTER (WHERE c.status <> 'ok') AS failed_calls,
+  FROM (SELECT c.hour, c.agent, c.cost_center, c.authority,
+			   sum(c.calls)::bigint AS calls,
+			   sum(c.failed_calls)::bigint AS failed_calls,
 			   coalesce(sum(c.input_tokens), 0)::bigint AS input_tokens,
 			   coalesce(sum(c.output_tokens), 0)::bigint AS output_tokens,
-			   sum(c.cost) AS cost,
-			   count(*) FILTER (WHERE c.brought) AS decisions
-		  FROM agentpay._called c
+			   sum(c.cost) AS cost, sum(c.answers)::bigint AS decisions
+		  FROM agentpay._hourly_costs() AS c
 		 GROUP BY 1, 2, 3, 4) AS h;
 REVOKE ALL ON agentpay.agent_cost FROM PUBLIC;
 COMMENT ON VIEW agentpay.agent_cost IS 'what agents charged, hour by hour, in USD: failures, retries and repeats included, uncertain calls at their bound until reconcile_hold() says what they cost';

@@ -143,15 +143,24 @@ CREATE FUNCTION agentpay._percent(share numeric) RETURNS text
 AS $$ SELECT round(100 * share, 1) || ' %' $$;
 REVOKE ALL ON FUNCTION agentpay._percent(numeric) FROM PUBLIC;
 
-CREATE FUNCTION agentpay._report_money(since timestamptz, until timestamptz)
-	RETURNS text
+-- Each report is read once, since it may take a second; spent: the cost of the
+-- whole span.
+CREATE FUNCTION agentpay._report_money(since timestamptz, until timestamptz,
+	OUT spent numeric, OUT html text)
 	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH cost AS MATERIALIZED (
 		SELECT * FROM agentpay.agent_cost c
-		 WHERE c.hour >= date_trunc('hour', since) AND c.hour < until)
-	SELECT '<section id="cost"><h2>Cost</h2>'
+		 WHERE c.hour >= date_trunc('hour', since) AND c.hour < until),
+	leak AS MATERIALIZED (
+		SELECT o.agent, o.cause, o.cost,
+			   o.cause NOT IN ('evidence', 'evaluation', 'live') AS leaks
+		  FROM agentpay.opex_leak o
+		 WHERE o.day >= (since AT TIME ZONE 'UTC')::date
+		   AND o.day <= (until AT TIME ZONE 'UTC')::date)
+	SELECT coalesce((SELECT sum(c.cost) FROM cost c), 0),
+		'<section id="cost"><h2>Cost</h2>'
 		|| agentpay._report_bars('Cost per day, USD', (
 			SELECT jsonb_agg(jsonb_build_array(d.day, d.cost,
 					agentpay._usd(d.cost)) ORDER BY d.day)
@@ -194,22 +203,15 @@ AS $$
 			SELECT jsonb_agg(jsonb_build_array(l.cause, l.cost,
 					agentpay._usd(l.cost)) ORDER BY l.cost DESC, l.cause)
 			  FROM (SELECT o.cause, sum(o.cost) AS cost
-					  FROM agentpay.opex_leak o
-					 WHERE o.day >= (since AT TIME ZONE 'UTC')::date
-					   AND o.day <= (until AT TIME ZONE 'UTC')::date
-					   AND o.cause NOT IN ('evidence', 'evaluation', 'live')
-					 GROUP BY 1) AS l))
+					  FROM leak o WHERE o.leaks GROUP BY 1) AS l))
 		|| agentpay._report_table('{agent,charged,leak,"loss index"}', (
 			SELECT jsonb_agg(jsonb_build_array(l.agent, agentpay._usd(l.cost),
 					agentpay._usd(l.leak),
 					agentpay._rate(l.leak, l.cost)::text) ORDER BY l.leak DESC, l.agent)
 			  FROM (SELECT o.agent, sum(o.cost) AS cost,
-						   coalesce(sum(o.cost) FILTER (WHERE o.cause NOT IN
-								('evidence', 'evaluation', 'live')), 0) AS leak
-					  FROM agentpay.opex_leak o
-					 WHERE o.day >= (since AT TIME ZONE 'UTC')::date
-					   AND o.day <= (until AT TIME ZONE 'UTC')::date
-					 GROUP BY 1) AS l))
+						   coalesce(sum(o.cost) FILTER (WHERE o.leaks), 0)
+							   AS leak
+					  FROM leak o GROUP BY 1) AS l))
 		|| '</section>'
 $$;
 REVOKE ALL ON FUNCTION agentpay._report_money(timestamptz, timestamptz)
@@ -220,6 +222,9 @@ CREATE FUNCTION agentpay._report_quality(since timestamptz,
 	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
+	WITH accuracy AS MATERIALIZED (
+		SELECT * FROM agentpay.agent_accuracy a
+		 WHERE a.positive = 'positive' AND a.population = 'operated')
 	SELECT '<section id="agreement"><h2>Agreement with the rules</h2><p>Of valid answers, with Wilson''s 95 % interval.</p>'
 		|| coalesce(nullif(agentpay._report_intervals('Agreement', (
 			SELECT jsonb_agg(jsonb_build_array(a.who, agentpay._rate(a.k, a.n),
@@ -237,9 +242,7 @@ AS $$
 			SELECT jsonb_agg(jsonb_build_array(format('%s %s, %s', a.agent,
 					a.agent_version, a.decided_by), a.accuracy, a.accuracy_low,
 					a.accuracy_high) ORDER BY a.agent, a.agent_version, a.decided_by)
-			  FROM agentpay.agent_accuracy a
-			 WHERE a.positive = 'positive' AND a.population = 'operated'
-			   AND a.accuracy IS NOT NULL))
+			  FROM accuracy a WHERE a.accuracy IS NOT NULL))
 		|| agentpay._report_table('{point,agent,version,"decided by",labelled,positives,accuracy,fpr,fnr,precision,recall}', (
 			SELECT jsonb_agg(jsonb_build_array(a.point, a.agent,
 					a.agent_version::text, a.decided_by, a.labelled::text,
@@ -247,8 +250,7 @@ AS $$
 					agentpay._percent(a.fpr), agentpay._percent(a.fnr),
 					agentpay._percent(a.precision), agentpay._percent(a.recall))
 				ORDER BY a.point, a.agent, a.agent_version, a.decided_by)
-			  FROM agentpay.agent_accuracy a
-			 WHERE a.positive = 'positive' AND a.population = 'operated'))
+			  FROM accuracy a))
 		|| '</section><section id="calibration"><h2>Calibration</h2>'
 		|| coalesce((SELECT string_agg(format('<figure>%s<figcaption>%s</figcaption></figure>',
 				agentpay._report_scatter('Calibration of ' || k.who, k.bins),
@@ -313,6 +315,42 @@ $$;
 REVOKE ALL ON FUNCTION agentpay._report_control(timestamptz, timestamptz)
 	FROM PUBLIC;
 
+-- Payments decided from since until until: whole days (UTC) from their counts,
+-- what is at both ends from the log, by the ids of its day.
+CREATE FUNCTION agentpay._payments_between(since timestamptz,
+	until timestamptz) RETURNS bigint
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ends constant date[] := ARRAY[(since AT TIME ZONE 'UTC')::date,
+								  (until AT TIME ZONE 'UTC')::date];
+	total bigint := 0;
+	n bigint;
+	c record;
+BEGIN
+	FOR c IN SELECT CASE WHEN x.day = ANY (ends) THEN x.day END AS at_end,
+					sum(x.n) AS n,
+					agentpay._lowest_uuid(x.first_id) AS lo,
+					agentpay._highest_uuid(x.last_id) AS hi
+			   FROM agentpay._payment_cells() AS x
+			  WHERE x.day BETWEEN ends[1] AND ends[2]
+			  GROUP BY 1 LOOP
+		n := c.n;
+		IF c.at_end IS NOT NULL THEN
+			EXECUTE format('SELECT count(*) FROM agentpay.decisions d'
+				' WHERE d.kind = ''rules'' AND d.decision_id BETWEEN %L AND %L'
+				' AND d.decided_at >= %L AND d.decided_at < %L'
+				' AND (d.decided_at AT TIME ZONE ''UTC'')::date = %L',
+				c.lo, c.hi, since, until, c.at_end) INTO n;
+		END IF;
+		total := total + n;
+	END LOOP;
+	RETURN total;
+END$$;
+REVOKE ALL ON FUNCTION agentpay._payments_between(timestamptz, timestamptz)
+	FROM PUBLIC;
+
 CREATE FUNCTION agentpay.report_html(since timestamptz DEFAULT NULL,
 	until timestamptz DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -321,7 +359,7 @@ AS $$
 DECLARE
 	ends timestamptz := coalesce(until, agentpay._now());
 	begins timestamptz := coalesce(since, ends - interval '7 days');
-	spent numeric;
+	money record;
 	payments bigint;
 BEGIN
 	IF NOT isfinite(begins) OR NOT isfinite(ends) OR begins >= ends THEN
@@ -330,10 +368,8 @@ BEGIN
 			'since is before until, and both are finite.',
 			'SELECT agentpay.report_html(since => now() - interval ''30 days'');');
 	END IF;
-	SELECT coalesce(sum(c.cost), 0) INTO spent FROM agentpay.agent_cost c
-	 WHERE c.hour >= date_trunc('hour', begins) AND c.hour < ends;
-	SELECT count(*) INTO payments FROM agentpay.decisions d
-	 WHERE d.kind = 'rules' AND d.decided_at >= begins AND d.decided_at < ends;
+	money := agentpay._report_money(begins, ends);
+	payments := agentpay._payments_between(begins, ends);
 	RETURN '<!DOCTYPE html><html xmlns="http://www.w3.org/1999/xhtml" lang="en"><head><meta charset="utf-8"/>'
 		|| '<meta http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;"/>'
 		|| '<meta name="viewport" content="width=device-width, initial-scale=1"/><title>agentpay</title><style>'
@@ -344,10 +380,10 @@ BEGIN
 			to_char(begins, 'YYYY-MM-DD HH24:MI'),
 			to_char(ends, 'YYYY-MM-DD HH24:MI'))
 		|| format('<p class="head">%s for %s payments%s</p>',
-			agentpay._usd(spent), payments, coalesce(': '
-				|| agentpay._usd(1000000 * spent / nullif(payments, 0))
+			agentpay._usd(money.spent), payments, coalesce(': '
+				|| agentpay._usd(1000000 * money.spent / nullif(payments, 0))
 				|| ' per million', ''))
-		|| agentpay._report_money(begins, ends)
+		|| money.html
 		|| agentpay._report_quality(begins, ends)
 		|| agentpay._report_control(begins, ends)
 		|| '</body></html>';

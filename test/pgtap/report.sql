@@ -12,7 +12,7 @@ EXCEPTION WHEN feature_not_supported THEN
 END$$;
 SELECT pg_temp.has_parser() AS has_parser \gset
 \if :has_parser
-SELECT plan(15);
+SELECT plan(17);
 \else
 SELECT plan(2);
 SELECT matches(agentpay.report_html(), '^<!DOCTYPE html>.*</html>\s*$', 'a page');
@@ -76,5 +76,26 @@ SELECT ok('100.0 %' = ANY (pg_temp.texts('//h:section[@id="accuracy"]//h:td/text
 SELECT ok('10 USD' = ANY (pg_temp.texts('//h:section[@id="cost"]//h:td/text()', page)), 'the cost: 40 calls of 0.25') FROM page;
 SELECT cmp_ok(cardinality(pg_temp.texts('//*[local-name()="svg"]', page)), '>=', 6, 'charts') FROM page;
 SELECT is((SELECT count(*) FROM unnest(pg_temp.texts('//h:section[@id="compliance"]//h:tr', page))), 30::bigint, 'a line for each control, and its head') FROM page;
+
+-- How many payments: over ten days, some decided at midnight, one at both ends.
+\o /dev/null
+SELECT agentpay._append(ROW(n.*)::agentpay.decisions)
+  FROM (SELECT d.* FROM d WHERE d.kind = 'rules' LIMIT 1) AS one
+ CROSS JOIN generate_series(0, 60) AS i
+ CROSS JOIN LATERAL (SELECT (jsonb_populate_record(one::d, jsonb_build_object(
+		'decision_id', agentpay._uuid_v7(), 'row_id', 'day ' || i,
+		'decided_at', date_trunc('day', now(), 'UTC') - i * interval '4 hours'))).*) AS n;
+\o
+SELECT is(agentpay._payments_between(date_trunc('day', now(), 'UTC') - interval '10 days',
+	date_trunc('day', now(), 'UTC')), 60 + (SELECT count(*) FROM agentpay.decisions d
+		WHERE kind = 'rules' AND row_id NOT LIKE 'day %' AND decided_at >= date_trunc('day', now(), 'UTC') - interval '10 days'
+		AND decided_at < date_trunc('day', now(), 'UTC')), 'ten whole days: from since on, until before until');
+SELECT is_empty($$ SELECT since, until
+  FROM (SELECT now() - i * interval '7 hours', now() - j * interval '5 hours 1 second'
+		  FROM generate_series(1, 40, 3) AS i, generate_series(0, 30, 3) AS j) AS x (since, until)
+ WHERE since < until AND agentpay._payments_between(since, until) <> (
+	SELECT count(*) FROM agentpay.decisions d
+	 WHERE d.kind = 'rules' AND d.decided_at >= since AND d.decided_at < until) $$,
+	'any span counts what the log has');
 SELECT * FROM finish();
 ROLLBACK;
