@@ -53,6 +53,7 @@ typedef enum TotalColumn
 	TOTAL_COLUMNS
 } TotalColumn;
 
+static bool is_among(const Datum *names, const bool *nulls, int n, Datum name);
 static void open_all(AgentpayTotals *totals);
 static bool are_ahead(AgentpayTotals *totals, Datum names);
 static void note_seen(AgentpayTotals *totals, Snapshot snapshot);
@@ -82,13 +83,23 @@ agentpay_sql_expire_holds(PG_FUNCTION_ARGS)
 	{
 		AgentpayTotal total;
 
-		if (nulls[i])
+		if (nulls[i] || is_among(names, nulls, i, names[i]))
 			continue;
 		agentpay_totals_take(&totals, names[i], &total);
 		agentpay_totals_write(&totals, &total);
 	}
 	agentpay_totals_close(&totals);
 	PG_RETURN_VOID();
+}
+
+/* Whether it is one of the first n. */
+static bool
+is_among(const Datum *names, const bool *nulls, int n, Datum name)
+{
+	for (int i = 0; i < n; i++)
+		if (!nulls[i] && agentpay_text_same(names[i], name))
+			return true;
+	return false;
 }
 
 void

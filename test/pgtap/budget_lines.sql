@@ -31,6 +31,8 @@ SELECT agentpay._settle(ARRAY[ROW(920000001, 1, 'settled', 0.4), ROW(920000001, 
 SELECT is(pg_temp.now_at('twice'), '0.4 0.125 0 2 ok', 'the first settlement of each counts: 0.4 for 0.5, and 0.125 is held');
 SELECT is(pg_temp.ask(4, 0.0625), 'held', 'the next one takes them in');
 SELECT is(pg_temp.now_at('twice'), '0.4 0.1875 0 3 ok', '0.125 + 0.0625 are held');
+SELECT lives_ok($$ SELECT agentpay._expire_holds('{twice,NULL,twice}') $$, 'a budget that is named twice');
+SELECT is(pg_temp.now_at('twice'), '0.4 0.1875 0 3 ok', 'is looked at once');
 SELECT throws_ok($$ SELECT * FROM agentpay._reserve(ARRAY[ROW(920000005, 1, NULL, 'fraud', 'p1', 'a1', 'c1', 'x', NULL)::agentpay._reservation]) $$,
 	'22004', 'a reservation has its task, attempt and bound', 'without a bound nothing is held');
 SELECT pg_temp.clean();
