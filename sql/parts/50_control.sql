@@ -48,12 +48,15 @@ CREATE FUNCTION agentpay._killed_agents() RETURNS text[]
 AS $$
 #variable_conflict use_column
 BEGIN
+	-- nearly always
+	IF NOT EXISTS (SELECT FROM agentpay.kill_switches k WHERE k.engaged) THEN
+		RETURN '{}';
+	END IF;
 	RETURN (
 	SELECT coalesce(array_agg(a.name), '{}')
 	  FROM agentpay.agents a
 	  JOIN agentpay.decision_points p ON p.point = a.point
-	 WHERE EXISTS (SELECT FROM agentpay.kill_switches k WHERE k.engaged)
-	   AND agentpay._killed(p.role, p.point, a.name));
+	 WHERE agentpay._killed(p.role, p.point, a.name));
 END$$;
 REVOKE ALL ON FUNCTION agentpay._killed_agents() FROM PUBLIC;
 

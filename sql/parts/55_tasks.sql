@@ -139,19 +139,28 @@ BEGIN
 		c.task_id := 0;
 	END IF;
 	low := greatest(pg_snapshot_xmax(c.done), c.xid);
-	SELECT array_agg(x ORDER BY x.xid, x.task_id) INTO batch
-	  FROM (SELECT u.* FROM (
-			(SELECT t.* FROM agentpay._tasks t
-			  WHERE t.xid = ANY (ARRAY(SELECT pg_snapshot_xip(c.done)))
-				AND t.xid >= c.xid AND (t.xid, t.task_id) > (c.xid, c.task_id)
-				AND pg_visible_in_snapshot(t.xid, c.upto)
-			  ORDER BY t.xid, t.task_id LIMIT max_tasks)
-			UNION ALL
-			(SELECT t.* FROM agentpay._tasks t
-			  WHERE t.xid >= low AND (t.xid, t.task_id) > (c.xid, c.task_id)
-				AND pg_visible_in_snapshot(t.xid, c.upto)
-			  ORDER BY t.xid, t.task_id LIMIT max_tasks)) AS u
-		   ORDER BY u.xid, u.task_id LIMIT max_tasks) AS x;
+	IF pg_snapshot_xmin(c.done) = pg_snapshot_xmax(c.done) THEN
+		-- none was under way: the first of the two below would give nothing
+		SELECT array_agg(x ORDER BY x.xid, x.task_id) INTO batch
+		  FROM (SELECT t.* FROM agentpay._tasks t
+				 WHERE t.xid >= low AND (t.xid, t.task_id) > (c.xid, c.task_id)
+				   AND pg_visible_in_snapshot(t.xid, c.upto)
+				 ORDER BY t.xid, t.task_id LIMIT max_tasks) AS x;
+	ELSE
+		SELECT array_agg(x ORDER BY x.xid, x.task_id) INTO batch
+		  FROM (SELECT u.* FROM (
+				(SELECT t.* FROM agentpay._tasks t
+				  WHERE t.xid = ANY (ARRAY(SELECT pg_snapshot_xip(c.done)))
+					AND t.xid >= c.xid AND (t.xid, t.task_id) > (c.xid, c.task_id)
+					AND pg_visible_in_snapshot(t.xid, c.upto)
+				  ORDER BY t.xid, t.task_id LIMIT max_tasks)
+				UNION ALL
+				(SELECT t.* FROM agentpay._tasks t
+				  WHERE t.xid >= low AND (t.xid, t.task_id) > (c.xid, c.task_id)
+					AND pg_visible_in_snapshot(t.xid, c.upto)
+				  ORDER BY t.xid, t.task_id LIMIT max_tasks)) AS u
+			   ORDER BY u.xid, u.task_id LIMIT max_tasks) AS x;
+	END IF;
 	IF batch IS NULL THEN
 		-- a full batch may have been the last one
 		IF known AND (c.xid, c.task_id) <> ('0'::xid8, 0::bigint) THEN
@@ -172,8 +181,10 @@ BEGIN
 		ON CONFLICT (one) DO UPDATE
 	   SET done = excluded.done, upto = excluded.upto, xid = excluded.xid,
 		   task_id = excluded.task_id;
+	-- as _is_open() has it, which is asked about the rest
 	RETURN ARRAY(SELECT t FROM unnest(batch) AS t
-				  WHERE t.created_at > adopted AND t.decide_by IS NULL
+				  WHERE t.created_at > adopted
+					AND coalesce(t.decide_by > agentpay._now(), true)
 					 OR agentpay._is_open(t)
 				  ORDER BY t.xid, t.task_id);
 END$$;

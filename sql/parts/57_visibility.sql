@@ -33,10 +33,12 @@ COMMENT ON FUNCTION agentpay._open_points() IS 'points of whose tables the role 
 
 -- SECURITY DEFINER: as _open_points().
 CREATE FUNCTION agentpay._sees(point text, row_id text) RETURNS boolean
-	LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce((
+#variable_conflict use_column
+BEGIN
+	RETURN coalesce((
 		SELECT agentpay._is_row_visible(p.table_name, p.id_column,
 				CASE WHEN agentpay._is_row_secured(p.table_name)
 				THEN agentpay._id_or_null($2,
@@ -45,7 +47,7 @@ AS $$
 		  FROM agentpay.decision_points p
 		 WHERE p.point = $1
 		   AND EXISTS (SELECT FROM agentpay.decisions d
-						WHERE d.point = $1 AND d.row_id = $2)), false)
-$$;
+						WHERE d.point = $1 AND d.row_id = $2)), false);
+END$$;
 REVOKE ALL ON FUNCTION agentpay._sees(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION agentpay._sees(text, text) IS 'whether the role that asks may see what is recorded of that row';

@@ -76,10 +76,15 @@ CREATE FUNCTION agentpay._ask_next_tier(rows agentpay.decisions[])
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	said agentpay.decisions;
+	unsure boolean := false;
 	wanted agentpay._tasks[];
 BEGIN
-	IF NOT EXISTS (SELECT FROM unnest(rows) AS d
-					WHERE agentpay._is_unsure(d)) THEN
+	-- an expression, which costs less than a query; few go on from here
+	FOREACH said IN ARRAY coalesce(rows, '{}') LOOP
+		unsure := unsure OR agentpay._is_unsure(said);
+	END LOOP;
+	IF NOT unsure THEN
 		RETURN;
 	END IF;
 	SELECT array_agg(ROW(nextval('agentpay._task_id_seq'), t.created_at,
@@ -162,7 +167,9 @@ CREATE FUNCTION agentpay._respond_by(p agentpay.decision_points, row_id text)
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF p.role <> 'dispute' OR NOT EXISTS (
+	IF p.role <> 'dispute' THEN
+		RETURN NULL;
+	ELSIF NOT EXISTS (
 		SELECT FROM pg_attribute a
 		 WHERE a.attrelid = p.table_name AND a.attname = 'respond_by'
 		   AND a.atttypid = 'timestamptz'::regtype AND NOT a.attisdropped
@@ -309,21 +316,21 @@ CREATE FUNCTION agentpay._open_cases(rows agentpay.decisions[]) RETURNS void
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	d agentpay.decisions;
 	c record;
 BEGIN
-	IF NOT EXISTS (SELECT FROM unnest(rows) AS d
-					WHERE agentpay._may_open_case(d)) THEN
-		RETURN;
-	END IF;
-	FOR c IN
-		SELECT u.* FROM unnest(rows) AS d
-		  LEFT JOIN agentpay.agents a ON a.name = d.agent
-		 CROSS JOIN LATERAL agentpay._case_of(d) AS u
-		 WHERE agentpay._may_open_case(d)
-		   AND a.position IS DISTINCT FROM 'review'
-		   AND NOT agentpay._decided_by_person(d.point, d.row_id)
-	LOOP
-		PERFORM agentpay._open_case(c.r, c.decision_id, c.agent, c.cause);
+	FOREACH d IN ARRAY coalesce(rows, '{}') LOOP
+		-- an expression, which costs less than a query; few go on from here
+		CONTINUE WHEN NOT agentpay._may_open_case(d);
+		FOR c IN
+			SELECT u.* FROM agentpay._case_of(d) AS u
+			 WHERE NOT EXISTS (SELECT FROM agentpay.agents a
+								WHERE a.name = d.agent
+								  AND a.position = 'review')
+			   AND NOT agentpay._decided_by_person(d.point, d.row_id)
+		LOOP
+			PERFORM agentpay._open_case(c.r, c.decision_id, c.agent, c.cause);
+		END LOOP;
 	END LOOP;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._open_cases(agentpay.decisions[]) FROM PUBLIC;

@@ -61,10 +61,12 @@ BEGIN
 	-- what _is_live() asks for first, since few are
 	IF NOT late AND t.repeat_no = 0
 	   AND t.bucket < coalesce(t.stage, t.bucket + 1)
-	   AND coalesce((SELECT v.definition ->> 'position'
-					   FROM agentpay.agent_versions v
-					  WHERE v.agent = t.agent
-						AND v.version = t.agent_version), '') <> 'review'
+	   -- one that has a decide_by is pre_auth
+	   AND (t.decide_by IS NOT NULL
+			OR coalesce((SELECT v.definition ->> 'position'
+						   FROM agentpay.agent_versions v
+						  WHERE v.agent = t.agent
+							AND v.version = t.agent_version), '') <> 'review')
 	   AND agentpay._is_live(t, a, r) THEN
 		authority := 'live';
 	END IF;

@@ -48,6 +48,7 @@ static uint64 changes = 1;		 /* of the tables */
 static uint64 changes_read = 0;	 /* when current was read */
 static uint64 lists_changed = 1; /* generation of the lists */
 static uint64 rates_changed = 1; /* and of the exchange rates */
+static uint64 all_changed = 1;	 /* and of any relation at all */
 
 static void load(void *arg);
 static void watch(void);
@@ -126,6 +127,14 @@ agentpay_config_rates_generation(void)
 	static uint64 seen = 0;
 
 	return watched(&rates_changed, &seen);
+}
+
+uint64
+agentpay_config_generation(void)
+{
+	if (!watching)
+		watch();
+	return all_changed;
 }
 
 static uint64
@@ -233,6 +242,7 @@ watch(void)
 static void
 note_change(Datum arg, Oid relid)
 {
+	all_changed++;
 	if (!OidIsValid(relid) || has_oid(table_ids, lengthof(table_ids), relid))
 		changes++;
 	if (!OidIsValid(relid) || has_oid(list_ids, lengthof(list_ids), relid))

@@ -231,6 +231,12 @@ extern uint64 agentpay_config_lists_generation(void);
 /* Rises whenever exchange_rates may have changed. */
 extern uint64 agentpay_config_rates_generation(void);
 
+/*
+ * Changes with any table of configuration, and with the shape of any relation,
+ * once the messages about it were taken in.  Never 0.
+ */
+extern uint64 agentpay_config_generation(void);
+
 /* NULL when there is none of that name. */
 extern const AgentpayPointConfig *
 agentpay_config_point(const AgentpayConfig *config, const char *name);

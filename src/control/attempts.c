@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/log_find.h"
+#include "base/memo.h"
 #include "base/rows.h"
 #include "base/statement.h"
 #include "base/store.h"
@@ -122,7 +123,6 @@ typedef struct Taking
 	AgentpayLogFinder *tasks;
 	AgentpayLogFinder *decisions;
 	AgentpayAppender *calls;
-	Version *versions;
 	AgentpayRows settled;
 	AgentpayRows ends;
 	Datum *again;
@@ -131,13 +131,15 @@ typedef struct Taking
 	int n_awaited;
 } Taking;
 
+static AgentpayMemo versions = {.name = "versions of agents"};
+
 static void start(Taking *s);
 static Datum finish(Taking *s, TupleDesc description);
 static Datum ids_of(Datum *ids, int n);
 static void take(Taking *s, AgentpayRow result);
 static bool is_ours(Taking *s, const Attempt *a);
 static bool find_rows(Taking *s, Attempt *a);
-static Version *find_version(Taking *s, Datum agent, Datum number);
+static Version *find_version(Datum agent, Datum number);
 static bool is_killed(Taking *s, Datum agent);
 static bool charge_is(const Attempt *a, const char *name);
 static Datum charge_of(const Attempt *a);
@@ -183,6 +185,7 @@ agentpay_sql_take_results(PG_FUNCTION_ARGS)
 static void
 start(Taking *s)
 {
+	agentpay_memo_begin(&versions);
 	agentpay_store_open(&s->work, "_task_work", "_task_work_pkey");
 	s->tasks = agentpay_log_finder_open(AGENTPAY_LOG_TASKS, AGENTPAY_TASK_ID,
 										F_INT8EQ);
@@ -267,7 +270,7 @@ find_rows(Taking *s, Attempt *a)
 	if (!agentpay_log_find(s->tasks, created_at, a->work.values[WORK_TASK_ID],
 						   &a->task.values, &a->task.nulls))
 		return false;
-	a->version = find_version(s, a->task.values[AGENTPAY_TASK_AGENT],
+	a->version = find_version(a->task.values[AGENTPAY_TASK_AGENT],
 							  a->task.values[AGENTPAY_TASK_AGENT_VERSION]);
 	if (!agentpay_log_find(s->decisions, created_at,
 						   a->task.values[AGENTPAY_TASK_DECISION_ID],
@@ -276,9 +279,9 @@ find_rows(Taking *s, Attempt *a)
 	return a->version->known;
 }
 
-/* Asked once for each version of a batch. */
+/* Asked once for each version, until the configuration changes. */
 static Version *
-find_version(Taking *s, Datum agent, Datum number)
+find_version(Datum agent, Datum number)
 {
 	static AgentpayStatement statement = {
 		.sql = "SELECT a.cost_center, a.protocol, a.model,"
@@ -298,20 +301,23 @@ find_version(Taking *s, Datum agent, Datum number)
 			   " WHERE v.agent = $1 AND v.version = $2"};
 	Oid types[2] = {TEXTOID, INT4OID};
 	Datum args[2] = {agent, number};
+	MemoryContext old;
 	Version *version;
 
-	for (version = s->versions; version != NULL; version = version->next)
+	for (version = versions.first; version != NULL; version = version->next)
 		if (version->number == DatumGetInt32(number) &&
 			agentpay_text_same(version->agent, agent))
 			return version;
+	old = MemoryContextSwitchTo(versions.context);
 	version = palloc(sizeof(Version));
 	version->agent = PointerGetDatum(PG_DETOAST_DATUM_COPY(agent));
+	MemoryContextSwitchTo(old);
 	version->number = DatumGetInt32(number);
-	version->known = agentpay_statement_row(&statement, 2, types, args, NULL,
-											VERSION_COLUMNS, version->values,
-											version->nulls);
-	version->next = s->versions;
-	s->versions = version;
+	version->known = agentpay_memo_row(&versions, &statement, 2, types, args,
+									   VERSION_COLUMNS, version->values,
+									   version->nulls);
+	version->next = versions.first;
+	versions.first = version;
 	return version;
 }
 

@@ -26,6 +26,7 @@
 #include "base/appender.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/memo.h"
 #include "base/rows.h"
 #include "base/statement.h"
 #include "base/store.h"
@@ -43,7 +44,6 @@ typedef struct Asked
 	bool builtin;
 	bool skipped;
 	Datum why; /* it is not asked any more */
-	bool named;
 } Asked;
 
 typedef struct Claiming
@@ -53,10 +53,11 @@ typedef struct Claiming
 	TimestampTz moment;
 	AgentpayRows skipped;
 	AgentpayRows builtin;
-	Asked *asked;
 	Datum *agents; /* those that are called */
 	int n_agents;
 } Claiming;
+
+static AgentpayMemo asked_agents = {.name = "agents that are asked"};
 
 static void take(Claiming *s, Datum row, Datum *values, bool *nulls);
 static Asked *find_asked(Claiming *s, Datum *values, bool *nulls);
@@ -80,6 +81,7 @@ agentpay_sql_take_tasks(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &description) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	agentpay_memo_begin(&asked_agents);
 	agentpay_rows_open(&batch, PG_GETARG_ARRAYTYPE_P(0), AGENTPAY_TASK_COLUMNS);
 	agentpay_store_open(&s.work, "_task_work", "_task_work_pkey");
 	s.places = agentpay_relation("_task_work_place_seq");
@@ -138,9 +140,10 @@ find_asked(Claiming *s, Datum *values, bool *nulls)
 	Datum args[1];
 	Datum said[2];
 	bool missing[2];
+	MemoryContext old;
 	Asked *asked;
 
-	for (asked = s->asked; asked != NULL; asked = asked->next)
+	for (asked = asked_agents.first; asked != NULL; asked = asked->next)
 		if (asked->version == version &&
 			agentpay_text_same(asked->agent, agent) &&
 			agentpay_text_same(asked->point, point))
@@ -148,18 +151,20 @@ find_asked(Claiming *s, Datum *values, bool *nulls)
 	memcpy(undated, nulls, sizeof(undated));
 	undated[AGENTPAY_TASK_DECIDE_BY] = true;
 	args[0] = agentpay_row(s->builtin.columns, values, undated);
-	if (!agentpay_statement_row(&statement, 1, types, args, NULL, 2, said,
-								missing))
+	if (!agentpay_memo_row(&asked_agents, &statement, 1, types, args, 2, said,
+						   missing))
 		elog(ERROR, "_why_skipped() gave no row");
+	old = MemoryContextSwitchTo(asked_agents.context);
 	asked = palloc0(sizeof(Asked));
-	asked->agent = agent;
-	asked->point = point;
+	asked->agent = PointerGetDatum(PG_DETOAST_DATUM_COPY(agent));
+	asked->point = PointerGetDatum(PG_DETOAST_DATUM_COPY(point));
+	MemoryContextSwitchTo(old);
 	asked->version = version;
 	asked->builtin = DatumGetBool(said[0]);
 	asked->skipped = !missing[1];
 	asked->why = said[1];
-	asked->next = s->asked;
-	s->asked = asked;
+	asked->next = asked_agents.first;
+	asked_agents.first = asked;
 	return asked;
 }
 
@@ -180,11 +185,9 @@ add_work(Claiming *s, Asked *asked, const Datum *values)
 		[WORK_LEASE_UNTIL] = true, [WORK_BOUND_COST] = true,
 		[WORK_SENT_AT] = true,
 	};
-	bool known = asked->named;
+	bool known = false;
 
 	agentpay_store_insert(&s->work, work, missing);
-	asked->named = true;
-	/* another version of it may be named */
 	for (int i = 0; i < s->n_agents && !known; i++)
 		known = agentpay_text_same(s->agents[i], asked->agent);
 	if (!known)

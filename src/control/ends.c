@@ -24,6 +24,7 @@
 
 #include "base/compat.h"
 #include "base/log_find.h"
+#include "base/memo.h"
 #include "base/rows.h"
 #include "base/statement.h"
 #include "control/ends.h"
@@ -70,17 +71,17 @@ typedef struct Endings
 	AgentpayLogFinder *tasks;
 	AgentpayLogFinder *decisions;
 	Datum moment;
-	KnownAgent *agents;
 	AgentpayRows rows;	/* decisions that take no effect */
 	AgentpayRows leads; /* those of them that may lead further */
 	Live *live;
 	int n_live;
 } Endings;
 
+static AgentpayMemo agents = {.name = "control groups of agents"};
+
 static void end_one(Endings *s, AgentpayRow end);
-static bool
-only_watches(Endings *s, const AgentpayRow *task, const AgentpayRow *rules);
-static bool holds_out(Endings *s, Datum agent);
+static bool only_watches(const AgentpayRow *task, const AgentpayRow *rules);
+static bool holds_out(Datum agent);
 static void
 watch(const AgentpayRow *end, const AgentpayRow *rules, Effect *effect);
 static void
@@ -116,6 +117,7 @@ agentpay_sql_endings(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &description) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	agentpay_memo_begin(&agents);
 	agentpay_rows_open(&ends, PG_GETARG_ARRAYTYPE_P(0), AGENTPAY_END_COLUMNS);
 	s.tasks = agentpay_log_finder_open(AGENTPAY_LOG_TASKS, AGENTPAY_TASK_ID,
 									   F_INT8EQ);
@@ -161,7 +163,7 @@ end_one(Endings *s, AgentpayRow end)
 						   task.values[AGENTPAY_TASK_DECISION_ID],
 						   &rules.values, &rules.nulls))
 		return;
-	if (only_watches(s, &task, &rules))
+	if (only_watches(&task, &rules))
 		watch(&end, &rules, &effect);
 	else
 		ask_effect(s, &end, &task, &rules, &effect);
@@ -184,38 +186,41 @@ end_one(Endings *s, AgentpayRow end)
 
 /* Whether the task can have no effect but its record. */
 static bool
-only_watches(Endings *s, const AgentpayRow *task, const AgentpayRow *rules)
+only_watches(const AgentpayRow *task, const AgentpayRow *rules)
 {
 	return task->nulls[AGENTPAY_TASK_DECIDE_BY] &&
 		   task->nulls[AGENTPAY_TASK_ESCALATED_FROM] &&
 		   !task->nulls[AGENTPAY_TASK_STAGE] &&
 		   DatumGetInt16(task->values[AGENTPAY_TASK_STAGE]) == 0 &&
 		   (task->nulls[AGENTPAY_TASK_HOLDOUT_BUCKET] ||
-			!holds_out(s, task->values[AGENTPAY_TASK_AGENT]));
+			!holds_out(task->values[AGENTPAY_TASK_AGENT]));
 }
 
-/* Asked once for each agent of a batch. */
+/* Asked once for each agent, until the configuration changes. */
 static bool
-holds_out(Endings *s, Datum agent)
+holds_out(Datum agent)
 {
 	static AgentpayStatement statement = {
 		.sql = "SELECT a.holdout_percent > 0 FROM agentpay.agents a"
 			   " WHERE a.name = $1"};
 	Oid types[1] = {TEXTOID};
+	MemoryContext old;
 	KnownAgent *known;
 	Datum value;
 	bool isnull;
 
-	for (known = s->agents; known != NULL; known = known->next)
+	for (known = agents.first; known != NULL; known = known->next)
 		if (agentpay_text_same(known->name, agent))
 			return known->holds_out;
+	old = MemoryContextSwitchTo(agents.context);
 	known = palloc(sizeof(KnownAgent));
 	known->name = PointerGetDatum(PG_DETOAST_DATUM_COPY(agent));
-	known->holds_out = agentpay_statement_row(&statement, 1, types, &agent,
-											  NULL, 1, &value, &isnull) &&
+	MemoryContextSwitchTo(old);
+	known->holds_out = agentpay_memo_row(&agents, &statement, 1, types, &agent,
+										 1, &value, &isnull) &&
 					   !isnull && DatumGetBool(value);
-	known->next = s->agents;
-	s->agents = known;
+	known->next = agents.first;
+	agents.first = known;
 	return known->holds_out;
 }
 

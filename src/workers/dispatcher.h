@@ -48,15 +48,17 @@ typedef struct DispatcherAgent
 	/* its tasks are shared by so many dispatchers; which part is ours, -1: none */
 	int parts;
 	int part;
-	/* how it is called, as of the last start */
+	/* how it is called, as of the last reading */
 	bool known;
 	bool killed;
 	const AgentpayProtocol *protocol; /* NULL only before the first start */
 	MemoryContext settings;			  /* of what talk points to */
 	AgentpayProtocolAgent talk;		  /* how its answers are read */
 	char *url;
-	char *secret;		 /* NULL: none */
-	const char *problem; /* why it cannot be called; NULL: it can */
+	char *secret_from;	 /* where its secret is; NULL: it has none */
+	const char *unfit;	 /* why it cannot be called; NULL: it can */
+	char *secret;		 /* while calls are started */
+	const char *problem; /* why it cannot be called just now */
 	int timeout_ms;
 	int max_attempts;
 	/* how often its server refused the shape that was asked for */
@@ -136,6 +138,7 @@ typedef struct Dispatcher
 	TimestampTz record_after; /* recording failed: not before */
 	int start_failures;		  /* in a row */
 	TimestampTz start_after;  /* starting failed: not before */
+	uint64 connections_read; /* the configuration's generation then; 0: never */
 	uint64 kill_seen;
 	bool checks;	   /* this turn looks at what may have changed unheard */
 	bool claim_behind; /* the next claim goes on with an older snapshot */

@@ -15,11 +15,13 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/settings.h"
 #include "control/kill_switch.h"
 #include "workers/dispatcher.h"
@@ -42,12 +44,15 @@ typedef struct HandOver
 } HandOver;
 
 static void hand_over(void *arg);
+static bool know_connections(Dispatcher *d);
+static void read_connections(Dispatcher *d);
 static void mend(HandOver *h);
 static ArrayType *busy_agents(Dispatcher *d);
 static void read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc);
 static void
 read_talk(AgentpayProtocolAgent *talk, HeapTuple row, TupleDesc desc);
 static char *copy_value(HeapTuple row, TupleDesc desc, int column);
+static void read_secret(DispatcherAgent *agent);
 static void wipe_secret(DispatcherAgent *agent);
 static void forget_connection(DispatcherAgent *agent);
 static void start(Dispatcher *d, DispatcherTask *task);
@@ -119,24 +124,20 @@ mend(HandOver *h)
 static void
 hand_over(void *arg)
 {
-	static AgentpayWorkerStatement statement = {
-		"SELECT * FROM agentpay._connections($1)"};
 	HandOver *h = arg;
 	Dispatcher *d = h->d;
-	Oid types[1] = {TEXTARRAYOID};
-	Datum args[1];
 	dlist_mutable_iter iter;
 	dlist_iter agents;
 
 	h->locked = agentpay_kill_switch_try_share();
 	if (!h->locked)
 		return;
+	if (know_connections(d))
+		find_killed(d);
+	else
+		read_connections(d);
 	dlist_foreach(agents, &d->agents)
-		dlist_container(DispatcherAgent, node, agents.cur)->known = false;
-	args[0] = PointerGetDatum(busy_agents(d));
-	agentpay_worker_execute(&statement, 1, types, args);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		read_connection(d, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		read_secret(dlist_container(DispatcherAgent, node, agents.cur));
 	dispatcher_read_proxy_secret(d);
 
 	dlist_foreach_modify(iter, &d->ready)
@@ -148,6 +149,47 @@ hand_over(void *arg)
 		start(d, task);
 		h->task = NULL;
 	}
+}
+
+/* Whether nothing has changed since all agents that are busy were read. */
+static bool
+know_connections(Dispatcher *d)
+{
+	dlist_iter iter;
+
+	AcceptInvalidationMessages();
+	if (d->connections_read != agentpay_config_generation())
+		return false;
+	dlist_foreach(iter, &d->agents)
+	{
+		DispatcherAgent *agent = dlist_container(DispatcherAgent, node,
+												 iter.cur);
+
+		if (agent->busy > 0 && !agent->known)
+			return false;
+	}
+	return true;
+}
+
+/* What changes from here on is told later, and is read anew then. */
+static void
+read_connections(Dispatcher *d)
+{
+	static AgentpayWorkerStatement statement = {
+		"SELECT * FROM agentpay._connections($1)"};
+	uint64 generation = agentpay_config_generation();
+	Oid types[1] = {TEXTARRAYOID};
+	Datum args[1];
+	dlist_iter agents;
+
+	d->connections_read = 0;
+	dlist_foreach(agents, &d->agents)
+		dlist_container(DispatcherAgent, node, agents.cur)->known = false;
+	args[0] = PointerGetDatum(busy_agents(d));
+	agentpay_worker_execute(&statement, 1, types, args);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		read_connection(d, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+	d->connections_read = generation;
 }
 
 static ArrayType *
@@ -178,7 +220,6 @@ read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 {
 	DispatcherAgent *agent = dispatcher_agent(d, SPI_getvalue(row, desc, 1));
 	char *protocol = SPI_getvalue(row, desc, 2);
-	char *secret = SPI_getvalue(row, desc, 4);
 	bool isnull;
 	MemoryContext old;
 
@@ -199,20 +240,19 @@ read_connection(Dispatcher *d, HeapTuple row, TupleDesc desc)
 		SPI_getbinval(row, desc, 17, &isnull));
 	read_talk(&agent->talk, row, desc);
 	if (agent->protocol == NULL)
-		agent->problem = "its protocol is not supported";
+		agent->unfit = "its protocol is not supported";
 	else if (agent->talk.endpoint == NULL)
-		agent->problem = "the agent has no endpoint";
+		agent->unfit = "the agent has no endpoint";
 	else if (!DatumGetBool(SPI_getbinval(row, desc, 16, &isnull)))
-		agent->problem = "its origin is not in agentpay.allowed_endpoints";
+		agent->unfit = "its origin is not in agentpay.allowed_endpoints";
 	else
 	{
-		char *url = agent->protocol->url(&agent->talk, &agent->problem);
+		char *url = agent->protocol->url(&agent->talk, &agent->unfit);
 
 		agent->url = url ? pstrdup(url) : NULL;
 		free(url);
 	}
-	if (secret != NULL)
-		agent->secret = dispatcher_read_secret(secret, &agent->problem);
+	agent->secret_from = copy_value(row, desc, 4);
 	if (agent->plainer_version != agent->row.version)
 	{
 		agent->plainer = 0;
@@ -268,6 +308,21 @@ copy_value(HeapTuple row, TupleDesc desc, int column)
 	return value ? pstrdup(value) : NULL;
 }
 
+/* Each time anew: it may have changed where it is. */
+static void
+read_secret(DispatcherAgent *agent)
+{
+	MemoryContext old;
+
+	wipe_secret(agent);
+	agent->problem = agent->unfit;
+	if (agent->busy == 0 || !agent->known || agent->secret_from == NULL)
+		return;
+	old = MemoryContextSwitchTo(agent->settings);
+	agent->secret = dispatcher_read_secret(agent->secret_from, &agent->problem);
+	MemoryContextSwitchTo(old);
+}
+
 /* It is read again for the next batch. */
 static void
 wipe_secret(DispatcherAgent *agent)
@@ -287,6 +342,8 @@ forget_connection(DispatcherAgent *agent)
 		MemoryContextReset(agent->settings);
 	memset(&agent->talk, 0, sizeof(agent->talk));
 	agent->url = NULL;
+	agent->secret_from = NULL;
+	agent->unfit = NULL;
 	agent->problem = NULL;
 }
 

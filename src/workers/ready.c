@@ -25,6 +25,7 @@
 #include "agents/request.h"
 #include "base/compat.h"
 #include "base/log_find.h"
+#include "base/memo.h"
 #include "base/rows.h"
 #include "base/statement.h"
 #include "base/store.h"
@@ -110,11 +111,13 @@ typedef struct Making
 	AgentpayStore work;
 	AgentpayLogFinder *tasks;
 	AgentpayLogFinder *decisions;
-	Talk *talks;
 	AgentpayRows ready;
 	AgentpayRows wanted;
 	bool all; /* every task that was found can be sent */
 } Making;
+
+/* Talks, of agents that no switch stops. */
+static AgentpayMemo talks = {.name = "how agents are asked"};
 
 static void make_ready(Making *s, int64 task_id);
 static Talk *find_talk(Making *s, const AgentpayRow *task);
@@ -165,11 +168,15 @@ agentpay_sql_make_ready(PG_FUNCTION_ARGS)
 									   F_INT8EQ);
 	s.decisions = agentpay_log_finder_open(AGENTPAY_LOG_DECISIONS,
 										   AGENTPAY_DECISION_ID, F_UUID_EQ);
+	agentpay_memo_begin(&talks);
 	agentpay_rows_start(&s.ready, "_ready");
 	agentpay_rows_start(&s.wanted, "_reservation");
 	for (int i = 0; i < n; i++)
 		if (i == 0 || ids[i] != ids[i - 1])
 			make_ready(&s, DatumGetInt64(ids[i]));
+	/* the switches may have been read before others that memo has seen */
+	if (ARR_NDIM(DatumGetArrayTypeP(s.killed)) > 0)
+		agentpay_memo_expire(&talks);
 	agentpay_log_finder_close(s.decisions);
 	agentpay_log_finder_close(s.tasks);
 	agentpay_store_close(&s.work);
@@ -221,20 +228,22 @@ make_ready(Making *s, int64 task_id)
 	add_ready(s, &work, &task, why, body);
 }
 
-/* Asked once for each version of a batch. */
+/* Asked once for each version, until the configuration changes. */
 static Talk *
 find_talk(Making *s, const AgentpayRow *task)
 {
 	Datum agent = task->values[AGENTPAY_TASK_AGENT];
 	Datum point = task->values[AGENTPAY_TASK_POINT];
 	int32 version = DatumGetInt32(task->values[AGENTPAY_TASK_AGENT_VERSION]);
+	MemoryContext old;
 	Talk *talk;
 
-	for (talk = s->talks; talk != NULL; talk = talk->next)
+	for (talk = talks.first; talk != NULL; talk = talk->next)
 		if (talk->version == version &&
 			agentpay_text_same(talk->agent, agent) &&
 			agentpay_text_same(talk->point, point))
 			return talk;
+	old = MemoryContextSwitchTo(talks.context);
 	talk = palloc0(sizeof(Talk));
 	talk->agent = PointerGetDatum(PG_DETOAST_DATUM_COPY(agent));
 	talk->point = PointerGetDatum(PG_DETOAST_DATUM_COPY(point));
@@ -242,8 +251,9 @@ find_talk(Making *s, const AgentpayRow *task)
 	ask_talk(s, task, talk);
 	if (talk->nulls[TALK_WHY])
 		read_talk(talk);
-	talk->next = s->talks;
-	s->talks = talk;
+	MemoryContextSwitchTo(old);
+	talk->next = talks.first;
+	talks.first = talk;
 	return talk;
 }
 
@@ -265,16 +275,20 @@ ask_talk(Making *s, const AgentpayRow *task, Talk *talk)
 	nulls[AGENTPAY_TASK_DECIDE_BY] = true;
 	args[0] = agentpay_row(columns, task->values, nulls);
 	args[1] = s->killed;
-	if (!agentpay_statement_row(&statement, 2, types, args, NULL, TALK_COLUMNS,
-								talk->values, talk->nulls))
+	if (!agentpay_memo_row(&talks, &statement, 2, types, args, TALK_COLUMNS,
+						   talk->values, talk->nulls))
 		elog(ERROR, "_talk() gave no row");
 }
 
+/* A route is open again when its time has come, which nobody tells. */
 static void
 read_talk(Talk *talk)
 {
 	AgentpayRequest *request = &talk->request;
 	int n_notes;
+
+	if (agentpay_text_is(talk->values[TALK_ROLE], "routing"))
+		agentpay_memo_expire(&talks);
 
 	request->protocol = agentpay_request_protocol(
 		talk_text(talk, TALK_PROTOCOL));

@@ -35,6 +35,7 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -43,6 +44,9 @@
 #include "base/settings.h"
 #include "base/version.h"
 #include "workers/worker.h"
+
+/* Until then plans are those of a worker that has just begun. */
+#define STEPS_OF_FIRST_PLANS 256
 
 static int my_slot = -1;
 static uint32 my_generation = 0;
@@ -56,6 +60,7 @@ static char last_message[AGENTPAY_ERROR_LEN];
 static void attach(int place, uint32 generation, bool database);
 static void detach(int code, Datum arg);
 static void set_settings(const char *name);
+static void renew_plans(void);
 static bool extension_version(char *version, size_t size);
 
 void
@@ -257,6 +262,7 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 	MemoryContextSwitchTo(caller);
 	/* at most once a second */
 	pgstat_report_stat(false);
+	renew_plans();
 	if (after_each != NULL && !in_after_each)
 	{
 		in_after_each = true;
@@ -264,6 +270,24 @@ agentpay_worker_run(void (*step)(void *arg), void *arg)
 		in_after_each = false;
 	}
 	return done;
+}
+
+/*
+ * A plan that was made for empty tables may walk over a whole index that has
+ * nothing to do with what it looks for, and is kept until the table's
+ * statistics are made.  So they are made anew each time that a worker has four
+ * times as many steps behind it.
+ */
+static void
+renew_plans(void)
+{
+	static uint64 steps = 0;
+	static uint64 renew_at = STEPS_OF_FIRST_PLANS;
+
+	if (++steps < renew_at)
+		return;
+	renew_at *= 4;
+	ResetPlanCache();
 }
 
 void

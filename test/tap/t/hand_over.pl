@@ -21,6 +21,8 @@ SET allow_system_table_mods = on;
 UPDATE pg_proc SET prosrc = replace(prosrc, \$\$$from\$\$, \$\$$to\$\$)
  WHERE oid = 'agentpay._connections(text[])'::regprocedure AND prosrc LIKE '%' || \$\$$from\$\$ || '%' RETURNING 1;
 SQL
+	# it is read again once the configuration has changed
+	query("UPDATE agentpay.agents SET enabled = enabled");
 	return;
 }
 sub errors { return query("SELECT count(*) FROM agentpay.stat_workers WHERE worker = 'dispatcher' AND last_error = 'it cannot be read'"); }

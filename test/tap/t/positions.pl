@@ -57,6 +57,8 @@ add_live('slow', behaviour => 'delay-300');
 add_live('inside', protocol => 'builtin', options => '{"thresholds": {"decline": 0.4}}');
 add_live('hangs', behaviour => 'hang');
 add_live('late', behaviour => 'delay-900');
+# slow enough for whoever locks the row once it is committed
+add_live('soon', behaviour => 'delay-200');
 
 # ── in time ─────────────────────────────────────────────────────────────────
 within(20000);
@@ -98,7 +100,7 @@ is(query("SELECT state FROM agentpay.tasks WHERE row_id = '12'"), 'done', 'the t
 # ── the ledger's own table ──────────────────────────────────────────────────
 within(20000);
 my $session = session($node);
-$session->("INSERT INTO payments (payment_id, agent, amount) VALUES (21, 'sure', 5); BEGIN; UPDATE payments SET memo = 'mine' WHERE payment_id = 21");
+$session->("INSERT INTO payments (payment_id, agent, amount) VALUES (21, 'soon', 5000); BEGIN; UPDATE payments SET memo = 'mine' WHERE payment_id = 21");
 await('the agent has answered', sub { query("SELECT count(*) FROM agentpay.agent_calls WHERE row_id = '21'") == 1 });
 is(story(21), "rules live approve\ncolumn approve", 'while somebody has the row locked, its verdict waits');
 is(query("SELECT pending FROM agentpay.current_decisions WHERE row_id = '21'"), 't', 'and is pending');
@@ -108,7 +110,7 @@ is((waited(21))[0], 'decline', 'it is applied when the row is free');
 is(query("SELECT outcome, memo FROM payments WHERE payment_id = 21"), 'decline|mine', 'beside what was changed there');
 
 within(600);
-$session->("INSERT INTO payments (payment_id, agent, amount) VALUES (22, 'sure', 5); BEGIN; UPDATE payments SET memo = 'mine' WHERE payment_id = 22");
+$session->("INSERT INTO payments (payment_id, agent, amount) VALUES (22, 'soon', 5000); BEGIN; UPDATE payments SET memo = 'mine' WHERE payment_id = 22");
 is((waited(22))[0], 'approve', 'a row that stays locked keeps the rules verdict');
 $session->('COMMIT');
 await('the answer is recorded', sub { query("SELECT count(*) FROM agentpay._applies") eq '0' and query("SELECT count(*) FROM agentpay.decisions WHERE row_id = '22'") > 1 });
