@@ -400,14 +400,17 @@ REVOKE ALL ON agentpay._advice_agents FROM PUBLIC;
 CREATE VIEW agentpay._advice_control AS
 SELECT CASE b.state WHEN 'exhausted' THEN 'error' ELSE 'warning' END AS level,
 	   'budget' AS object_kind, b.name AS object,
-	   format('%s %% of it is used in the last %s%s',
-			  round(b.used_percent, 1), b.period,
-			  CASE b.state WHEN 'exhausted'
-			  THEN '; exhausted: ' || c.on_exhausted ELSE '' END) AS problem,
+	   CASE WHEN b.used_percent IS NULL THEN 'its cap is 0'
+			ELSE format('%s %% of it is used in the last %s',
+						round(b.used_percent, 1), b.period) END
+		   || CASE b.state WHEN 'exhausted'
+			  THEN '; exhausted: ' || c.on_exhausted ELSE '' END AS problem,
 	   format('UPDATE agentpay.budgets SET %s WHERE name = %L;',
 			  concat_ws(', ',
-				'cap_cost = ' || trim_scale(2 * b.cap_cost),
-				'cap_calls = ' || 2 * b.cap_calls), b.name) AS fix
+				'cap_cost = ' || trim_scale(CASE b.cap_cost WHEN 0 THEN 1
+											ELSE 2 * b.cap_cost END),
+				'cap_calls = ' || CASE b.cap_calls WHEN 0 THEN 100
+								  ELSE 2 * b.cap_calls END), b.name) AS fix
   FROM agentpay.budget_status b JOIN agentpay.budgets c ON c.name = b.name
  WHERE b.state IN ('alert', 'exhausted')
 UNION ALL

@@ -31,7 +31,7 @@ BEGIN
 	UPDATE pg_class SET relname = relname WHERE oid = which; -- invalidates it
 	SET LOCAL allow_system_table_mods = off;
 END $$;
-SELECT plan(74);
+SELECT plan(77);
 
 -- ── points ──────────────────────────────────────────────────────────────────
 SELECT isnt(pg_temp.advised('point', 't_views_w', 'no ruleset is active%'),
@@ -170,6 +170,10 @@ SELECT agentpay._settle(ARRAY[ROW(-1, 1, 'settled', 0.008)::agentpay._settlement
 SELECT matches((SELECT problem FROM agentpay.advice WHERE object = 't_half'),
 	'80.0 % of it is used in the last hour', 'a budget at its alert');
 SELECT pg_temp.mends('budget', 't_half', '80.0 %');
+-- a share of nothing cannot be told, and twice nothing mends nothing
+INSERT INTO agentpay.budgets (name, scope, target, period, cap_cost, cap_calls) VALUES ('t_none', 'agent', 't_a', 'hour', 0, 0);
+SELECT matches((SELECT problem FROM agentpay.advice WHERE object = 't_none'), '^its cap is 0; exhausted: fallback$', 'a budget without any room');
+SELECT pg_temp.mends('budget', 't_none', 'its cap is 0%');
 UPDATE agentpay.kill_switches SET engaged = true, reason = 'drill'
  WHERE scope = 'point' AND target = 't_views';
 SELECT matches(pg_temp.advised('kill_switch', 'point t_views', '%drill'),
