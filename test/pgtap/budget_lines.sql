@@ -3,7 +3,7 @@
 -- is by hand, beside it.
 BEGIN;
 SET client_min_messages = warning;
-SELECT plan(87);
+SELECT plan(89);
 -- Only these budgets count here.
 \o /dev/null
 UPDATE agentpay.agents SET stage = 'off';
