@@ -115,9 +115,12 @@ BEGIN
 END$$;
 REVOKE ALL ON FUNCTION agentpay._is_open(agentpay._tasks) FROM PUBLIC;
 
--- The next tasks in the cursor's order; moves the cursor past them.  One
--- dispatcher at a time.  Without new tasks it writes nothing.
-CREATE FUNCTION agentpay._next_tasks(max_tasks int) RETURNS agentpay._tasks[]
+-- The next tasks in the cursor's order, those that are open; moves the cursor
+-- past them.  One dispatcher at a time.  Without new tasks it writes nothing.
+-- seen: how many there were; that none of many is open says nothing about the
+-- next.
+CREATE FUNCTION agentpay._next_tasks(max_tasks int, OUT seen int,
+	OUT open_tasks agentpay._tasks[])
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -167,9 +170,12 @@ BEGIN
 			UPDATE agentpay._task_cursor k
 			   SET done = c.upto, upto = c.upto, xid = '0', task_id = 0;
 		END IF;
-		RETURN '{}';
+		seen := 0;
+		open_tasks := '{}';
+		RETURN;
 	END IF;
-	IF cardinality(batch) < max_tasks THEN
+	seen := cardinality(batch);
+	IF seen < max_tasks THEN
 		c.done := c.upto;
 		c.xid := '0';
 		c.task_id := 0;
@@ -182,11 +188,11 @@ BEGIN
 	   SET done = excluded.done, upto = excluded.upto, xid = excluded.xid,
 		   task_id = excluded.task_id;
 	-- as _is_open() has it, which is asked about the rest
-	RETURN ARRAY(SELECT t FROM unnest(batch) AS t
-				  WHERE t.created_at > adopted
-					AND coalesce(t.decide_by > agentpay._now(), true)
-					 OR agentpay._is_open(t)
-				  ORDER BY t.xid, t.task_id);
+	open_tasks := ARRAY(SELECT t FROM unnest(batch) AS t
+				   WHERE t.created_at > adopted
+					 AND coalesce(t.decide_by > agentpay._now(), true)
+					  OR agentpay._is_open(t)
+				   ORDER BY t.xid, t.task_id);
 END$$;
 REVOKE ALL ON FUNCTION agentpay._next_tasks(int) FROM PUBLIC;
 

@@ -183,13 +183,17 @@ CREATE FUNCTION agentpay._claim(max_tasks int) RETURNS agentpay._claimed
 	SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	batch agentpay._tasks[] := agentpay._next_tasks(max_tasks);
+	seen int;
+	batch agentpay._tasks[];
 	builtin agentpay._tasks[];
 	skipped agentpay._task_end[];
 	called text[];
 BEGIN
+	SELECT n.seen, n.open_tasks INTO seen, batch
+	  FROM agentpay._next_tasks(max_tasks) AS n;
 	IF cardinality(batch) = 0 THEN
-		RETURN ROW(0, '{}'::text[])::agentpay._claimed;
+		PERFORM set_config('synchronous_commit', 'off', true);
+		RETURN ROW(seen, '{}'::text[])::agentpay._claimed;
 	END IF;
 	SELECT x.skipped, x.builtin, x.agents INTO skipped, builtin, called
 	  FROM agentpay._take_tasks(batch) AS x;
@@ -201,7 +205,7 @@ BEGIN
 	IF skipped IS NULL AND builtin IS NULL THEN
 		PERFORM set_config('synchronous_commit', 'off', true);
 	END IF;
-	RETURN ROW(cardinality(batch), called)::agentpay._claimed;
+	RETURN ROW(seen, called)::agentpay._claimed;
 END$$;
 REVOKE ALL ON FUNCTION agentpay._claim(int) FROM PUBLIC;
 

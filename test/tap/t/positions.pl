@@ -230,5 +230,21 @@ $node->reload;
 await('workers come back', sub { query("SELECT count(*) FROM agentpay.decisions WHERE row_id = '75' AND kind = 'fallback'") == 1 });
 is(story(75), "rules live approve\nfallback live approve timeout\ncolumn approve", 'nobody was asked too late');
 
+# Many that ended while no dispatcher was there: those that come then do not wait
+# behind them, a batch for each time that an idle dispatcher looks.
+$node->append_conf('postgresql.conf', "agentpay.workers_enabled = off\nagentpay.idle_interval = '10min'");
+$node->reload;
+query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'agentpay%'");
+within(100);
+ask($node, 'sure', 1001, 4000);
+await('all are at an end', sub { query('SELECT agentpay._fall_back(500)');
+	query("SELECT count(*) FROM agentpay.decisions WHERE row_id::int BETWEEN 1001 AND 4000 AND kind = 'fallback'") eq '3000' });
+within(60000);
+$node->append_conf('postgresql.conf', 'agentpay.workers_enabled = on');
+$node->reload;
+ask($node, 'sure', 76);
+($verdict) = waited(76);
+is($verdict, 'decline', 'a payment behind many that are at an end is asked about at once');
+
 $node->stop;
 done_testing();
