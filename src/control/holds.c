@@ -24,25 +24,11 @@
 #include "base/compat.h"
 #include "base/rows.h"
 #include "base/statement.h"
+#include "control/reservation.h"
 #include "control/totals.h"
 
 #define CALL1(function, a) DirectFunctionCall1(function, a)
 #define CALL2(function, a, b) DirectFunctionCall2(function, a, b)
-
-/* Of agentpay._reservation, zero-based, as in sql/parts/50_control.sql. */
-typedef enum WantedColumn
-{
-	WANTED_TASK_ID,
-	WANTED_ATTEMPT,
-	WANTED_BOUND,
-	WANTED_ROLE,
-	WANTED_POINT,
-	WANTED_AGENT,
-	WANTED_COST_CENTER,
-	WANTED_PAYMENT,
-	WANTED_LEASE_UNTIL,
-	WANTED_COLUMNS
-} WantedColumn;
 
 typedef struct Wanted
 {

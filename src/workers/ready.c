@@ -30,6 +30,7 @@
 #include "base/statement.h"
 #include "base/store.h"
 #include "control/attempts.h"
+#include "control/reservation.h"
 #include "evidence/decisions.h"
 
 #define CALL1(function, a) DirectFunctionCall1(function, a)
@@ -72,21 +73,6 @@ typedef enum ReadyColumn
 	READY_BODY,
 	READY_COLUMNS
 } ReadyColumn;
-
-/* The columns of agentpay._reservation. */
-typedef enum WantedColumn
-{
-	WANTED_TASK_ID,
-	WANTED_ATTEMPT,
-	WANTED_BOUND,
-	WANTED_ROLE,
-	WANTED_POINT,
-	WANTED_AGENT,
-	WANTED_COST_CENTER,
-	WANTED_PAYMENT,
-	WANTED_LEASE_UNTIL,
-	WANTED_COLUMNS
-} WantedColumn;
 
 /* How the tasks of an agent's version are put to it. */
 typedef struct Talk
